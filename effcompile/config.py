@@ -1,0 +1,86 @@
+"""Settings of building and measuring, and the one dial that presets everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from search.config import SearchConfig
+
+Effort = Literal["quick", "normal", "thorough"]
+CacheMode = Literal["hot", "cold"]
+MeterName = Literal["auto", "nvml", "rapl", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildConfig:
+    """How candidates become libraries.
+
+    Attributes:
+        n_workers: Build processes; 0 means one per CPU core.
+        timeout_s: A build that takes longer is killed and recorded.
+        cache_dir: Folder of the compiler cache; empty means the user's cache folder.
+    """
+
+    n_workers: int = 0
+    timeout_s: float = 30.0
+    cache_dir: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureConfig:
+    """How latency and energy are taken. Part of the run's identity.
+
+    Attributes:
+        cache: ``hot`` reuses the same buffers, ``cold`` rotates over twice the last-level cache.
+        repeat_ms: Device time of one latency repeat; longer is steadier.
+        n_repeats: Latency repeats per trial.
+        max_timing_ms: A candidate's whole timing stays below this; slow candidates get
+            fewer repeats.
+        timeout_s: A check or timing that takes longer kills the device process.
+        meter: Which energy meter; ``auto`` takes the best one that works here.
+        energy_window_ms: Length of one energy window, from counter step to counter step.
+        settle_ms: Load before the window opens, so that power has risen.
+        input_seed: Seed of the inputs that candidates are checked and timed with.
+    """
+
+    cache: CacheMode = "hot"
+    repeat_ms: float = 2.0
+    n_repeats: int = 10
+    max_timing_ms: float = 500.0
+    timeout_s: float = 20.0
+    meter: MeterName = "auto"
+    energy_window_ms: float = 500.0
+    settle_ms: float = 200.0
+    input_seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneConfig:
+    """Everything a tuning run is configured by."""
+
+    search: SearchConfig = SearchConfig()
+    build: BuildConfig = BuildConfig()
+    measure: MeasureConfig = MeasureConfig()
+
+
+def preset(effort: Effort) -> TuneConfig:
+    """The settings behind ``--effort``: trials, finalists and windows."""
+    normal = TuneConfig()
+    if effort == "normal":
+        return normal
+    quick = effort == "quick"
+    return replace(
+        normal,
+        search=replace(
+            normal.search,
+            n_trials=96 if quick else 2048,
+            n_finalists=3 if quick else 8,
+            n_final_rounds=3 if quick else 9,
+        ),
+        measure=replace(
+            normal.measure,
+            n_repeats=5 if quick else 20,
+            energy_window_ms=300.0 if quick else 1000.0,
+        ),
+    )

@@ -1,0 +1,45 @@
+"""Errors of everything that touches models, devices, files and people."""
+
+from __future__ import annotations
+
+from schedules.errors import EffcompileError
+
+
+class UsageError(EffcompileError):
+    """An option or an argument cannot be used as given; exit status 2."""
+
+
+class BadModel(EffcompileError):
+    """A model file is missing, damaged, or cannot be checked."""
+
+
+class UnsupportedOperators(BadModel):
+    """The model holds operators that nobody can convert; the message lists every node."""
+
+
+class OpenDimensions(BadModel):
+    """The model has dynamic dimensions and no values were given for them."""
+
+
+class BadInput(EffcompileError):
+    """An input array has the wrong name, shape or dtype."""
+
+
+class BadArtifact(EffcompileError):
+    """An artifact is damaged, foreign, or was built for another device."""
+
+
+class DeviceUnavailable(EffcompileError):
+    """The target needs a device or a driver that is not here."""
+
+
+class WorkerDied(EffcompileError):
+    """A child process ended before it answered."""
+
+
+class WorkerLate(EffcompileError):
+    """A child process did not answer in time and was killed."""
+
+
+class WorkerRaised(EffcompileError):
+    """A child process answered with an error of its own."""

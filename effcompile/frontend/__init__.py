@@ -1,0 +1,1 @@
+"""ONNX operators, custom domain and patterns on their way into Relax."""

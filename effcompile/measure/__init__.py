@@ -1,0 +1,1 @@
+"""Building, checking and measuring candidates: processes, clocks and meters."""

@@ -1,0 +1,76 @@
+"""What a kernel is compiled for: kind, architecture, and the limits of one device.
+
+Plain data; nothing here touches a device. Detection lives in
+``effcompile.measure.environment``, the translation to TVM in ``schedules._tvm``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from schedules.errors import UnknownTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One kind of device, with the limits that decide what can launch on it.
+
+    Attributes:
+        kind: ``cuda`` or ``llvm``.
+        arch: ``sm_90`` style for CUDA; the LLVM ``-mcpu`` name for CPUs.
+        name: Name of the device as its driver or operating system gives it.
+        n_cores: Streaming multiprocessors, or CPU cores used by a kernel.
+        max_threads_per_block: CUDA only, else 0.
+        shared_memory_per_block_bytes: Largest dynamic shared memory a block may ask for.
+        registers_per_block: 32-bit registers.
+        warp_size: Threads in lock step.
+        cache_bytes: Last-level cache (L2 on GPUs).
+    """
+
+    kind: Literal["cuda", "llvm"]
+    arch: str
+    name: str
+    n_cores: int
+    max_threads_per_block: int = 0
+    shared_memory_per_block_bytes: int = 0
+    registers_per_block: int = 0
+    warp_size: int = 0
+    cache_bytes: int = 0
+
+
+def _cuda(name: str, arch: str, n_cores: int, *, shared_kib: int, cache_mib: int) -> Target:
+    return Target(
+        kind="cuda",
+        arch=arch,
+        name=name,
+        n_cores=n_cores,
+        max_threads_per_block=1024,
+        shared_memory_per_block_bytes=shared_kib * 1024,
+        registers_per_block=65536,
+        warp_size=32,
+        cache_bytes=cache_mib * 1024 * 1024,
+    )
+
+
+KNOWN_TARGETS: dict[str, Target] = {
+    "h200": _cuda("NVIDIA H200", "sm_90", 132, shared_kib=227, cache_mib=60),
+    "h100": _cuda("NVIDIA H100 80GB HBM3", "sm_90", 132, shared_kib=227, cache_mib=50),
+    "a100": _cuda("NVIDIA A100-SXM4-80GB", "sm_80", 108, shared_kib=163, cache_mib=40),
+    "rtx4090": _cuda("NVIDIA GeForce RTX 4090", "sm_89", 128, shared_kib=99, cache_mib=72),
+}
+
+
+def known_target(name: str) -> Target:
+    """The target of a device that need not be present, for example ``h200``.
+
+    Raises:
+        UnknownTarget: The name is not in :data:`KNOWN_TARGETS`.
+    """
+    try:
+        return KNOWN_TARGETS[name]
+    except KeyError:
+        raise UnknownTarget(
+            f"unknown target {name!r}: expected auto, cpu, cuda, or one of "
+            f"{', '.join(sorted(KNOWN_TARGETS))}."
+        ) from None

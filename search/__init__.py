@@ -1,0 +1,1 @@
+"""What to try next, and what was learnt. Needs no TVM and no device."""

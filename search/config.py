@@ -1,0 +1,43 @@
+"""Settings of the search: what each one trades."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """How a run spends its trials. Part of the run's identity, except the budget.
+
+    Attributes:
+        n_trials: Trials over all tasks; more finds better kernels and takes longer.
+        seed: Same seed, same history: same proposals.
+        strategy: ``evolutionary`` learns from measurements, ``random`` does not.
+        max_slowdown: Share of latency that may be given up for energy, 0.02 for 2 %.
+        round_size: Trials proposed together; small rounds learn sooner, large ones
+            keep builders and device busy. 0 chooses from budget and tasks.
+        population: Candidates ranked by the models per generation.
+        n_generations: Generations per round.
+        random_share: Share of a round picked without the model.
+        energy_band: Candidates within this share of the best latency are eligible for
+            an energy measurement.
+        energy_top: Most energy measurements per round.
+        energy_random: Extra random eligible picks per round, for an unbiased model error.
+        n_finalists: Candidates per task that are measured again before one may win.
+        n_final_rounds: Interleaved repetitions of that measurement.
+    """
+
+    n_trials: int = 256
+    seed: int = 0
+    strategy: Literal["evolutionary", "random"] = "evolutionary"
+    max_slowdown: float = 0.02
+    round_size: int = 0
+    population: int = 128
+    n_generations: int = 3
+    random_share: float = 0.1
+    energy_band: float = 0.10
+    energy_top: int = 8
+    energy_random: int = 2
+    n_finalists: int = 4
+    n_final_rounds: int = 5
