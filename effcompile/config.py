@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from search.config import SearchConfig
@@ -59,9 +59,9 @@ class MeasureConfig:
 class TuneConfig:
     """Everything a tuning run is configured by."""
 
-    search: SearchConfig = SearchConfig()
-    build: BuildConfig = BuildConfig()
-    measure: MeasureConfig = MeasureConfig()
+    search: SearchConfig = field(default_factory=SearchConfig)
+    build: BuildConfig = field(default_factory=BuildConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
 
 
 def preset(effort: Effort) -> TuneConfig:
