@@ -73,3 +73,27 @@ class RunFolder:
                 f"{self.path} is not a run folder: {self.database_path.name} is missing. "
                 "Start one with: effcompile tune MODEL --out " + str(self.path)
             )
+
+    def nothing_started(self) -> UsageError:
+        """The error for a folder whose database holds no run."""
+        return UsageError(
+            f"{self.path} holds no run yet. Start one with: effcompile tune MODEL --out {self.path}"
+        )
+
+    def model_path(self, entry: str) -> Path:
+        """Where the checked ONNX model of an entry point lies."""
+        return self.models / f"{entry}.onnx"
+
+    def model_paths(self) -> dict[str, Path]:
+        """Entry-point name to ONNX file, by name.
+
+        Raises:
+            UsageError: There is no model in the folder.
+        """
+        paths = {path.stem: path for path in sorted(self.models.glob("*.onnx"))}
+        if not paths:
+            raise UsageError(
+                f"{self.path} holds no model: {self.models} is empty. Start the run again with: "
+                f"effcompile tune MODEL --out {self.path}"
+            )
+        return paths
