@@ -10,6 +10,7 @@ import numpy as np
 from cost_models.base import Prediction
 
 BOOTSTRAP_SHARE = 0.8
+MAX_BIN = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +22,14 @@ class BoostingConfig:
         n_trees: Trees per booster.
         max_depth: Splits from root to leaf.
         learning_rate: Share of each tree's answer that is used.
-        column_share: Share of features a tree may look at; keeps wide features cheap.
+        n_columns: Features a tree may look at; keeps wide features cheap.
     """
 
     n_members: int = 5
     n_trees: int = 40
-    max_depth: int = 6
+    max_depth: int = 5
     learning_rate: float = 0.2
-    column_share: float = 0.4
+    n_columns: int = 60
 
 
 class BoostedEnsemble:
@@ -62,28 +63,33 @@ class BoostedEnsemble:
         rng = np.random.default_rng(self.seed)
         n_rows = len(targets)
         n_seen = max(1, round(BOOTSTRAP_SHARE * n_rows))
+        # Binning the features costs more than the trees: it is done once, and each member
+        # gives weight 0 to the rows it must not see.
+        data = xgboost.QuantileDMatrix(features, label=targets, max_bin=MAX_BIN, nthread=1)
         self._members, squared = [], []
         for member in range(self.config.n_members):
             order = rng.permutation(n_rows)
-            seen, unseen = np.sort(order[:n_seen]), np.sort(order[n_seen:])
-            data = xgboost.DMatrix(
-                features[seen], label=targets[seen], weight=weights[seen], nthread=1
+            unseen = order[n_seen:]
+            seen_weights = weights.astype(np.float32)
+            seen_weights[unseen] = 0.0
+            data.set_weight(seen_weights)
+            booster = xgboost.train(
+                self._parameters(member, features.shape[1]), data, self.config.n_trees
             )
-            booster = xgboost.train(self._parameters(member), data, self.config.n_trees)
             self._members.append(booster)
             if len(unseen):
                 squared.append((booster.inplace_predict(features[unseen]) - targets[unseen]) ** 2)
         self._unseen_error = float(np.sqrt(np.mean(np.concatenate(squared)))) if squared else 0.0
 
-    def _parameters(self, member: int) -> dict[str, Any]:
+    def _parameters(self, member: int, n_features: int) -> dict[str, Any]:
         # One thread: sums of gradients then always add up in the same order.
         return {
             "objective": "reg:squarederror",
             "tree_method": "hist",
-            "max_bin": 64,
+            "max_bin": MAX_BIN,
             "max_depth": self.config.max_depth,
             "eta": self.config.learning_rate,
-            "colsample_bytree": self.config.column_share,
+            "colsample_bytree": min(1.0, self.config.n_columns / max(1, n_features)),
             "min_child_weight": 0.0,
             "gamma": 1e-4,
             "nthread": 1,
