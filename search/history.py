@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from schedules.candidate import Candidate
 from schedules.task import Task
 from search.objective import Point
 from search.trial import EnergyMeasurement, Trial, TrialState
@@ -25,9 +26,9 @@ class TaskHistory:
         self._tried: set[str] = set()
         self._first_of_binary: dict[str, Trial] = {}
 
-    def note_proposed(self, trials: Iterable[Trial]) -> None:
+    def reserve(self, candidates: Iterable[Candidate]) -> None:
         """Remember candidates that must not be proposed again."""
-        self._tried.update(trial.candidate.candidate_id for trial in trials)
+        self._tried.update(candidate.candidate_id for candidate in candidates)
 
     def add(self, trial: Trial) -> None:
         """Append a finished trial."""
