@@ -102,21 +102,34 @@ class Learner:
         fallback = self._mean_power(history)
         if not fallback.is_fitted:
             return None
-        mean, spread = np.empty(len(trials)), np.empty(len(trials))
-        for i, trial in enumerate(trials):
-            answer = self._predict_power(history, trial) or fallback.predict(np.empty((1, 0)))
-            mean[i], spread[i] = answer.mean[0], answer.spread[0]
-        return Prediction(mean=mean, spread=spread)
+        answer = fallback.predict(np.empty((len(trials), 0)))
+        for space_name in sorted({trial.candidate.space for trial in trials}):
+            places = [
+                i
+                for i, trial in enumerate(trials)
+                if trial.candidate.space == space_name and trial.origin != "default"
+            ]
+            known = self._predict_power(history, space_name, [trials[i] for i in places])
+            if known is not None:
+                answer.mean[places], answer.spread[places] = known.mean, known.spread
+        return answer
 
-    def _predict_power(self, history: TaskHistory, trial: Trial) -> Prediction | None:
-        if trial.origin == "default":
+    def _predict_power(
+        self, history: TaskHistory, space_name: str, trials: Sequence[Trial]
+    ) -> Prediction | None:
+        if not trials:
             return None
-        space = self._space_of(history.task, trial.candidate.space)
-        early = self._cache.rows(history.task.task_id, space, [trial.candidate])
-        model = self._model("power", space.name, early.shape[1])
+        space = self._space_of(history.task, space_name)
+        candidates = [trial.candidate for trial in trials]
+        early = self._cache.rows(history.task.task_id, space, candidates)
+        model = self._model("power", space_name, early.shape[1])
         if not model.is_fitted:
             return None
-        return model.predict(_with_compiler_numbers(history, trial, early[0])[None])
+        rows = [
+            _with_compiler_numbers(history, trial, row)
+            for trial, row in zip(trials, early, strict=True)
+        ]
+        return model.predict(np.stack(rows))
 
     def _mean_power(self, history: TaskHistory) -> ConstantPower:
         """Mean power of the task, of all tasks if this one has none yet."""
