@@ -33,6 +33,18 @@ class DeviceUnavailable(EffcompileError):
     """The target needs a device or a driver that is not here."""
 
 
+class CompilerUnavailable(EffcompileError):
+    """The target needs a compiler that is not installed."""
+
+
+class SourceRejected(EffcompileError):
+    """A compiler refused a source; the message is its log."""
+
+
+class MeterUnavailable(EffcompileError):
+    """An energy meter is not here, or may not be read."""
+
+
 class WorkerDied(EffcompileError):
     """A child process ended before it answered."""
 
@@ -42,4 +54,12 @@ class WorkerLate(EffcompileError):
 
 
 class WorkerRaised(EffcompileError):
-    """A child process answered with an error of its own."""
+    """A child process answered with an error of its own.
+
+    Attributes:
+        kind: Class name of that error.
+    """
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
