@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from effcompile.errors import DeviceUnavailable
+from effcompile.measure import toolkit
 from schedules._tvm import check_pins
 from schedules.errors import BadPin
 
@@ -54,8 +55,8 @@ def load_cuda_runtime() -> None:
         _open_library(path)
     except OSError as first:
         # Wheels put the CUDA runtime where the dynamic linker does not look.
-        for bundled in _bundled_cuda_runtimes():
-            _open_library(bundled)
+        if bundled := toolkit.runtime_library():
+            _open_library(Path(bundled))
         try:
             _open_library(path)
         except OSError:
@@ -115,9 +116,3 @@ def _library_path(name: str) -> Path:
 
 def _open_library(path: Path) -> None:
     ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
-
-
-def _bundled_cuda_runtimes() -> list[Path]:
-    spec = importlib.util.find_spec("nvidia")
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    return [found for folder in folders for found in Path(folder).glob("*/lib/libcudart.so.13")]
