@@ -20,7 +20,6 @@ from schedules.task import Task
 from search.database import Database
 from search.events import Events, ignore
 from search.identity import Identity, search_settings
-from search.run_lock import run_lock
 from search.stopping import StopRequest
 
 MEASURE_VERSION = 1
@@ -111,7 +110,7 @@ def tune_models(
     )
     folder = RunFolder(out)
     folder.create()
-    with run_lock(folder.path), Database(folder.database_path) as database:
+    with Database(folder.database_path) as database:
         database.claim(identity, config_json=msgspec.json.encode(config).decode())
         _keep_models(prepared, folder)
         stopped_by = _search(tasks, device, folder, database, config, events, stop)

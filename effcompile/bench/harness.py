@@ -141,9 +141,7 @@ class GpuHarness:
         n_launches = max(1, round(5000 / latency_us))
         load = CudaLoad(self._device, self._stopwatch.batch(launches, n_launches))
         window_ms = self._config.energy_window_ms
-        observed = observe(
-            load, self._meter, settle_ms=self._config.settle_ms, window_ms=window_ms
-        )
+        observed = observe(load, self._meter, settle_ms=self._config.settle_ms, window_ms=window_ms)
         return evaluate(observed, window_ms=window_ms, meter=self._meter.name)
 
 

@@ -114,7 +114,7 @@ def verify(
     entry: Entry = None,
     seed: Annotated[int, typer.Option(help="Seed of the inputs.")] = 0,
     json: Json = False,
-) -> int:
+) -> None:
     """Compare an artifact's outputs with PyTorch or with ONNX's reference on seeded inputs.
 
     Example: effcompile verify block.effc --against examples/transformer_block.py:build
@@ -127,7 +127,8 @@ def verify(
     else:
         for comparison in comparisons:
             print_text(str(comparison))
-    return 0 if all(comparison.is_equal for comparison in comparisons) else 1
+    if not all(comparison.is_equal for comparison in comparisons):
+        raise typer.Exit(1)
 
 
 def measure(
@@ -135,7 +136,9 @@ def measure(
     entry: Entry = None,
     versus: Annotated[Path | None, typer.Option(help="Artifact to measure in turn with.")] = None,
     rounds: Annotated[int, typer.Option(help="Repetitions, interleaved.", min=1)] = 5,
-    dim: Annotated[list[str] | None, typer.Option(help="Extent of an open dimension, T=64.")] = None,
+    dim: Annotated[
+        list[str] | None, typer.Option(help="Extent of an open dimension, T=64.")
+    ] = None,
     meter: Annotated[str, typer.Option(help="auto, nvml, rapl or none.")] = "auto",
     json: Json = False,
 ) -> None:

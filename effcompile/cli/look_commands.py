@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    html: Annotated[Path | None, typer.Option(help="Page to write; default RUN/report.html.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Page to write; default RUN/report.html.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Default against tuned: terminal table and a self-contained HTML page.
@@ -56,16 +58,18 @@ def show(
     show_run(run, task=task, failed=failed, json=json)
 
 
-def doctor(json: Json = False) -> int:
+def doctor(json: Json = False) -> None:
     """Device, meters, rights, versions: what works here, and what to do about the rest.
 
     Example: effcompile doctor
     """
-    from effcompile.doctor import examine, print_checks
+    from effcompile.cli.output import print_rows
+    from effcompile.doctor import examine
 
     checks = examine()
     if json:
         print_json(checks)
     else:
-        print_checks(checks)
-    return 1 if any(check.status == "fail" for check in checks) else 0
+        print_rows(checks)
+    if any(check.status == "fail" for check in checks):
+        raise typer.Exit(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 
-import click
 import typer
 
 from effcompile.cli import artifact_commands, bench_commands, look_commands, tune_commands
@@ -32,16 +31,7 @@ def main() -> None:
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        status = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except click.exceptions.Exit as error:
-        status = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        print("interrupted", file=sys.stderr)
-        status = 1
+        app()
     except EffcompileError as error:
         print(f"error: {error}", file=sys.stderr)
-        status = error.exit_status
-    sys.exit(status if isinstance(status, int) else 0)
+        sys.exit(error.exit_status)

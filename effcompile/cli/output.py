@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,3 +18,22 @@ def print_json(value: Any) -> None:
 def print_text(text: str) -> None:
     """One line or paragraph."""
     sys.stdout.write(text + "\n")
+
+
+def print_rows(rows: Sequence[Any]) -> None:
+    """Records of one type as a table, one column per field that holds anything."""
+    from rich.console import Console
+    from rich.table import Table
+
+    tables = [msgspec.to_builtins(row) for row in rows]
+    names = [name for name in (tables[0] if tables else {}) if any(row[name] for row in tables)]
+    table = Table(*names)
+    for row in tables:
+        table.add_row(*(_cell(row[name]) for name in names))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -11,6 +11,9 @@ from effcompile.cli.options import merged, parse_shapes, parse_share, read_confi
 from effcompile.cli.output import print_json, print_text
 from effcompile.config import Effort, TuneConfig, preset
 
+STOPPED_EARLY = 3
+"""Exit status of a run that was stopped on request: what it found so far can be built."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -88,7 +91,7 @@ def tune(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
     print_config: Annotated[bool, typer.Option(help="Print the settings and stop.")] = False,
     json: Json = False,
-) -> int:
+) -> None:
     """Search schedules for low energy at low latency; resumable, safe to interrupt.
 
     Example: effcompile tune block.onnx --trials 256 --max-slowdown 2% --out runs/block
@@ -104,8 +107,8 @@ def tune(
     settings = _settings(effort, config, overrides)
     if print_config:
         print_json(settings)
-        return 0
-    return _run_tuning(
+        return
+    _run_tuning(
         models, out, target, settings, shapes=shape or [], keep_dynamic=keep_dynamic, json=json
     )
 
@@ -130,12 +133,13 @@ def _run_tuning(
     shapes: list[str],
     keep_dynamic: bool,
     json: bool,
-) -> int:
-    from effcompile.cli.interrupt import stop_on_interrupt
+) -> None:
     from effcompile.cli.progress import progress_display
     from effcompile.tuning import named_models, tune_models
+    from search.stopping import StopRequest, stop_on_interrupt
 
-    with stop_on_interrupt() as stop, progress_display() as events:
+    stop = StopRequest()
+    with stop_on_interrupt(stop), progress_display() as events:
         run = tune_models(
             named_models(models),
             out,
@@ -147,7 +151,8 @@ def _run_tuning(
             stop=stop,
         )
     if json:
-        print_json(run.summary())
+        print_json(run)
     else:
-        print_text(run.summary().text())
-    return 3 if stop.requested else 0
+        print_text(f"{run.path}: ended by {run.stopped_by}; effcompile report {run.path}")
+    if run.stopped_by == "request":
+        raise typer.Exit(STOPPED_EARLY)

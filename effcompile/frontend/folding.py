@@ -95,7 +95,11 @@ def _fold_batch_norms(graph: Any) -> None:
         dropped.add(node.output[0])
     _replace_nodes(
         graph,
-        [n for n in graph.node if not (n.op_type == "BatchNormalization" and n.output[0] in dropped)],
+        [
+            n
+            for n in graph.node
+            if not (n.op_type == "BatchNormalization" and n.output[0] in dropped)
+        ],
     )
 
 
