@@ -120,10 +120,13 @@ class _Emitter:
         self.batch, self.batch_raw = registers(n_batch), registers(n_batch, self.problem.dtype)
         self.maximum, self.total = registers(1), registers(1)
         self.previous, self.factor, self.shift = registers(1), registers(1), registers(1)
+        # In a register and not a constant: generated code takes the address of what it reinterprets.
+        self.infinity_bits = registers(1, "int32")
         self.partial_maxima = tir.sblock_alloc_buffer((n_warps,), "float32", scope="shared")
         self.partial_sums = tir.sblock_alloc_buffer((n_warps,), "float32", scope="shared")
 
     def _emit_row(self) -> None:
+        self._set(self.infinity_bits, 0, self.tir.int32(MINUS_INFINITY_BITS))
         self._set(self.maximum, 0, self._float(LOWEST))
         self._set(self.total, 0, self._float(0.0))
         self._load_kept()
@@ -169,8 +172,8 @@ class _Emitter:
         for i in self._vector_range():
             value = self.tir.cast(self._element(raw, slot, i), "float32")
             if inside is not None:
-                bits = self.tir.int32(MINUS_INFINITY_BITS)
-                value = self.tir.Select(inside, value, self.tir.reinterpret("float32", bits))
+                padding = self.tir.reinterpret("float32", self.infinity_bits[0])
+                value = self.tir.Select(inside, value, padding)
             self._set(values, slot * self.schedule.vector + i, value)
 
     def _inside(self, chunk: Any) -> Any | None:
