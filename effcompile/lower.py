@@ -115,7 +115,7 @@ def _legalised(module: Any, target: Target) -> Any:
     tvm = _tvm.load()
     from tvm.relax import transform
 
-    from effcompile.frontend.patterns import legalisations, match_patterns
+    from effcompile.frontend.patterns import match_patterns
 
     passes = [
         fold_moved_constants(),
@@ -123,7 +123,7 @@ def _legalised(module: Any, target: Target) -> Any:
         match_patterns(),
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
-        transform.LegalizeOps(legalisations()),
+        transform.LegalizeOps(),
         transform.FoldConstant(),
         transform.DeadCodeElimination(),
     ]
