@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from effcompile.errors import BadModel
-from effcompile.frontend.constants import constant_array, fold_moved_constants
 from effcompile.frontend.checking import check_dimensions, data_inputs
+from effcompile.frontend.constants import constant_array, fold_moved_constants
 from effcompile.frontend.folding import fold
 from effcompile.frontend.importing import import_model
 from effcompile.signature import ArgumentSpec, EntryPoint
@@ -61,9 +61,7 @@ class _Lowered:
     unused_inputs: tuple[str, ...]
 
 
-def lower(
-    models: Mapping[str, Any], target: Target, *, allow_open: bool = False
-) -> LoweredProgram:
+def lower(models: Mapping[str, Any], target: Target, *, allow_open: bool = False) -> LoweredProgram:
     """Lower one or several models into one module.
 
     Args:
@@ -103,9 +101,7 @@ def _lower_one(name: str, model: Any, target: Target) -> _Lowered:
     module, parameters = _lift_constants(module)
     return _Lowered(
         module=_fused(module, target),
-        entry=EntryPoint(
-            name=name, inputs=inputs, outputs=outputs, parameters=tuple(parameters)
-        ),
+        entry=EntryPoint(name=name, inputs=inputs, outputs=outputs, parameters=tuple(parameters)),
         parameters=parameters,
         unused_inputs=tuple(f"{name}/{unused_name}" for unused_name in unused),
     )

@@ -32,7 +32,6 @@ def match_patterns() -> Any:
     """The pass that replaces every match; what it read becomes dead code."""
     tvm = _tvm.load()
 
-    @tvm.transform.module_pass(opt_level=0, name="MatchPatterns")
     def run(module: Any, _context: Any) -> Any:
         for matchers in SWEEPS:
             mutator = _mutator_class()(module, matchers)
@@ -43,7 +42,7 @@ def match_patterns() -> Any:
             module = tvm.relax.transform.DeadCodeElimination()(module)
         return module
 
-    return run
+    return tvm.transform.module_pass(run, opt_level=0, name="MatchPatterns")
 
 
 @cache

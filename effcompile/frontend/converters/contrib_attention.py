@@ -91,7 +91,9 @@ def _valid_lengths(node: Node) -> Any:
 
 def _rotated(node: Node, x: Any, lengths: Any) -> Any:
     positions = node.emit(
-        node.builder.call_te(_positions_of(type_of(x)[0][2]), lengths, primfunc_name_hint="positions")
+        node.builder.call_te(
+            _positions_of(type_of(x)[0][2]), lengths, primfunc_name_hint="positions"
+        )
     )
     return rotate(
         node,
@@ -134,9 +136,7 @@ def _appended(node: Node, past: Any, new: Any, lengths: Any) -> Any:
 
         return te.compute((batch, n_heads, n_past + n_new, width), value, name="append_tokens")
 
-    call = node.builder.call_te(
-        definition, past, new, lengths, primfunc_name_hint="append_tokens"
-    )
+    call = node.builder.call_te(definition, past, new, lengths, primfunc_name_hint="append_tokens")
     return node.emit(call)
 
 
@@ -193,7 +193,7 @@ def _projections(node: Node) -> tuple[Any, Any, Any]:
 def _unpacked(node: Node, n_heads: int) -> list[Any]:
     from tvm import relax
 
-    query, key, value = node.required(0), node.input(1), node.input(2)
+    query, key = node.required(0), node.input(1)
     shape = type_of(query)[0]
     if len(shape) == 5:  # (batch, tokens, heads, 3, width)
         flat = (shape[0], shape[1], n_heads * shape[4])

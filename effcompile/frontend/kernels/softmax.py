@@ -28,9 +28,7 @@ def _softmax(x: Any, *, log: bool, scale: float) -> Any:
         value = x(*index).astype("float32")
         return value if scale == 1.0 else value * tirx.const(scale, "float32")
 
-    largest = te.compute(
-        rows, lambda *i: te.max(scaled(*i, k_max), axis=k_max), name="softmax_max"
-    )
+    largest = te.compute(rows, lambda *i: te.max(scaled(*i, k_max), axis=k_max), name="softmax_max")
     raised = te.compute(
         x.shape, lambda *i: te.exp(scaled(*i) - largest(*i[:-1])), name="softmax_exp"
     )

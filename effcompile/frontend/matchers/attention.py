@@ -106,7 +106,10 @@ def _emitted(
     from tvm import relax
 
     shape, dtype = result
-    wide = [scope.emit(relax.op.reshape(p, (1, *type_of(p)[0]))) if len(shape) == 3 else p for p in parts]
+    wide = [
+        scope.emit(relax.op.reshape(p, (1, *type_of(p)[0]))) if len(shape) == 3 else p
+        for p in parts
+    ]
     if mask is not None:
         mask_shape = type_of(mask)[0]
         lead = [1] * (4 - len(mask_shape))

@@ -44,7 +44,9 @@ class Scope:
         found = self.resolved(expression)
         if not isinstance(found, relax.Call):
             return None
-        return found if getattr(found.op, "name", "") in {f"relax.{name}" for name in names} else None
+        return (
+            found if getattr(found.op, "name", "") in {f"relax.{name}" for name in names} else None
+        )
 
     def scalar(self, expression: Any) -> float | None:
         """The value of a constant with one element, or ``None``."""

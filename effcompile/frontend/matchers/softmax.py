@@ -16,6 +16,4 @@ def match_softmax(call: Any, scope: Scope) -> Any:
     if not is_last_axis([call.attrs.axis], len(type_of(call)[0])):
         return None
     x, scale = scope.scaled(call.args[0])
-    return softmax_call(
-        scope.builder, x, log=call.op.name == "relax.nn.log_softmax", scale=scale
-    )
+    return softmax_call(scope.builder, x, log=call.op.name == "relax.nn.log_softmax", scale=scale)
