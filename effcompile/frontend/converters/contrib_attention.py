@@ -193,7 +193,7 @@ def _projections(node: Node) -> tuple[Any, Any, Any]:
 def _unpacked(node: Node, n_heads: int) -> list[Any]:
     from tvm import relax
 
-    query, key, value = node.required(0), node.input(1), node.input(2)
+    query, key = node.required(0), node.input(1)
     shape = type_of(query)[0]
     if len(shape) == 5:  # (batch, tokens, heads, 3, width)
         flat = (shape[0], shape[1], n_heads * shape[4])
