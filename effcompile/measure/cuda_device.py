@@ -120,9 +120,7 @@ class CudaDevice:
         import tvm
         import tvm_ffi
 
-        tvm_ffi.use_raw_stream(
-            tvm.cuda(self.dlpack_device[1]), int(self.stream)
-        ).__enter__()
+        tvm_ffi.use_raw_stream(tvm.cuda(self.dlpack_device[1]), int(self.stream)).__enter__()
 
     @contextlib.contextmanager
     def capturing(self) -> Iterator[list[Any]]:
