@@ -26,12 +26,12 @@ class DeviceProcess:
     Args:
         target: Device to use.
         config: How to measure.
-        known_library: Library of the known kernel.
+        known_library: Library of the known kernel; ``None`` skips the proof.
         log_path: Receives the process's output.
     """
 
     def __init__(
-        self, *, target: Target, config: MeasureConfig, known_library: str, log_path: Path
+        self, *, target: Target, config: MeasureConfig, known_library: str | None, log_path: Path
     ) -> None:
         self._request = OpenRequest(target=target, config=config, known_library=known_library)
         self.child = ChildProcess(MODULE, log_path=log_path, environment=device_environment(target))

@@ -98,7 +98,15 @@ class Session:
     def time_only(self, workload: Workload, folder: Path, library_path: str) -> LatencyMeasurement:
         """Time a kernel that has been checked before."""
         launches = self._ready_launches(workload, folder, library_path)
+        return self.time_launches(launches)
+
+    def time_launches(self, launches: list[timing.Launch]) -> LatencyMeasurement:
+        """Time anything that has run before."""
         return timing.measure_latency(self._stopwatch, launches, self._config)
+
+    def synchronise(self) -> None:
+        """Wait until everything launched has finished."""
+        self._device.synchronise()
 
     def energy(self, workload: Workload, folder: Path, library_path: str) -> EnergyMeasurement:
         """Energy of one launch under sustained load."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from effcompile.config import MeasureConfig
 from effcompile.measure import serving
-from effcompile.measure.session import Session
 from effcompile.measure.meters import NoMeter
+from effcompile.measure.module_session import ModuleRequest, ModuleSession
+from effcompile.measure.session import Session
 from schedules import _tvm
 from schedules.target import Target
 from schedules.workload import Workload
@@ -27,12 +28,13 @@ class OpenRequest:
     Attributes:
         target: Device to open.
         config: How to measure.
-        known_library: Library of the known kernel.
+        known_library: Library of the known kernel; ``None`` where there is no compiler to
+            make one, and no candidates are run.
     """
 
     target: Target
     config: MeasureConfig
-    known_library: str
+    known_library: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._session: Session | None = None
+        self._modules: ModuleSession | None = None
 
     @property
     def session(self) -> Session:
@@ -77,10 +80,18 @@ class Worker:
         assert self._session is not None, "open comes first"
         return self._session
 
+    @property
+    def modules(self) -> ModuleSession:
+        """Modules on the open device."""
+        assert self._modules is not None, "open comes first"
+        return self._modules
+
     def open(self, request: OpenRequest) -> OpenAnswer:
         """Open the device and run the known kernel on it."""
         self._session = Session(request.target, request.config)
-        self._session.prove(request.known_library)
+        self._modules = ModuleSession(self._session)
+        if request.known_library is not None:
+            self._session.prove(request.known_library)
         meter = self._session.meter
         if isinstance(meter, NoMeter):
             return OpenAnswer(meter="none", reason=meter.reason, denied=meter.denied)
@@ -100,6 +111,14 @@ class Worker:
         """Measure the energy of a kernel that was checked before."""
         return self.session.energy(request.workload, Path(request.folder), request.library_path)
 
+    def module_time(self, request: ModuleRequest) -> LatencyMeasurement:
+        """Latency of a whole module."""
+        return self.modules.time(request)
+
+    def module_energy(self, request: ModuleRequest) -> EnergyMeasurement:
+        """Energy of a whole module."""
+        return self.modules.energy(request)
+
 
 def endpoints(worker: Worker) -> dict[str, serving.Endpoint]:
     """What the device process answers."""
@@ -107,6 +126,8 @@ def endpoints(worker: Worker) -> dict[str, serving.Endpoint]:
         "open": serving.Endpoint(request=OpenRequest, function=worker.open),
         "check_and_time": serving.Endpoint(request=KernelRequest, function=worker.check_and_time),
         "time_only": serving.Endpoint(request=KernelRequest, function=worker.time_only),
+        "module_time": serving.Endpoint(request=ModuleRequest, function=worker.module_time),
+        "module_energy": serving.Endpoint(request=ModuleRequest, function=worker.module_energy),
         "energy": serving.Endpoint(request=KernelRequest, function=worker.energy),
     }
 
