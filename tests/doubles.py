@@ -33,6 +33,16 @@ DEFAULT_LATENCY_US = 400.0
 N_VALUES = 8
 
 Fault = Callable[[Candidate], str | None]
+FAULTS = (
+    "hang",
+    "crash",
+    "wrong",
+    "raise_in_runner",
+    "build_error",
+    "build_timeout",
+    "unstable",
+    "raise_in_future",
+)
 
 
 def no_fault(candidate: Candidate) -> str | None:
@@ -41,15 +51,11 @@ def no_fault(candidate: Candidate) -> str | None:
 
 
 def faults_by_hash(candidate: Candidate) -> str | None:
-    """One candidate in two fails, each in one of nine ways; the default never does."""
+    """One candidate in two fails, each in one of eight ways; the default never does."""
     if candidate.space == "default":
         return None
-    kinds = (
-        "hang crash wrong raise_in_runner build_error build_timeout raise_in_builder"
-        " unstable raise_in_submit_future"
-    ).split()
     number = int(candidate.candidate_id, 16)
-    return kinds[number // 2 % len(kinds)] if number % 2 else None
+    return FAULTS[number // 2 % len(FAULTS)] if number % 2 else None
 
 
 def make_task(name: str = "matmul", *, weight: int = 1) -> Task:
@@ -154,7 +160,7 @@ class SimulatedBuilder:
         kind = self.fault(candidate)
         if self.delay_s:
             time.sleep(self.delay_s)
-        if kind == "raise_in_submit_future":
+        if kind == "raise_in_future":
             future.set_exception(RuntimeError("pool is gone"))
         elif kind == "build_error":
             future.set_result(Failure(state=TrialState.BUILD_ERROR, message="no such register"))
@@ -210,7 +216,7 @@ class SimulatedRunner:
             return Failure(state=TrialState.RUN_ERROR, message="illegal address")
         if kind == "wrong":
             return Failure(state=TrialState.WRONG_RESULT, message="nan at 3 of 32 elements")
-        if kind in ("raise_in_runner", "raise_in_builder"):
+        if kind == "raise_in_runner":
             raise RuntimeError("the runner itself broke")
         verdict = Verdict.UNSTABLE if kind == "unstable" else Verdict.OK
         return _latency(candidate, verdict)
