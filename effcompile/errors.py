@@ -33,6 +33,14 @@ class DeviceUnavailable(EffcompileError):
     """The target needs a device or a driver that is not here."""
 
 
+class DeviceFault(EffcompileError):
+    """The device reported an error; its context may be unusable from then on."""
+
+
+class WrongResult(EffcompileError):
+    """A kernel does not compute what its workload says, or touches other memory."""
+
+
 class CompilerUnavailable(EffcompileError):
     """The target needs a compiler that is not installed."""
 
@@ -42,7 +50,11 @@ class SourceRejected(EffcompileError):
 
 
 class MeterUnavailable(EffcompileError):
-    """An energy meter is not here, or may not be read."""
+    """An energy meter is not here, or can no longer be read."""
+
+
+class MeterDenied(MeterUnavailable):
+    """An energy meter is here, and this user may not read it."""
 
 
 class WorkerDied(EffcompileError):
