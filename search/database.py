@@ -27,7 +27,15 @@ from search.final import Final
 from search.identity import Identity, require_same
 from search.records import BadRecord, checksum, pack, require, unpack
 from search.rows import Row, parse_energy, parse_payload, parse_trial, proposal_row, result_of
-from search.stored import EnergyPhase, EnergyRecord, Proposal, Quarantined, Round, Session
+from search.stored import (
+    EnergyPhase,
+    EnergyPlan,
+    EnergyRecord,
+    Proposal,
+    Quarantined,
+    Round,
+    Session,
+)
 from search.trial import EnergyMeasurement, Trial, TrialState
 
 DATABASE_NAME = "trials.sqlite"
@@ -231,7 +239,7 @@ class Database:
     # Energy
 
     def plan_energy(
-        self, task_id: str, round_index: int, trial_ids: Sequence[int]
+        self, task_id: str, round_index: int, plans: Sequence[EnergyPlan]
     ) -> list[EnergyRecord]:
         """Store which trials of a round get an energy measurement, before taking any."""
         with self._connection.transaction() as raw:
@@ -239,9 +247,7 @@ class Database:
                 "UPDATE rounds SET energy_planned = 1 WHERE task_id = ? AND round_index = ?",
                 (task_id, round_index),
             )
-            return [
-                self._insert_energy(raw, trial_id, round_index, "search") for trial_id in trial_ids
-            ]
+            return [self._insert_energy(raw, plan, round_index, "search") for plan in plans]
 
     def finish_energy(self, energy: EnergyRecord, measurement: EnergyMeasurement) -> EnergyRecord:
         """Store a planned measurement, usable or not.
@@ -264,16 +270,16 @@ class Database:
         return replace(energy, measurement=measurement)
 
     def _insert_energy(
-        self, raw: Any, trial_id: int, round_index: int, phase: EnergyPhase
+        self, raw: Any, plan: EnergyPlan, round_index: int, phase: EnergyPhase
     ) -> EnergyRecord:
-        key = (trial_id, round_index, phase)
+        key = (round_index, phase, pack(plan))
         cursor = raw.execute(
-            "INSERT INTO energies (trial_id, round_index, phase, checksum) VALUES (?, ?, ?, ?)",
+            "INSERT INTO energies (round_index, phase, plan, checksum) VALUES (?, ?, ?, ?)",
             (*key, checksum(*key)),
         )
         return EnergyRecord(
             energy_id=cursor.lastrowid,
-            trial_id=trial_id,
+            plan=plan,
             round_index=round_index,
             phase=phase,
             measurement=None,
@@ -282,7 +288,7 @@ class Database:
     def energies(self) -> list[EnergyRecord]:
         """Every energy measurement, planned or taken, in the order of planning."""
         query = (
-            "SELECT energy_id, trial_id, round_index, phase, checksum, payload, payload_checksum"
+            "SELECT energy_id, round_index, phase, plan, checksum, payload, payload_checksum"
             " FROM energies ORDER BY energy_id"
         )
         return self._load("energies", query, parse_energy)
@@ -300,7 +306,9 @@ class Database:
             for finalist in final.finalists:
                 if finalist.measurement is None:
                     continue
-                energy = self._insert_energy(raw, finalist.trial_id, -1, "final")
+                energy = self._insert_energy(
+                    raw, EnergyPlan(trial_id=finalist.trial_id), -1, "final"
+                )
                 taken = pack(finalist.measurement.energy)
                 raw.execute(
                     "UPDATE energies SET payload = ?, payload_checksum = ? WHERE energy_id = ?",

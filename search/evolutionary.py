@@ -62,11 +62,11 @@ class Evolutionary:
         samples = fresh_samples(history, space, n_samples, rng)
         elites = self._elites(history, space)
         if ranker.rank(space, samples[:1]) is None or not samples + elites:
-            return self._without_models(history, space, n, samples, elites, rng)
+            return self._without_models(history, space, n, samples, elites, rng=rng)
         # The last samples stay out of the evolution: an unbiased look at the space.
         n_random = min(n_random, len(samples))
         blind, pool = samples[:n_random], samples[n_random:]
-        population = self._evolve(history, space, pool, elites, ranker, rng)
+        population = self._evolve(history, space, pool, elites, ranker=ranker, rng=rng)
         chosen = self._batch(space, population, n - len(blind), ranker)
         return _distinct([*chosen, *_as(blind, "sample"), *_as(pool, "sample")], n)
 
@@ -84,6 +84,7 @@ class Evolutionary:
         n: int,
         samples: list[Candidate],
         elites: list[Candidate],
+        *,
         rng: np.random.Generator,
     ) -> list[Proposal]:
         """Half random, half changed copies of the best; all random before anything ran."""
@@ -101,6 +102,7 @@ class Evolutionary:
         space: DesignSpace,
         samples: list[Candidate],
         elites: list[Candidate],
+        *,
         ranker: Ranker,
         rng: np.random.Generator,
     ) -> list[_Known]:

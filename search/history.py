@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from schedules.candidate import Candidate
 from schedules.task import Task
 from search.objective import Point
+from search.stored import EnergyRecord
 from search.trial import EnergyMeasurement, Trial, TrialState
 
 
@@ -20,14 +22,15 @@ class TaskHistory:
         self.task = task
         self.position = position
         self.trials: list[Trial] = []
+        self.energy_records: list[EnergyRecord] = []
         self.exhausted = False
         self._energies: dict[int, EnergyMeasurement] = {}
         self._tried: set[str] = set()
         self._first_of_binary: dict[str, Trial] = {}
 
-    def note_proposed(self, trials: Iterable[Trial]) -> None:
+    def reserve(self, candidates: Iterable[Candidate]) -> None:
         """Remember candidates that must not be proposed again."""
-        self._tried.update(trial.candidate.candidate_id for trial in trials)
+        self._tried.update(candidate.candidate_id for candidate in candidates)
 
     def add(self, trial: Trial) -> None:
         """Append a finished trial."""
@@ -36,10 +39,13 @@ class TaskHistory:
         if trial.build is not None and trial.same_as is None:
             self._first_of_binary.setdefault(trial.build.binary_id, trial)
 
-    def add_energy(self, trial_id: int, measurement: EnergyMeasurement) -> None:
-        """Attach an energy measurement; an unusable one never replaces a usable one."""
-        if measurement.verdict.usable or trial_id not in self._energies:
-            self._energies[trial_id] = measurement
+    def add_energy(self, record: EnergyRecord) -> None:
+        """Append a taken measurement; an unusable one never replaces a usable one."""
+        self.energy_records.append(record)
+        if record.measurement is None:
+            raise ValueError(f"energy {record.energy_id} of trial {record.trial_id} is not taken")
+        if record.measurement.verdict.usable or record.trial_id not in self._energies:
+            self._energies[record.trial_id] = record.measurement
 
     def was_tried(self, candidate_id: str) -> bool:
         """True if the candidate was ever proposed for this task."""
@@ -56,6 +62,10 @@ class TaskHistory:
     def energy_of(self, trial: Trial) -> EnergyMeasurement | None:
         """Energy of a trial or of the trial it is identical to, usable or not."""
         return self._energies.get(trial.same_as or trial.trial_id)
+
+    def energy_by_id(self, trial_id: int) -> EnergyMeasurement | None:
+        """Energy of the trial with this id, see :meth:`energy_of`."""
+        return next((self.energy_of(t) for t in self.trials if t.trial_id == trial_id), None)
 
     def point(self, trial: Trial) -> Point:
         """An ``OK`` trial as a point of the objective."""

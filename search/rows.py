@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from schedules.candidate import Candidate
 from search.records import BadRecord, checksum, require, unpack
-from search.stored import EnergyRecord
+from search.stored import EnergyPlan, EnergyRecord
 from search.trial import (
     Build,
     EnergyMeasurement,
@@ -93,15 +93,15 @@ def parse_trial(row: Row) -> Trial:
 
 def parse_energy(row: Row) -> EnergyRecord:
     """The energy measurement of a full row, planned or taken."""
-    energy_id, trial_id, round_index, phase, recorded, data, data_recorded = row
-    require(recorded, trial_id, round_index, phase)
+    energy_id, round_index, phase, plan, recorded, data, data_recorded = row
+    require(recorded, round_index, phase, plan)
     measurement = None
     if data is not None:
         require(data_recorded, energy_id, data)
         measurement = unpack(data, EnergyMeasurement)
     return EnergyRecord(
         energy_id=energy_id,
-        trial_id=trial_id,
+        plan=unpack(plan, EnergyPlan),
         round_index=round_index,
         phase=phase,
         measurement=measurement,

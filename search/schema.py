@@ -28,7 +28,7 @@ CREATE TABLE trials (
 CREATE INDEX trials_of_task ON trials (task_id);
 CREATE TABLE energies (
     energy_id INTEGER PRIMARY KEY,
-    trial_id INTEGER NOT NULL, round_index INTEGER NOT NULL, phase TEXT NOT NULL,
+    round_index INTEGER NOT NULL, phase TEXT NOT NULL, plan BLOB NOT NULL,
     checksum TEXT NOT NULL,
     payload BLOB, payload_checksum TEXT
 ) STRICT;

@@ -42,22 +42,42 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyPlan:
+    """The decision to measure a trial's energy.
+
+    Attributes:
+        trial_id: Whose energy.
+        predicted_mj: What the models expected, ``None`` before they knew anything.
+        is_control: True if drawn at random, to see the models' error without bias.
+    """
+
+    trial_id: int
+    predicted_mj: float | None = None
+    is_control: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnergyRecord:
     """An energy measurement that was planned, and taken unless the run was cut off.
 
     Attributes:
         energy_id: 1, 2, ... in the order of planning.
-        trial_id: Whose energy.
-        round_index: Round of the trial's task in which it was planned.
+        plan: Whose energy, and what was expected.
+        round_index: Round of the trial's task in which it was planned; -1 in the final phase.
         phase: ``search`` while searching, ``final`` for the interleaved re-measurement.
         measurement: ``None`` while planned only.
     """
 
     energy_id: int
-    trial_id: int
+    plan: EnergyPlan
     round_index: int
     phase: EnergyPhase
     measurement: EnergyMeasurement | None
+
+    @property
+    def trial_id(self) -> int:
+        """Whose energy."""
+        return self.plan.trial_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

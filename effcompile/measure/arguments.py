@@ -45,13 +45,18 @@ class GuardedTensor:
 
     def write(self, data: np.ndarray) -> None:
         """Set the data, and the guards around it."""
-        self.memory.fill(GUARD_VALUE)
+        self._set_guards()
         self.memory.write(GUARD_BYTES, as_bytes(data))
 
     def poison(self, value: int) -> None:
         """Set every data byte to a value, and the guards around it."""
-        self.memory.fill(GUARD_VALUE)
-        self.memory.write(GUARD_BYTES, np.full(self.size_bytes, value, dtype=np.uint8))
+        self._set_guards()
+        self.memory.fill(value, GUARD_BYTES, self.size_bytes)
+
+    def _set_guards(self) -> None:
+        self.memory.fill(GUARD_VALUE, 0, GUARD_BYTES)
+        after = GUARD_BYTES + self.size_bytes
+        self.memory.fill(GUARD_VALUE, after, self.memory.size_bytes - after)
 
     def read_bytes(self) -> np.ndarray:
         """The data as uint8."""

@@ -85,9 +85,7 @@ class ProcessBuilder:
             fast_math=self._config.fast_math,
         )
         try:
-            return child.call(
-                "build", request, answer=Build, timeout_s=self._config.timeout_s
-            )
+            return child.call("build", request, answer=Build, timeout_s=self._config.timeout_s)
         except WorkerLate as error:
             return self._failure(TrialState.BUILD_TIMEOUT, error, child)
         except WorkerRaised as error:

@@ -13,7 +13,7 @@ import numpy as np
 
 from effcompile.measure.arguments import Arguments, as_bytes
 from effcompile.measure.prepared import Prepared
-from schedules.reference import Tolerance, compare
+from schedules.reference import compare
 
 # All ones is NaN in every IEEE float and -1 in integers; the other is a small finite number.
 POISONS = (0xFF, 0x3C)
@@ -23,13 +23,11 @@ class Checker:
     """Compares kernels of one workload with its reference.
 
     Args:
-        prepared: Inputs and references.
-        tolerance: How far an element may be from its reference.
+        prepared: Inputs, references, tolerance.
     """
 
-    def __init__(self, prepared: Prepared, tolerance: Tolerance) -> None:
+    def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
-        self._tolerance = tolerance
         # Many candidates of a task give the same bits; those are compared only once.
         self._known_right: list[np.ndarray] | None = None
 
@@ -60,7 +58,7 @@ class Checker:
         for output, data, reference in zip(
             arguments.outputs, found, self._prepared.references, strict=True
         ):
-            wrong = compare(output.typed(data), reference, self._tolerance)
+            wrong = compare(output.typed(data), reference, self._prepared.tolerance)
             if wrong:
                 return f"output {output.spec.name}: {wrong}"
         self._known_right = found

@@ -56,9 +56,7 @@ class LibraryMaker:
         fast_math: See ``BuildConfig``.
     """
 
-    def __init__(
-        self, *, target: Target, cache: DiskCache, folder: Path, fast_math: bool
-    ) -> None:
+    def __init__(self, *, target: Target, cache: DiskCache, folder: Path, fast_math: bool) -> None:
         self._target = target
         self._cache = cache
         self._folder = folder
@@ -156,14 +154,10 @@ def register_compiler(compiler: CudaCompiler) -> None:
     """Make a compiler the one that TVM asks in this process."""
     import tvm_ffi
 
-    tvm_ffi.register_global_func(
-        "tvm_callback_cuda_compile", compiler.machine_code, override=True
-    )
+    tvm_ffi.register_global_func("tvm_callback_cuda_compile", compiler.machine_code, override=True)
 
 
-def _kernels(
-    watch: LoweringWatch, compiled: list[CompiledSource]
-) -> tuple[KernelResources, ...]:
+def _kernels(watch: LoweringWatch, compiled: list[CompiledSource]) -> tuple[KernelResources, ...]:
     reports = {report.name: report for made in compiled for report in made.reports}
     kernels = []
     for launch in watch.launches:

@@ -5,7 +5,6 @@ Bytes only: the short floats that NumPy lacks need no special case here.
 
 from __future__ import annotations
 
-import ctypes
 from typing import Protocol
 
 import numpy as np
@@ -27,8 +26,8 @@ class Memory(Protocol):
     def read(self, offset: int, size_bytes: int) -> np.ndarray:
         """Copy bytes to the host, as uint8."""
 
-    def fill(self, value: int) -> None:
-        """Set every byte."""
+    def fill(self, value: int, offset: int, size_bytes: int) -> None:
+        """Set every byte of a range."""
 
 
 class Device(Protocol):
@@ -65,9 +64,9 @@ class HostMemory:
         """See :class:`Memory`."""
         return self._bytes[offset : offset + size_bytes].copy()
 
-    def fill(self, value: int) -> None:
+    def fill(self, value: int, offset: int, size_bytes: int) -> None:
         """See :class:`Memory`."""
-        ctypes.memset(self.address, value, self.size_bytes)
+        self._bytes[offset : offset + size_bytes] = value
 
 
 class HostDevice:

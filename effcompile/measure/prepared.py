@@ -13,9 +13,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
+from schedules.inputs import numpy_dtype
+from schedules.reference import Tolerance
 from schedules.workload import Workload
+
+TOLERANCE = "tolerance.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +30,12 @@ class Prepared:
     Attributes:
         inputs: One array per input, in call order.
         references: One float64 (or integer) array per output.
+        tolerance: How far an element may be from its reference.
     """
 
     inputs: list[np.ndarray]
     references: list[np.ndarray]
+    tolerance: Tolerance
 
 
 def folder_of(workload: Workload, *, seed: int, root: Path) -> Path:
@@ -39,7 +46,7 @@ def folder_of(workload: Workload, *, seed: int, root: Path) -> Path:
 def write_prepared(workload: Workload, *, seed: int, folder: Path) -> None:
     """Compute and store inputs and references; does nothing if they are there."""
     from schedules.inputs import make_inputs
-    from schedules.reference import compute_reference
+    from schedules.reference import compute_reference, tolerance_of
 
     if folder.is_dir():
         return
@@ -52,6 +59,7 @@ def write_prepared(workload: Workload, *, seed: int, folder: Path) -> None:
             _save(beside / f"input-{index}.npy", array)
         for index, array in enumerate(references):
             _save(beside / f"reference-{index}.npy", array)
+        (beside / TOLERANCE).write_bytes(msgspec.json.encode(tolerance_of(workload)))
         # Another process may have been faster; its folder has the same content.
         with contextlib.suppress(OSError):
             os.rename(beside, folder)
@@ -75,8 +83,6 @@ def read_prepared(workload: Workload, *, folder: Path) -> Prepared:
         OSError: A file is missing.
         ValueError: A file does not have the size its workload says.
     """
-    from schedules.inputs import numpy_dtype
-
     inputs = [
         _load(folder / f"input-{index}.npy").view(numpy_dtype(spec.dtype)).reshape(spec.shape)
         for index, spec in enumerate(workload.inputs)
@@ -86,7 +92,8 @@ def read_prepared(workload: Workload, *, folder: Path) -> Prepared:
         dtype = numpy_dtype(spec.dtype)
         wide = dtype if dtype.kind in "iub" else np.dtype(np.float64)
         references.append(_load(folder / f"reference-{index}.npy").view(wide).reshape(spec.shape))
-    return Prepared(inputs=inputs, references=references)
+    tolerance = msgspec.json.decode((folder / TOLERANCE).read_bytes(), type=Tolerance)
+    return Prepared(inputs=inputs, references=references, tolerance=tolerance)
 
 
 def _load(path: Path) -> np.ndarray:
