@@ -47,6 +47,8 @@ class Connection:
                 timeout=BUSY_TIMEOUT_S,
                 isolation_level=None,
             )
+        # Damaged text must reach the row's checksum instead of failing the whole query.
+        self._raw.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
             self._prepare(read_only=read_only)
         except BaseException:
@@ -123,6 +125,9 @@ class Connection:
             raise
         except sqlite3.DatabaseError as error:
             raise self._translate(action, error) from error
+        except UnicodeDecodeError as error:
+            # The binding itself fails to decode SQLite's message about a damaged schema.
+            raise DatabaseDamaged(self._damage_text(str(error))) from error
 
     def _translate(self, action: str, error: sqlite3.DatabaseError) -> SearchError:
         # Python 3.10 does not carry SQLite's error code, only its fixed texts.

@@ -26,7 +26,15 @@ from search.errors import TrialFinished, UnknownTrial
 from search.final import Final
 from search.identity import Identity, require_same
 from search.records import BadRecord, checksum, pack, require, unpack
-from search.rows import Row, parse_energy, parse_payload, parse_trial, proposal_row, result_of
+from search.rows import (
+    Row,
+    parse_energy,
+    parse_payload,
+    parse_round,
+    parse_trial,
+    proposal_row,
+    result_of,
+)
 from search.stored import (
     EnergyPhase,
     EnergyPlan,
@@ -159,9 +167,11 @@ class Database:
                             candidate=proposal.candidate,
                         )
                     )
+                key = (task_id, round_index, len(proposals))
                 raw.execute(
-                    "INSERT INTO rounds (task_id, round_index, n_proposed) VALUES (?, ?, ?)",
-                    (task_id, round_index, len(proposals)),
+                    "INSERT INTO rounds (task_id, round_index, n_proposed, checksum)"
+                    " VALUES (?, ?, ?, ?)",
+                    (*key, checksum(*key)),
                 )
             raw.executemany(
                 "INSERT INTO trials (trial_id, task_id, round_index, origin, space, decisions,"
@@ -223,18 +233,11 @@ class Database:
 
     def rounds(self) -> list[Round]:
         """Every round in the order of proposal."""
-        rows = self._connection.read(
-            "SELECT task_id, round_index, n_proposed, energy_planned FROM rounds ORDER BY round_id"
+        query = (
+            "SELECT round_id, task_id, round_index, n_proposed, energy_planned, checksum"
+            " FROM rounds ORDER BY round_id"
         )
-        return [
-            Round(
-                task_id=str(task_id),
-                round_index=int(str(round_index)),
-                n_proposed=int(str(n_proposed)),
-                energy_planned=bool(planned),
-            )
-            for task_id, round_index, n_proposed, planned in rows
-        ]
+        return self._load("rounds", query, parse_round)
 
     # Energy
 
@@ -416,6 +419,7 @@ class Database:
 _KEYS = {
     "meta": "key",
     "tasks": "position",
+    "rounds": "round_id",
     "trials": "trial_id",
     "energies": "energy_id",
     "finals": "task_id",

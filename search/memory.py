@@ -32,8 +32,11 @@ class RunMemory:
     def _load(self) -> None:
         owner: dict[int, TaskHistory] = {}
         for trial in self.database.trials():
-            history = owner[trial.trial_id] = self.by_id[trial.task_id]
             self.n_proposed += 1
+            history = self.by_id.get(trial.task_id)
+            if history is None:  # its task's row was damaged; the trial itself stays recorded
+                continue
+            owner[trial.trial_id] = history
             if trial.state is TrialState.PROPOSED:
                 history.reserve([trial.candidate])
                 self.waiting.append(trial)
@@ -43,7 +46,7 @@ class RunMemory:
             if record.phase == "search" and record.measurement and record.trial_id in owner:
                 owner[record.trial_id].add_energy(record)
         for one in self.rounds:
-            if one.n_proposed == 0:
+            if one.n_proposed == 0 and one.task_id in self.by_id:
                 self.by_id[one.task_id].exhausted = True
 
     def note_round(self, history: TaskHistory, round_index: int, n_proposed: int) -> None:
@@ -61,8 +64,10 @@ class RunMemory:
 
     def next_round(self, history: TaskHistory) -> int:
         """Index of a task's next round."""
-        mine = (one.round_index for one in self.rounds if one.task_id == history.task.task_id)
-        return max(mine, default=-1) + 1
+        recorded = [one.round_index for one in self.rounds if one.task_id == history.task.task_id]
+        # A damaged round is gone from the list, its trials are not.
+        recorded += [trial.round_index for trial in history.trials]
+        return max(recorded, default=-1) + 1
 
     def n_search_rounds(self) -> dict[str, int]:
         """Rounds by task id, those of the default not counted."""
@@ -78,7 +83,7 @@ class RunMemory:
         return [
             (self.by_id[one.task_id], one.round_index)
             for one in self.rounds
-            if one.n_proposed > 0 and not one.energy_planned
+            if one.n_proposed > 0 and not one.energy_planned and one.task_id in self.by_id
         ]
 
     def waiting_energies(self) -> list[tuple[TaskHistory, EnergyRecord]]:

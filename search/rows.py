@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from schedules.candidate import Candidate
 from search.records import BadRecord, checksum, require, unpack
-from search.stored import EnergyPlan, EnergyRecord
+from search.stored import EnergyPlan, EnergyRecord, Round
 from search.trial import (
     Build,
     EnergyMeasurement,
@@ -105,4 +105,16 @@ def parse_energy(row: Row) -> EnergyRecord:
         round_index=round_index,
         phase=phase,
         measurement=measurement,
+    )
+
+
+def parse_round(row: Row) -> Round:
+    """The round of a full row."""
+    _, task_id, round_index, n_proposed, energy_planned, recorded = row
+    require(recorded, task_id, round_index, n_proposed)
+    return Round(
+        task_id=task_id,
+        round_index=round_index,
+        n_proposed=n_proposed,
+        energy_planned=bool(energy_planned),
     )

@@ -17,7 +17,7 @@ CREATE TABLE tasks (
 CREATE TABLE rounds (
     round_id INTEGER PRIMARY KEY,
     task_id TEXT NOT NULL, round_index INTEGER NOT NULL, n_proposed INTEGER NOT NULL,
-    energy_planned INTEGER NOT NULL DEFAULT 0
+    checksum TEXT NOT NULL, energy_planned INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE trials (
     trial_id INTEGER PRIMARY KEY,

@@ -33,7 +33,8 @@ def split_round(n: int, names: Sequence[str], history: TaskHistory) -> dict[str,
     total = sum(weights.values())
     shares = {name: max(LEAST_SHARE, weight / total) for name, weight in weights.items()}
     total = sum(shares.values())
-    counts = {name: int(n * share / total) for name, share in shares.items()}
+    least = 1 if n >= 2 * len(names) else 0
+    counts = {name: max(least, int(n * share / total)) for name, share in shares.items()}
     by_share = sorted(names, key=lambda name: -shares[name])
     for i in range(n - sum(counts.values())):
         counts[by_share[i % len(by_share)]] += 1

@@ -275,6 +275,8 @@ class _Loop:
         while names and len(found) < n:
             shares = split_round(n - len(found), names, history)
             for name, share in shares.items():
+                if share == 0:
+                    continue
                 space = self._space(history.task, name)
                 got = self._strategy.propose(
                     history, space, share, ranker=self._learner.ranker(history), rng=rng
