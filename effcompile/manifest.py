@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from effcompile.signature import EntryPoint
 from schedules.target import Target
+from search.final import Ratio
 from search.trial import EnergyMeasurement, LatencyMeasurement
 
 FORMAT_VERSION = 1
@@ -58,12 +59,16 @@ class Gain:
         default_energy: With the default schedule.
         latency: As shipped.
         energy: As shipped.
+        latency_ratio: As shipped over default, from interleaved rounds.
+        energy_ratio: Likewise.
     """
 
     default_latency: LatencyMeasurement | None = None
     default_energy: EnergyMeasurement | None = None
     latency: LatencyMeasurement | None = None
     energy: EnergyMeasurement | None = None
+    latency_ratio: Ratio | None = None
+    energy_ratio: Ratio | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
