@@ -27,7 +27,7 @@ def default_schedule(function: Any, target: Target) -> Any:
     """
     if is_scheduled(function):
         return function
-    symbol = function.attrs["global_symbol"] if "global_symbol" in function.attrs else "main"
+    symbol = function.attrs.get("global_symbol", "main")
     scheduled = gpu_schedule(function, target) if target.kind == "cuda" else cpu_schedule(function)
     return scheduled.with_attr("global_symbol", symbol).with_attr(SCHEDULED, True)
 
@@ -68,8 +68,8 @@ class DefaultSpace:
         """
         if candidate != self.default():
             raise IllegalCandidate(
-                f"candidate {candidate.candidate_id} of space {candidate.space!r} is not the default "
-                f"candidate: expected space 'default' with decisions {DECISIONS}."
+                f"candidate {candidate.candidate_id} of space {candidate.space!r} is not the "
+                f"default: expected space {self.name!r} with decisions {DECISIONS}."
             )
         function = function_of(self._task.workload)
         return _tvm.load().IRModule({"main": default_schedule(function, self._task.target)})

@@ -32,7 +32,6 @@ from schedules.traces import dump_trace, load_trace_onto
 KEPT_SCHEDULES = 160
 KEPT_FEATURES = 4096
 MOST_DRY_ROUNDS = 3
-ATTEMPTS_PER_MUTATION = 4
 LARGEST_SEED = 2**31 - 1
 
 
@@ -88,8 +87,10 @@ class TvmSpace:
         trace = self._schedule(parent).trace
         sketch = self.sketches[0]
         mutators, weights = sketch.mutators
-        for _ in range(ATTEMPTS_PER_MUTATION):
-            mutator = mutators[int(rng.choice(len(mutators), p=weights))]
+        # Likely mutators first, but every one gets its turn: a trace may have sites for one only.
+        order = rng.choice(len(mutators), size=len(mutators), replace=False, p=weights)
+        for index in [*order[:1], *order[:1], *order]:
+            mutator = mutators[int(index)]
             step = int(rng.integers(1, LARGEST_SEED))
             changed = _ffi_api.MutatorApply(mutator, trace, step)
             child = None if changed is None else self._finish(changed, sketch, step)

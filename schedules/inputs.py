@@ -10,6 +10,8 @@ so floats are N(0, 1) in their true dtype. Two kinds of arguments need more care
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 
@@ -60,11 +62,9 @@ def is_integer(dtype: str) -> bool:
     return dtype.startswith(("int", "uint"))
 
 
-def numpy_dtype(dtype: str) -> np.dtype[np.generic]:
+def numpy_dtype(dtype: str) -> np.dtype[Any]:
     """The NumPy dtype of a TVM dtype name, also for the short floats NumPy lacks."""
-    if hasattr(ml_dtypes, dtype):
-        return np.dtype(getattr(ml_dtypes, dtype))
-    return np.dtype(dtype)
+    return np.dtype(getattr(ml_dtypes, dtype, dtype))
 
 
 def _draw_one(

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from schedules.defaults import DefaultSpace
 from schedules.errors import UnknownSpace
 from schedules.generic import TvmSpace
+from schedules.knobs import KnobSpace
+from schedules.softmax import softmax_space
 from schedules.space import DesignSpace
 from schedules.task import Task
 
@@ -35,10 +37,18 @@ def _make(task: Task, name: str) -> DesignSpace:
         return DefaultSpace(task)
     if name == TvmSpace.name:
         return TvmSpace(task)
+    own = _own_space(task)
+    if own is not None and own.name == name:
+        return own
     raise UnknownSpace(
         f"no design space {name!r} for {task.workload.name} on {task.target.kind}: "
         f"expected one of {', '.join([*spaces_for(task), DefaultSpace.name])}."
     )
+
+
+def _own_space(task: Task) -> KnobSpace | None:
+    """The space of the kernel family that covers a task's workload, if there is one."""
+    return softmax_space(task)
 
 
 def spaces_for(task: Task) -> list[str]:
@@ -46,7 +56,8 @@ def spaces_for(task: Task) -> list[str]:
 
     ``default`` is left out: it can always be opened, but holds a single candidate.
     """
-    names = []
+    own = _own_space(task)
+    names = [own.name] if own is not None else []
     tvm_space = open_space(task, TvmSpace.name)
     if isinstance(tvm_space, TvmSpace) and tvm_space.sketches:
         names.append(TvmSpace.name)
