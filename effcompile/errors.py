@@ -43,6 +43,10 @@ class DeviceFault(EffcompileError):
     """The device reported an error; its context may be unusable from then on."""
 
 
+class WrongResult(EffcompileError):
+    """A kernel does not compute what its workload says, or touches other memory."""
+
+
 class CompilerUnavailable(EffcompileError):
     """The target needs a compiler that is not installed."""
 

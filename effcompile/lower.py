@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from effcompile.errors import BadModel
-from effcompile.frontend.constants import constant_array, fold_moved_constants
 from effcompile.frontend.checking import check_dimensions, data_inputs
+from effcompile.frontend.constants import constant_array, fold_moved_constants
 from effcompile.frontend.folding import fold
 from effcompile.frontend.importing import import_model
 from effcompile.signature import ArgumentSpec, EntryPoint
@@ -111,7 +111,7 @@ def _legalised(module: Any, target: Target) -> Any:
     tvm = _tvm.load()
     from tvm.relax import transform
 
-    from effcompile.frontend.patterns import legalisations, match_patterns
+    from effcompile.frontend.patterns import match_patterns
 
     passes = [
         fold_moved_constants(),
@@ -119,7 +119,7 @@ def _legalised(module: Any, target: Target) -> Any:
         match_patterns(),
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
-        transform.LegalizeOps(legalisations()),
+        transform.LegalizeOps(),
         transform.FoldConstant(),
         transform.DeadCodeElimination(),
     ]

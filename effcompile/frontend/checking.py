@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from effcompile.errors import BadModel, OpenDimensions, UsageError
+from effcompile.frontend.operators import adopt_contrib_operators
 
 logger = logging.getLogger(__name__)
 
@@ -69,25 +70,40 @@ def prepare_model(model: Any, origin: str = "the model") -> Any:
         origin: Names the model in messages.
 
     Raises:
+        UnsupportedOperators: Operators of the default domain that do not exist.
         BadModel: The ONNX checker refuses it, or its shapes contradict each other.
     """
     import onnx
     import onnx.inliner
 
+    model = _copy(model)
+    _name_nodes(model.graph, "")
+    adopt_contrib_operators(model)
     try:
         if _is_small(model):
-            onnx.checker.check_model(model)
+            onnx.checker.check_model(_with_declared_ranks(model))
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
-        else:
-            model = _copy(model)
+            # Nodes that came out of functions have no names yet.
+            _name_nodes(model.graph, "")
     except (onnx.checker.ValidationError, RuntimeError) as error:
         raise BadModel(
             f"{origin} does not pass the ONNX checker: {_first_lines(error)} "
             "Repair the exporter's output, or export it again with a newer exporter."
         ) from error
-    _name_nodes(model.graph, "")
     return infer_shapes(model, origin)
+
+
+def _with_declared_ranks(model: Any) -> Any:
+    """The model as the checker wants it: it insists on shapes that importers do not need."""
+    missing = [v for v in (*model.graph.input, *model.graph.output) if declared_shape(v) is None]
+    if not missing:
+        return model
+    declared = _copy(model)
+    for value in (*declared.graph.input, *declared.graph.output):
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.shape.SetInParent()
+    return declared
 
 
 def infer_shapes(model: Any, origin: str = "the model") -> Any:
@@ -270,7 +286,7 @@ def check_dimensions(model: Any, *, allow_open: bool = False) -> None:
 def _is_open(value: Any, allow_named: bool) -> bool:
     shape = declared_shape(value)
     if shape is None:
-        return value.type.HasField("tensor_type")
+        return bool(value.type.HasField("tensor_type"))
     wanted = [extent for extent in shape if isinstance(extent, str)]
     return any(extent == "?" for extent in wanted) if allow_named else bool(wanted)
 

@@ -19,14 +19,13 @@ def fold_moved_constants() -> Any:
     """A pass that replaces reshape, transpose, squeeze and cast of a constant by a constant."""
     tvm = _tvm.load()
 
-    @tvm.transform.module_pass(opt_level=0, name="FoldMovedConstants")
     def run(module: Any, _context: Any) -> Any:
         for variable, function in module.functions_items():
             if isinstance(function, tvm.relax.Function):
                 module[variable] = _folder_class()(module).visit_expr(function)
         return module
 
-    return run
+    return tvm.transform.module_pass(run, opt_level=0, name="FoldMovedConstants")
 
 
 @cache
@@ -63,7 +62,7 @@ def _folder_class() -> Any:
 
 def constant_array(expression: Any) -> np.ndarray | None:
     """The value of a constant tensor, ``None`` for any other expression."""
-    value = getattr(expression, "value", None)
+    value: Any = getattr(expression, "value", None)
     if type(expression).__name__ != "GenericConst" or not hasattr(value, "numpy"):
         return None
     array: np.ndarray = value.numpy()

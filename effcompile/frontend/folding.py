@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from effcompile.frontend.quantised import merge_dequantised_products
 from effcompile.frontend.tensors import array_of
 
 
 def fold(model: Any) -> Any:
-    """A copy of the model with constants stored and batch normalisation folded away."""
+    """A copy with constants stored, batch norms folded, and quantised products merged."""
     import onnx
 
     copy = onnx.ModelProto()
@@ -25,6 +26,7 @@ def fold(model: Any) -> Any:
     _drop_defaulted_inputs(copy.graph)
     _store_constants(copy.graph)
     _fold_batch_norms(copy.graph)
+    merge_dequantised_products(copy.graph)
     _drop_unused_initialisers(copy.graph)
     return copy
 

@@ -11,94 +11,13 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from effcompile.errors import BadModel, UnsupportedOperators
+from effcompile.errors import BadModel
 from effcompile.frontend.converters.registry import Node, find_converter
+from effcompile.frontend.operators import DEFAULT_DOMAINS, check_operators
 from schedules import _tvm
-
-DEFAULT_DOMAINS = ("", "ai.onnx")
-# Operators of com.microsoft that the stock importer converts as that domain defines them.
-STOCK_CONTRIB = frozenset(
-    {
-        "Attention",
-        "BiasGelu",
-        "EmbedLayerNormalization",
-        "FastGelu",
-        "Gelu",
-        "QuickGelu",
-        "SkipLayerNormalization",
-    }
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnsupportedNode:
-    """A node that neither our converters nor the stock importer can convert.
-
-    Attributes:
-        name: Name in the graph; inside branches, after the names of the nodes around it.
-        op_type: Operator.
-        domain: Operator domain; empty for the default one.
-    """
-
-    name: str
-    op_type: str
-    domain: str
-
-
-def unsupported_operators(model: Any) -> list[UnsupportedNode]:
-    """Every node, branches included, that nobody can convert, in graph order."""
-    return _unsupported(model.graph, "")
-
-
-def _unsupported(graph: Any, prefix: str) -> list[UnsupportedNode]:
-    found = []
-    for node in graph.node:
-        name = prefix + (node.name or next(iter(node.output), node.op_type))
-        if not _is_supported(node.domain, node.op_type):
-            found.append(UnsupportedNode(name=name, op_type=node.op_type, domain=node.domain))
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                found += _unsupported(attribute.g, f"{name}/")
-    return found
-
-
-def _is_supported(domain: str, op_type: str) -> bool:
-    if find_converter(domain, op_type) is not None:
-        return True
-    if domain in DEFAULT_DOMAINS:
-        return op_type == "If" or op_type in _stock_converters()
-    return domain == "com.microsoft" and op_type in STOCK_CONTRIB
-
-
-def check_operators(model: Any) -> None:
-    """Raise if any node cannot be converted.
-
-    Raises:
-        UnsupportedOperators: Lists every such node.
-    """
-    nodes = unsupported_operators(model)
-    if not nodes:
-        return
-    listed = "; ".join(
-        f"{node.name} ({node.domain + '::' if node.domain else ''}{node.op_type})" for node in nodes
-    )
-    raise UnsupportedOperators(
-        f"{len(nodes)} nodes have operators that cannot be converted: {listed}. "
-        "Export with another opset, replace these operators, or register a converter "
-        "(effcompile.frontend.converters.registry.converter)."
-    )
-
-
-@cache
-def _stock_converters() -> Mapping[str, Any]:
-    _tvm.load()
-    from tvm.relax.frontend.onnx import onnx_frontend
-
-    return dict(onnx_frontend._get_convert_map())
 
 
 def import_model(model: Any) -> Any:

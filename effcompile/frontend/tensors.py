@@ -23,7 +23,7 @@ def array_of(tensor: Any) -> np.ndarray:
     import onnx
     from onnx import TensorProto, numpy_helper
 
-    array = numpy_helper.to_array(tensor)
+    array: np.ndarray = numpy_helper.to_array(tensor)
     if tensor.data_type == TensorProto.INT4:
         return array.astype(np.int8)
     if tensor.data_type == TensorProto.UINT4:

@@ -48,6 +48,21 @@ class PrepareRequest:
     folder: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRequest:
+    """The known kernel to build for a target.
+
+    Attributes:
+        target: What to compile for.
+        library_dir: Folder of the run that receives libraries.
+        cache_dir: Folder of the shared cache.
+    """
+
+    target: Target
+    library_dir: str
+    cache_dir: str
+
+
 @lru_cache(maxsize=8)
 def _maker(target: Target, library_dir: str, cache_dir: str, fast_math: bool) -> Any:
     from effcompile.measure.cache import DiskCache
@@ -84,7 +99,17 @@ def prepare(request: PrepareRequest) -> None:
     write_prepared(request.workload, seed=request.seed, folder=Path(request.folder))
 
 
+def build_known(request: KnownRequest) -> Build:
+    """Compile the kernel whose answer is known."""
+    from effcompile.measure.known_kernel import known_program
+
+    maker = _maker(request.target, request.library_dir, request.cache_dir, False)
+    made: Build = maker.make(known_program(request.target), flops=None, unique_bytes=None)
+    return made
+
+
 ENDPOINTS = {
+    "build_known": serving.Endpoint(request=KnownRequest, function=build_known),
     "build": serving.Endpoint(request=BuildRequest, function=build),
     "prepare": serving.Endpoint(request=PrepareRequest, function=prepare),
 }

@@ -16,6 +16,7 @@ import numpy as np
 
 from effcompile.errors import DeviceFault, DeviceUnavailable
 from effcompile.measure import dlpack
+from effcompile.measure.cuda_facts import format_uuid
 from effcompile.measure.timing import Launch
 
 MAX_GRAPH_NODES = 2000
@@ -102,10 +103,7 @@ class CudaDevice:
     @property
     def uuid(self) -> str:
         """The id that management tools use; ordinals differ between them and CUDA."""
-        raw = bytes(checked(self._cuda.cuDeviceGetUuid(self._device)).bytes)
-        text = raw[:16].hex()
-        cuts = (0, 8, 12, 16, 20, 32)
-        return "GPU-" + "-".join(text[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
+        return format_uuid(bytes(checked(self._cuda.cuDeviceGetUuid(self._device)).bytes)[:16])
 
     def allocate(self, size_bytes: int) -> CudaMemory:
         """See ``memory.Device``."""

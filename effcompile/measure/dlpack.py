@@ -47,9 +47,11 @@ class _Managed(ctypes.Structure):
 _alive: dict[int, tuple[_Managed, Any, Any]] = {}
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-def _release(address: int) -> None:
+def _forget(address: int) -> None:
     _alive.pop(address, None)
+
+
+_release = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_forget)
 
 
 @functools.cache

@@ -243,9 +243,21 @@ def _problem(
         return Verdict.COUNTER_RESET, "the energy counter went backwards inside the window."
     if len(steps) < 2:
         return Verdict.COUNTER_STALLED, f"the energy counter moved {len(steps)} times in all."
+    return (
+        _load_problem(observation)
+        or _length_problem(steps, window_ms)
+        or _clock_problem(conditions)
+    )
+
+
+def _load_problem(observation: Observation) -> tuple[Verdict, str] | None:
     foreign = max((state.n_foreign_processes for state in observation.states), default=0)
     if foreign:
         return Verdict.FOREIGN_LOAD, f"{foreign} other compute processes are on the device."
+    return None
+
+
+def _length_problem(steps: Sequence[Reading], window_ms: float) -> tuple[Verdict, str] | None:
     found_ms = (steps[-1].time_s - steps[0].time_s) * 1000
     if len(steps) < MIN_STEPS or found_ms < MIN_WINDOW_SHARE * window_ms:
         return (
@@ -255,7 +267,7 @@ def _problem(
         )
     if steps[-1].n_launches == steps[0].n_launches:
         return Verdict.TOO_SHORT, "no launch finished inside the window. Use a longer window."
-    return _clock_problem(conditions)
+    return None
 
 
 def _clock_problem(conditions: Conditions) -> tuple[Verdict, str] | None:

@@ -105,7 +105,7 @@ class LibraryMaker:
             self._tvm.__version__,
             self._target,
             list(self._compiler.identity) if self._compiler else [],
-            self._tvm.ir.save_json(program),
+            str(self._tvm.ir.save_json(program)),
         ]
         return hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
 

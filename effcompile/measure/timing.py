@@ -26,15 +26,15 @@ Launch = Callable[[], None]
 
 
 class Batch(Protocol):
-    """A fixed number of launches that can be run again and again.
+    """A fixed number of launches that can be run again and again."""
 
-    Attributes:
-        n_launches: At least as many as asked for.
-        method: ``graph``, ``queue`` or ``loop``.
-    """
+    @property
+    def n_launches(self) -> int:
+        """At least as many as asked for."""
 
-    n_launches: int
-    method: str
+    @property
+    def method(self) -> str:
+        """``graph``, ``queue`` or ``loop``."""
 
     def run_us(self) -> float:
         """Run all launches, wait, and give their time in microseconds."""

@@ -67,6 +67,6 @@ def attention_mask(node: Node, mask: Any, key: Any) -> Any:
     if mask is None:
         return None
     n_masked, n_keys = type_of(mask)[0][-1], type_of(key)[0][2]
-    if n_masked != n_keys and n_masked != 1:
+    if n_masked not in (n_keys, 1):
         raise ValueError(f"the mask covers {n_masked} keys, and there are {n_keys}")
     return with_rank(node, mask, 4)

@@ -112,7 +112,7 @@ def _positions_of(n_tokens: Any) -> Any:
 
         return te.compute(
             (lengths.shape[0], n_tokens),
-            lambda b, s: lengths[b] - n_tokens + s.astype(lengths.dtype),
+            lambda b, s: lengths[b].astype("int64") - n_tokens + s,
             name="positions",
         )
 
@@ -129,7 +129,7 @@ def _appended(node: Node, past: Any, new: Any, lengths: Any) -> Any:
         n_new = fresh.shape[2]
 
         def value(b: Any, h: Any, s: Any, d: Any) -> Any:
-            start = valid[b].astype(s.dtype) - n_new
+            start = valid[b].astype("int64") - n_new
             is_new = tirx.all(s >= start, s < start + n_new)
             kept = tirx.if_then_else(s < n_past, old[b, h, s, d], tirx.const(0, old.dtype))
             return tirx.if_then_else(is_new, fresh[b, h, s - start, d], kept)
@@ -193,7 +193,7 @@ def _projections(node: Node) -> tuple[Any, Any, Any]:
 def _unpacked(node: Node, n_heads: int) -> list[Any]:
     from tvm import relax
 
-    query, key, value = node.required(0), node.input(1), node.input(2)
+    query, key = node.required(0), node.input(1)
     shape = type_of(query)[0]
     if len(shape) == 5:  # (batch, tokens, heads, 3, width)
         flat = (shape[0], shape[1], n_heads * shape[4])

@@ -69,9 +69,8 @@ def attention_call(
     has_mask, has_lengths = mask is not None, lengths is not None
 
     def definition(q: Any, k: Any, v: Any, *rest: Any) -> Any:
-        mask_tensor = rest[0] if has_mask else None
-        lengths_tensor = rest[-1] if has_lengths else None
-        return _attention(q, k, v, rule, scale, mask_tensor, lengths_tensor)
+        masks = _Masks(rest[0] if has_mask else None, rest[-1] if has_lengths else None)
+        return _attention((q, k, v), masks, rule, scale)
 
     inputs = [query, key, value]
     inputs += [extra for extra in (mask, lengths) if extra is not None]
@@ -96,11 +95,17 @@ def _mask_kind(mask: Any) -> str:
     return "bool" if type_of(mask)[1] == "bool" else "float"
 
 
-def _attention(
-    q: Any, k: Any, v: Any, rule: AttentionRule, scale: float, mask: Any, lengths: Any
-) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Masks:
+    mask: Any
+    lengths: Any
+
+
+def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, scale: float) -> Any:
     from tvm import te, tirx
 
+    q, k, v = qkv
+    mask = masks.mask
     batch, n_heads, n_queries, width = q.shape
     group = n_heads // k.shape[1]
     n_keys, value_width = k.shape[2], v.shape[3]
@@ -127,12 +132,12 @@ def _attention(
             result = te.tanh(result / cap) * cap
         if mask is not None and str(mask.dtype) != "bool":
             result = result + mask[_broadcast(mask, b, h, i, j)].astype("float32")
-        condition = _allowed(rule, mask, lengths, n_queries, (b, h, i, j))
+        condition = _allowed(rule, masks, n_queries, (b, h, i, j))
         return result if condition is None else tirx.if_then_else(condition, result, lowest)
 
     def probability(b: Any, h: Any, i: Any, j: Any) -> Any:
         raised = te.exp(scores[b, h, i, j] - largest[b, h, i])
-        condition = _allowed(rule, mask, lengths, n_queries, (b, h, i, j))
+        condition = _allowed(rule, masks, n_queries, (b, h, i, j))
         if condition is None:
             return raised
         return tirx.if_then_else(condition, raised, tirx.const(0, "float32"))
@@ -145,19 +150,26 @@ def _attention(
     total = te.compute(
         rows, lambda b, h, i: te.sum(raised[b, h, i, j_sum], axis=j_sum), name="attention_sum"
     )
+    one, zero = tirx.const(1, "float32"), tirx.const(0, "float32")
+    # Probabilities are scaled before the second product, not after: a stage behind the product
+    # that also reads the sums is one that TVM's tiling rule tries to move, and fails.
+    scaled = te.compute(
+        scores_shape,
+        lambda b, h, i, j: (
+            raised[b, h, i, j] / tirx.Select(total[b, h, i] > zero, total[b, h, i], one)
+        ),
+        name="attention_probability",
+    )
     mixed = te.compute(
         (*rows, value_width),
         lambda b, h, i, e: te.sum(
-            raised[b, h, i, j] * v[b, h // group, j, e].astype("float32"), axis=j
+            scaled[b, h, i, j] * v[b, h // group, j, e].astype("float32"), axis=j
         ),
         name="attention_mix",
     )
-    one, zero = tirx.const(1, "float32"), tirx.const(0, "float32")
     return te.compute(
         (*rows, value_width),
-        lambda b, h, i, e: (
-            mixed[b, h, i, e] / tirx.Select(total[b, h, i] > zero, total[b, h, i], one)
-        ).astype(q.dtype),
+        lambda b, h, i, e: mixed[b, h, i, e].astype(q.dtype),
         name="attention",
     )
 
@@ -173,17 +185,16 @@ def _is_one(extent: Any) -> bool:
     return hasattr(extent, "value") and int(extent) == 1
 
 
-def _allowed(
-    rule: AttentionRule, mask: Any, lengths: Any, n_queries: Any, index: tuple[Any, ...]
-) -> Any:
+def _allowed(rule: AttentionRule, masks: _Masks, n_queries: Any, index: tuple[Any, ...]) -> Any:
     """Condition under which key ``j`` may be attended, ``None`` if always."""
     b, h, i, j = index
+    mask, lengths = masks.mask, masks.lengths
     conditions = []
     if mask is not None and str(mask.dtype) == "bool":
         conditions.append(mask[_broadcast(mask, b, h, i, j)])
     position = i + rule.offset
     if lengths is not None:
-        length = lengths[b].astype(j.dtype) if hasattr(j, "dtype") else lengths[b]
+        length = lengths[b].astype("int64")
         conditions.append(j < length)
         if rule.at_end:
             position = i + length - n_queries

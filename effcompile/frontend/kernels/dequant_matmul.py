@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from effcompile.frontend.kernels.marking import marked_call
+from schedules.workload import Attribute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def dequant_matmul_call(
     inputs = [x, packed, scales]
     inputs += [extra for extra in (zero_points, bias) if extra is not None]
     zeros_kind = "packed" if quantisation.packed_zero_points else "float"
-    attrs = {
+    attrs: dict[str, Attribute] = {
         "bits": quantisation.bits,
         "block": quantisation.block,
         "depth": quantisation.depth,

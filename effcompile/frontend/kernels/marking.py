@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ def marked_call(
     inputs: Sequence[Any],
     *,
     op: str,
-    attrs: dict[str, Attribute],
+    attrs: Mapping[str, Attribute],
 ) -> Any:
     """A call of a new function that computes ``definition`` and is marked as ``op``.
 
@@ -36,7 +36,7 @@ def marked_call(
         primfunc_name_hint=op,
         primfunc_attrs={
             "effcompile.op": op,
-            "effcompile.attrs": msgspec.json.encode(attrs, order="deterministic").decode(),
+            "effcompile.attrs": msgspec.json.encode(dict(attrs), order="deterministic").decode(),
             "op_pattern": OPAQUE,
         },
     )
