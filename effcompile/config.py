@@ -20,11 +20,19 @@ class BuildConfig:
         n_workers: Build processes; 0 means one per CPU core.
         timeout_s: A build that takes longer is killed and recorded.
         cache_dir: Folder of the compiler cache; empty means the user's cache folder.
+        fast_math: CUDA kernels may use approximate division, roots and exponentials;
+            faster, and every candidate is still compared with the float64 reference.
+        builds_per_worker: A build process is replaced after this many builds, which
+            bounds what a leak can take.
+        memory_limit_mib: A build process that asks for more private memory fails its build.
     """
 
     n_workers: int = 0
     timeout_s: float = 30.0
     cache_dir: str = ""
+    fast_math: bool = True
+    builds_per_worker: int = 256
+    memory_limit_mib: int = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,13 @@ from schedules.errors import EffcompileError
 class UsageError(EffcompileError):
     """An option or an argument cannot be used as given; exit status 2."""
 
+    exit_status = 2
+
 
 class BadModel(EffcompileError):
     """A model file is missing, damaged, or cannot be checked."""
+
+    exit_status = 2
 
 
 class UnsupportedOperators(BadModel):
@@ -24,6 +28,8 @@ class OpenDimensions(BadModel):
 class BadInput(EffcompileError):
     """An input array has the wrong name, shape or dtype."""
 
+    exit_status = 2
+
 
 class BadArtifact(EffcompileError):
     """An artifact is damaged, foreign, or was built for another device."""
@@ -31,6 +37,30 @@ class BadArtifact(EffcompileError):
 
 class DeviceUnavailable(EffcompileError):
     """The target needs a device or a driver that is not here."""
+
+
+class DeviceFault(EffcompileError):
+    """The device reported an error; its context may be unusable from then on."""
+
+
+class WrongResult(EffcompileError):
+    """A kernel does not compute what its workload says, or touches other memory."""
+
+
+class CompilerUnavailable(EffcompileError):
+    """The target needs a compiler that is not installed."""
+
+
+class SourceRejected(EffcompileError):
+    """A compiler refused a source; the message is its log."""
+
+
+class MeterUnavailable(EffcompileError):
+    """An energy meter is not here, or can no longer be read."""
+
+
+class MeterDenied(MeterUnavailable):
+    """An energy meter is here, and this user may not read it."""
 
 
 class WorkerDied(EffcompileError):
@@ -42,4 +72,12 @@ class WorkerLate(EffcompileError):
 
 
 class WorkerRaised(EffcompileError):
-    """A child process answered with an error of its own."""
+    """A child process answered with an error of its own.
+
+    Attributes:
+        kind: Class name of that error.
+    """
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind

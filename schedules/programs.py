@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from schedules import _tvm
@@ -44,7 +43,7 @@ def workload_of(
         inputs=specs[:-n_outputs],
         outputs=specs[-n_outputs:],
         attrs=attrs or {},
-        program=tvm.ir.save_json(function),
+        program=str(tvm.ir.save_json(function)),
         program_hash=f"{tvm_ffi.structural_hash(function) & (2**64 - 1):016x}",
     )
 
@@ -54,14 +53,19 @@ def normalised(function: Any) -> Any:
     return function.with_attr("global_symbol", "main")
 
 
-@lru_cache(maxsize=256)
-def _parsed(program: str) -> Any:
-    return _tvm.load().ir.load_json(program)
+def private_copy(function: Any) -> Any:
+    """A deep copy that shares no statement with the original.
+
+    Scheduling may rewrite statements in place when it holds the only reference to the
+    module around them, although other functions still share those statements.
+    """
+    tvm = _tvm.load()
+    return tvm.ir.load_json(tvm.ir.save_json(function))
 
 
 def function_of(workload: Workload) -> Any:
-    """The ``PrimFunc`` that defines a workload."""
-    return _parsed(workload.program)
+    """The ``PrimFunc`` that defines a workload; a fresh copy, safe to schedule."""
+    return _tvm.load().ir.load_json(workload.program)
 
 
 def module_of(workload: Workload) -> Any:

@@ -1,1 +1,1 @@
-"""Building, checking and measuring candidates: processes, clocks and meters."""
+"""Building and measuring on real devices: build processes, the device process, meters."""

@@ -1,0 +1,1 @@
+"""Converters of ONNX operators that the stock importer lacks or gets wrong."""

@@ -1,0 +1,72 @@
+"""ONNX ``Attention`` (opset 23 and later)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from effcompile.frontend.converters.registry import Node, converter
+from effcompile.frontend.converters.tensors import (
+    concat,
+    join_heads,
+    outputs,
+    split_heads,
+    with_rank,
+)
+from effcompile.frontend.kernels.attention import AttentionRule, attention_call
+from effcompile.frontend.kernels.marking import type_of
+
+
+@converter("Attention")
+def attention(node: Node) -> Any:
+    """Inputs of rank 4, or of rank 3 with head counts; optional mask, cache and lengths."""
+    query, key, value = (node.required(index) for index in range(3))
+    is_flat = len(type_of(query)[0]) == 3
+    if is_flat:
+        query = split_heads(node, query, int(node.attrs["q_num_heads"]))
+        key = split_heads(node, key, int(node.attrs["kv_num_heads"]))
+        value = split_heads(node, value, int(node.attrs["kv_num_heads"]))
+    n_past = 0
+    if node.input(4) is not None:
+        n_past = type_of(node.required(4))[0][2]
+        key = concat(node, [node.required(4), key], 2)
+        value = concat(node, [node.required(5), value], 2)
+    mixed = node.emit(
+        attention_call(
+            node.builder,
+            query,
+            key,
+            value,
+            rule=_rule(node, n_past),
+            mask=attention_mask(node, node.input(3), key),
+            lengths=node.input(6),
+        )
+    )
+    result = join_heads(node, mixed) if is_flat else mixed
+    return outputs(node, result, key, value, None)
+
+
+def _rule(node: Node, n_past: int) -> AttentionRule:
+    scale = node.attrs.get("scale")
+    return AttentionRule(
+        scale=None if scale is None else float(scale),
+        causal=bool(node.attrs.get("is_causal", 0)),
+        offset=n_past,
+        at_end=node.input(6) is not None,
+        softcap=float(node.attrs.get("softcap", 0.0)),
+        window_left=int(node.attrs.get("left_window_size", -1)),
+        window_right=int(node.attrs.get("right_window_size", -1)),
+    )
+
+
+def attention_mask(node: Node, mask: Any, key: Any) -> Any:
+    """A mask of rank 4 that covers every key.
+
+    Raises:
+        ValueError: The mask covers fewer keys than there are.
+    """
+    if mask is None:
+        return None
+    n_masked, n_keys = type_of(mask)[0][-1], type_of(key)[0][2]
+    if n_masked not in (n_keys, 1):
+        raise ValueError(f"the mask covers {n_masked} keys, and there are {n_keys}")
+    return with_rank(node, mask, 4)

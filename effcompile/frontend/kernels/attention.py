@@ -1,0 +1,211 @@
+"""Scaled dot-product attention with grouped heads, masks and valid lengths.
+
+Layout (batch, heads, tokens, head width) for queries, keys and values. Query head ``h``
+reads key head ``h // (query heads / key heads)``. A row in which nothing may be attended
+gives zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from effcompile.frontend.kernels.marking import marked_call, type_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionRule:
+    """Which keys a query may attend, and how scores are formed.
+
+    Query ``i`` stands at position ``p = i + offset``; where valid lengths are given and
+    ``at_end`` is true, at ``p = i + length - query tokens`` instead.
+
+    Attributes:
+        scale: Multiplies the scores; ``None`` means one over the root of the head width.
+        causal: Keys after ``p`` are masked.
+        offset: Tokens that precede the first query.
+        at_end: Queries are the last of the valid tokens.
+        softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
+        window_left: Keys before ``p - window_left`` are masked; -1 masks none.
+        window_right: Keys after ``p + window_right`` are masked; -1 masks none.
+    """
+
+    scale: float | None = None
+    causal: bool = False
+    offset: int = 0
+    at_end: bool = False
+    softcap: float = 0.0
+    window_left: int = -1
+    window_right: int = -1
+
+
+def attention_call(
+    builder: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    rule: AttentionRule,
+    mask: Any = None,
+    lengths: Any = None,
+) -> Any:
+    """Attention as one function.
+
+    Args:
+        builder: The ``relax.BlockBuilder`` of the module.
+        query: Shape (batch, query heads, query tokens, width).
+        key: Shape (batch, key heads, key tokens, width).
+        value: Shape (batch, key heads, key tokens, value width).
+        rule: Scale, causality, windows.
+        mask: Broadcasts to (batch, query heads, query tokens, key tokens), rank 4; added to
+            the scores, or true where a key may be attended.
+        lengths: Valid key tokens per batch row, integers, shape (batch,).
+
+    Returns:
+        Shape (batch, query heads, query tokens, value width), dtype of ``query``.
+    """
+    width = type_of(query)[0][3]
+    scale = float(width) ** -0.5 if rule.scale is None else rule.scale
+    has_mask, has_lengths = mask is not None, lengths is not None
+
+    def definition(q: Any, k: Any, v: Any, *rest: Any) -> Any:
+        masks = _Masks(rest[0] if has_mask else None, rest[-1] if has_lengths else None)
+        return _attention((q, k, v), masks, rule, scale)
+
+    inputs = [query, key, value]
+    inputs += [extra for extra in (mask, lengths) if extra is not None]
+    attrs = {
+        "layout": "BHSD",
+        "scale": scale,
+        "causal": rule.causal,
+        "offset": rule.offset,
+        "at_end": rule.at_end,
+        "softcap": rule.softcap,
+        "window_left": rule.window_left,
+        "window_right": rule.window_right,
+        "mask": _mask_kind(mask),
+        "lengths": has_lengths,
+    }
+    return marked_call(builder, definition, inputs, op="attention", attrs=attrs)
+
+
+def _mask_kind(mask: Any) -> str:
+    if mask is None:
+        return "none"
+    return "bool" if type_of(mask)[1] == "bool" else "float"
+
+
+@dataclass(frozen=True, slots=True)
+class _Masks:
+    mask: Any
+    lengths: Any
+
+
+def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, scale: float) -> Any:
+    from tvm import te, tirx
+
+    q, k, v = qkv
+    mask = masks.mask
+    batch, n_heads, n_queries, width = q.shape
+    group = n_heads // k.shape[1]
+    n_keys, value_width = k.shape[2], v.shape[3]
+    scores_shape = (batch, n_heads, n_queries, n_keys)
+    rows = scores_shape[:3]
+    lowest = tirx.min_value("float32")
+    d = te.reduce_axis((0, width), "d")
+    j_max = te.reduce_axis((0, n_keys), "j_max")
+    j_sum = te.reduce_axis((0, n_keys), "j_sum")
+    j = te.reduce_axis((0, n_keys), "j")
+
+    products = te.compute(
+        scores_shape,
+        lambda b, h, i, j: te.sum(
+            q[b, h, i, d].astype("float32") * k[b, h // group, j, d].astype("float32"), axis=d
+        ),
+        name="attention_products",
+    )
+
+    def score(b: Any, h: Any, i: Any, j: Any) -> Any:
+        result = products[b, h, i, j] * tirx.const(scale, "float32")
+        if rule.softcap:
+            cap = tirx.const(rule.softcap, "float32")
+            result = te.tanh(result / cap) * cap
+        if mask is not None and str(mask.dtype) != "bool":
+            result = result + mask[_broadcast(mask, b, h, i, j)].astype("float32")
+        condition = _allowed(rule, masks, n_queries, (b, h, i, j))
+        return result if condition is None else tirx.if_then_else(condition, result, lowest)
+
+    def probability(b: Any, h: Any, i: Any, j: Any) -> Any:
+        raised = te.exp(scores[b, h, i, j] - largest[b, h, i])
+        condition = _allowed(rule, masks, n_queries, (b, h, i, j))
+        if condition is None:
+            return raised
+        return tirx.if_then_else(condition, raised, tirx.const(0, "float32"))
+
+    scores = te.compute(scores_shape, score, name="attention_scores")
+    largest = te.compute(
+        rows, lambda b, h, i: te.max(scores[b, h, i, j_max], axis=j_max), name="attention_max"
+    )
+    raised = te.compute(scores_shape, probability, name="attention_exp")
+    total = te.compute(
+        rows, lambda b, h, i: te.sum(raised[b, h, i, j_sum], axis=j_sum), name="attention_sum"
+    )
+    one, zero = tirx.const(1, "float32"), tirx.const(0, "float32")
+    # Probabilities are scaled before the second product, not after: a stage behind the product
+    # that also reads the sums is one that TVM's tiling rule tries to move, and fails.
+    scaled = te.compute(
+        scores_shape,
+        lambda b, h, i, j: (
+            raised[b, h, i, j] / tirx.Select(total[b, h, i] > zero, total[b, h, i], one)
+        ),
+        name="attention_probability",
+    )
+    mixed = te.compute(
+        (*rows, value_width),
+        lambda b, h, i, e: te.sum(
+            scaled[b, h, i, j] * v[b, h // group, j, e].astype("float32"), axis=j
+        ),
+        name="attention_mix",
+    )
+    return te.compute(
+        (*rows, value_width),
+        lambda b, h, i, e: mixed[b, h, i, e].astype(q.dtype),
+        name="attention",
+    )
+
+
+def _broadcast(mask: Any, *index: Any) -> tuple[Any, ...]:
+    return tuple(
+        0 if _is_one(extent) else position
+        for extent, position in zip(mask.shape, index, strict=True)
+    )
+
+
+def _is_one(extent: Any) -> bool:
+    return hasattr(extent, "value") and int(extent) == 1
+
+
+def _allowed(rule: AttentionRule, masks: _Masks, n_queries: Any, index: tuple[Any, ...]) -> Any:
+    """Condition under which key ``j`` may be attended, ``None`` if always."""
+    b, h, i, j = index
+    mask, lengths = masks.mask, masks.lengths
+    conditions = []
+    if mask is not None and str(mask.dtype) == "bool":
+        conditions.append(mask[_broadcast(mask, b, h, i, j)])
+    position = i + rule.offset
+    if lengths is not None:
+        length = lengths[b].astype("int64")
+        conditions.append(j < length)
+        if rule.at_end:
+            position = i + length - n_queries
+    if rule.causal:
+        conditions.append(j <= position)
+    if rule.window_left >= 0:
+        conditions.append(j >= position - rule.window_left)
+    if rule.window_right >= 0:
+        conditions.append(j <= position + rule.window_right)
+    if not conditions:
+        return None
+    from tvm import tirx
+
+    return tirx.all(*conditions)

@@ -1,0 +1,48 @@
+"""Functions that carry the name and the attributes of the operator they compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from schedules.workload import Attribute
+
+# TVM's pattern kind "opaque": fusion leaves the function as it is, so the mark stays true.
+OPAQUE = 8
+
+
+def marked_call(
+    builder: Any,
+    definition: Callable[..., Any],
+    inputs: Sequence[Any],
+    *,
+    op: str,
+    attrs: Mapping[str, Attribute],
+) -> Any:
+    """A call of a new function that computes ``definition`` and is marked as ``op``.
+
+    Args:
+        builder: The ``relax.BlockBuilder`` of the module.
+        definition: From tensors to the resulting tensor, in tensor expressions.
+        inputs: Relax expressions of tensor type.
+        op: Name by which own design spaces recognise the workload.
+        attrs: What they need to know beside shapes and dtypes.
+    """
+    return builder.call_te(
+        definition,
+        *inputs,
+        primfunc_name_hint=op,
+        primfunc_attrs={
+            "effcompile.op": op,
+            "effcompile.attrs": msgspec.json.encode(dict(attrs), order="deterministic").decode(),
+            "op_pattern": OPAQUE,
+        },
+    )
+
+
+def type_of(expression: Any) -> tuple[list[Any], str]:
+    """Shape (integers where static) and dtype of a normalised tensor expression."""
+    shape = [int(e) if hasattr(e, "value") else e for e in expression.ty.shape.values]
+    return shape, str(expression.ty.dtype)

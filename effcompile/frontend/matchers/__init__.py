@@ -1,0 +1,1 @@
+"""What exporters leave in pieces, put together again: one matcher per operator."""

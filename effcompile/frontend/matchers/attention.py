@@ -1,0 +1,122 @@
+"""matmul - scale - mask - softmax - matmul, found and made one attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from effcompile.frontend.constants import constant_array
+from effcompile.frontend.kernels.attention import AttentionRule, attention_call
+from effcompile.frontend.kernels.marking import type_of
+from effcompile.frontend.matchers.expressions import Scope, is_last_axis
+
+# Masks are written as minus infinity or as a number that large.
+MASKED_BELOW = -1e4
+
+
+def match_attention(call: Any, scope: Scope) -> Any:
+    """The attention that a matmul finishes, or ``None``."""
+    if call.op.name != "relax.matmul":
+        return None
+    softmax = scope.call(scope.without_cast(call.args[0]), "nn.softmax")
+    if softmax is None or not is_last_axis([softmax.attrs.axis], len(type_of(softmax)[0])):
+        return None
+    scores, mask = _without_mask(scope.without_cast(softmax.args[0]), scope)
+    scores, scale = scope.scaled(scores)
+    products = scope.call(scope.without_cast(scores), "matmul")
+    if products is None:
+        return None
+    query, query_scale = scope.scaled(products.args[0])
+    key, key_scale = _transposed(products.args[1], scope)
+    parts = [query, key, call.args[1]]
+    ranks = {len(type_of(part)[0]) for part in parts}
+    if key is None or len(ranks) != 1 or not ranks <= {3, 4} or not _fit(parts):
+        return None
+    rule, mask = _rule(scale * query_scale * key_scale, mask, scope)
+    return _emitted(scope, parts, rule, mask, type_of(call))
+
+
+def _without_mask(expression: Any, scope: Scope) -> tuple[Any, Any]:
+    """Scores and the mask added to them, ``None`` if there is none."""
+    added = scope.call(expression, "add")
+    if added is None:
+        return expression, None
+    for this, other in ((0, 1), (1, 0)):
+        inner, _ = scope.scaled(added.args[this])
+        if scope.call(scope.without_cast(inner), "matmul") is not None:
+            mask = added.args[other]
+            if len(type_of(mask)[0]) <= len(type_of(added)[0]):
+                return added.args[this], mask
+    return expression, None
+
+
+def _transposed(expression: Any, scope: Scope) -> tuple[Any, float]:
+    """The keys, tokens before features, with the factor in front of them."""
+    from tvm import relax
+
+    expression, scale = scope.scaled(expression)
+    if isinstance(scope.resolved(expression), relax.Call):
+        moved = scope.call(expression, "permute_dims")
+        rank = len(type_of(expression)[0])
+        swap = [*range(rank - 2), rank - 1, rank - 2]
+        if moved is not None:
+            axes = moved.attrs.axes
+            order = [int(a) for a in axes] if axes is not None else list(range(rank))[::-1]
+            inner, inner_scale = scope.scaled(moved.args[0])
+            back = [order[axis] for axis in swap]
+            if back == list(range(rank)):
+                return inner, scale * inner_scale
+            return scope.emit(relax.op.permute_dims(inner, back)), scale * inner_scale
+        return scope.emit(relax.op.permute_dims(expression, swap)), scale
+    return None, scale
+
+
+def _fit(parts: list[Any]) -> bool:
+    """Whether batch and heads agree: products that broadcast are something else."""
+    leading = [type_of(part)[0][:-2] for part in parts]
+    shapes = [type_of(part)[0] for part in parts]
+    return (
+        leading[0] == leading[1] == leading[2]
+        and shapes[0][-1] == shapes[1][-1]
+        and shapes[1][-2] == shapes[2][-2]
+        and all(isinstance(extent, int) for shape in shapes for extent in shape)
+    )
+
+
+def _rule(scale: float, mask: Any, scope: Scope) -> tuple[AttentionRule, Any]:
+    """A constant causal mask becomes part of the rule."""
+    values = None if mask is None else constant_array(scope.resolved(mask))
+    if values is not None and _is_causal(values):
+        return AttentionRule(scale=scale, causal=True), None
+    return AttentionRule(scale=scale), mask
+
+
+def _is_causal(mask: np.ndarray) -> bool:
+    if mask.ndim < 2 or mask.size != mask.shape[-2] * mask.shape[-1]:
+        return False
+    square = mask.reshape(mask.shape[-2:]).astype(np.float64)
+    allowed = np.tril(np.ones(square.shape, dtype=bool))
+    return bool(np.all(square[allowed] == 0) and np.all(square[~allowed] < MASKED_BELOW))
+
+
+def _emitted(
+    scope: Scope, parts: list[Any], rule: AttentionRule, mask: Any, result: tuple[list[Any], str]
+) -> Any:
+    from tvm import relax
+
+    shape, dtype = result
+    wide = [
+        scope.emit(relax.op.reshape(p, (1, *type_of(p)[0]))) if len(shape) == 3 else p
+        for p in parts
+    ]
+    if mask is not None:
+        mask_shape = type_of(mask)[0]
+        lead = [1] * (4 - len(mask_shape))
+        mask = scope.emit(relax.op.reshape(mask, (*lead, *mask_shape)))
+    mixed = scope.emit(
+        attention_call(scope.builder, wide[0], wide[1], wide[2], rule=rule, mask=mask)
+    )
+    if type_of(mixed)[1] != dtype:
+        mixed = scope.emit(relax.op.astype(mixed, dtype))
+    return relax.op.reshape(mixed, tuple(shape)) if len(shape) == 3 else mixed

@@ -1,0 +1,94 @@
+"""Looking at Relax expressions through their bindings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from effcompile.frontend.constants import constant_array
+from effcompile.frontend.kernels.marking import type_of
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The block that is being rewritten.
+
+    Attributes:
+        builder: The ``relax.BlockBuilder`` that replacements are emitted with.
+        lookup: Variable to the expression bound to it, ``None`` if it is a parameter.
+    """
+
+    builder: Any
+    lookup: Callable[[Any], Any]
+
+    def emit(self, expression: Any) -> Any:
+        """Bind an expression, so that its shape and dtype are known."""
+        return self.builder.emit(expression)
+
+    def resolved(self, expression: Any) -> Any:
+        """The expression itself, behind any chain of variables."""
+        from tvm import relax
+
+        while isinstance(expression, relax.Var):
+            bound = self.lookup(expression)
+            if bound is None:
+                return expression
+            expression = bound
+        return expression
+
+    def call(self, expression: Any, *names: str) -> Any:
+        """The call of one of the named operators behind an expression, or ``None``."""
+        from tvm import relax
+
+        found = self.resolved(expression)
+        if not isinstance(found, relax.Call):
+            return None
+        return (
+            found if getattr(found.op, "name", "") in {f"relax.{name}" for name in names} else None
+        )
+
+    def scalar(self, expression: Any) -> float | None:
+        """The value of a constant with one element, or ``None``."""
+        value = constant_array(self.resolved(expression))
+        return float(value.reshape(-1)[0]) if value is not None and value.size == 1 else None
+
+    def either_scalar(self, call: Any) -> tuple[Any, float] | None:
+        """The other operand and the value, where one operand of a call is a constant scalar."""
+        for this, other in ((0, 1), (1, 0)):
+            value = self.scalar(call.args[this])
+            if value is not None:
+                return call.args[other], value
+        return None
+
+    def scaled(self, expression: Any) -> tuple[Any, float]:
+        """An expression without the constant factor in front of it, and that factor."""
+        factor = 1.0
+        while True:
+            call = self.call(expression, "multiply", "divide")
+            if call is None:
+                return expression, factor
+            if call.op.name == "relax.divide":
+                value = self.scalar(call.args[1])
+                found = None if not value else (call.args[0], 1.0 / value)
+            else:
+                found = self.either_scalar(call)
+            if found is None or type_of(found[0]) != type_of(expression):
+                return expression, factor
+            expression, factor = found[0], factor * found[1]
+
+    def without_cast(self, expression: Any) -> Any:
+        """An expression before a change of dtype."""
+        cast = self.call(expression, "astype")
+        return expression if cast is None else cast.args[0]
+
+    def same(self, left: Any, right: Any) -> bool:
+        """Whether two expressions are the same value, casts aside."""
+        return bool(
+            self.resolved(self.without_cast(left)).same_as(self.resolved(self.without_cast(right)))
+        )
+
+
+def is_last_axis(axes: Any, rank: int) -> bool:
+    """Whether reduction axes are exactly the last one."""
+    return axes is not None and [int(axis) % rank for axis in axes] == [rank - 1]

@@ -1,0 +1,72 @@
+"""Operators with a design space of their own, put into one marked function each.
+
+Runs on the imported graph, before legalisation. Larger patterns go first, because a
+softmax that has become a function of its own can no longer be seen as part of an
+attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from effcompile.frontend.matchers.attention import match_attention
+from effcompile.frontend.matchers.expressions import Scope
+from effcompile.frontend.matchers.norms import match_layer_norm, match_rms_norm
+from effcompile.frontend.matchers.softmax import match_softmax
+from effcompile.frontend.matchers.whole import mark_attention, mark_norm
+from schedules import _tvm
+
+Matcher = Callable[[Any, Scope], Any]
+
+# One sweep over the graph each.
+SWEEPS: tuple[tuple[Matcher, ...], ...] = (
+    (match_attention, match_layer_norm),
+    (match_rms_norm,),
+    (match_softmax, mark_norm, mark_attention),
+)
+
+
+def match_patterns() -> Any:
+    """The pass that replaces every match; what it read becomes dead code."""
+    tvm = _tvm.load()
+
+    def run(module: Any, _context: Any) -> Any:
+        for matchers in SWEEPS:
+            mutator = _mutator_class()(module, matchers)
+            for variable, function in module.functions_items():
+                if isinstance(function, tvm.relax.Function):
+                    mutator.builder_.update_func(variable, mutator.visit_expr(function))
+            module = mutator.builder_.get()
+            module = tvm.relax.transform.DeadCodeElimination()(module)
+        return module
+
+    return tvm.transform.module_pass(run, opt_level=0, name="MatchPatterns")
+
+
+@cache
+def _mutator_class() -> Any:
+    _tvm.load()
+    from tvm import relax
+
+    @relax.expr_functor.mutator
+    class Rewriter(relax.PyExprMutator):  # type: ignore[misc]
+        """Gives every call to the matchers; the first that answers replaces it."""
+
+        def __init__(self, module: Any, matchers: tuple[Matcher, ...]) -> None:
+            super().__init__(module)
+            self.matchers = matchers
+
+        def visit_call_(self, call: Any) -> Any:
+            call = super().visit_call_(call)
+            if not hasattr(call.op, "name"):
+                return call
+            scope = Scope(self.builder_, self.lookup_binding)
+            for match in self.matchers:
+                replacement = match(call, scope)
+                if replacement is not None:
+                    return replacement
+            return call
+
+    return Rewriter

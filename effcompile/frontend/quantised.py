@@ -1,0 +1,159 @@
+"""Products with dequantised weights, rewritten in the ONNX graph as one node.
+
+``DequantizeLinear`` of a stored matrix before a ``MatMul`` would be folded to floats, or
+run as a kernel of its own; either way the memory that quantisation saves is read again.
+Here the weights are packed once, by column and block, and the pair becomes
+``effcompile::DequantMatMul``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from effcompile.frontend.operators import DEFAULT_DOMAINS
+from effcompile.frontend.tensors import array_of
+
+FOUR_BITS = ("INT4", "UINT4")
+EIGHT_BITS = ("INT8", "UINT8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedMatrix:
+    """A quantised matrix in the form that the product reads.
+
+    Attributes:
+        packed: uint8, shape (n_columns, n_blocks, block * bits / 8).
+        scales: Shape (n_columns, n_blocks).
+        zero_points: uint8, shape (n_columns, ceil(n_blocks * bits / 8)).
+        bits: 4 or 8.
+        block: Values that share a scale.
+        depth: Rows of the original matrix.
+    """
+
+    packed: np.ndarray
+    scales: np.ndarray
+    zero_points: np.ndarray
+    bits: int
+    block: int
+    depth: int
+
+
+def merge_dequantised_products(graph: Any) -> None:
+    """Rewrite every matching pair of nodes in place."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
+    uses = Counter(name for node in graph.node for name in node.input)
+    uses.update(value.name for value in graph.output)
+    merged = set()
+    for node in graph.node:
+        if node.op_type != "MatMul" or node.domain not in DEFAULT_DOMAINS:
+            continue
+        dequantise = producers.get(node.input[1])
+        matrix = None if dequantise is None else _packed_matrix(dequantise, stored)
+        if dequantise is None or matrix is None:
+            continue
+        _replace(graph, node, matrix)
+        uses[dequantise.output[0]] -= 1
+        if not uses[dequantise.output[0]]:
+            merged.add(dequantise.output[0])
+    kept = [node for node in graph.node if node.output[0] not in merged]
+    if merged:
+        del graph.node[:]
+        graph.node.extend(kept)
+
+
+def _packed_matrix(node: Any, stored: dict[str, Any]) -> PackedMatrix | None:
+    """The stored matrix behind a ``DequantizeLinear``, ``None`` if it has another form."""
+    from onnx import TensorProto
+
+    if node.op_type != "DequantizeLinear" or node.domain not in DEFAULT_DOMAINS:
+        return None
+    if any(name and name not in stored for name in node.input):
+        return None
+    kind = TensorProto.DataType.Name(stored[node.input[0]].data_type)
+    values = array_of(stored[node.input[0]])
+    if kind not in (*FOUR_BITS, *EIGHT_BITS) or values.ndim != 2:
+        return None
+    attrs = {attribute.name: attribute.i for attribute in node.attribute}
+    scales = array_of(stored[node.input[1]])
+    spread = _by_column(scales, values.shape, attrs)
+    if spread is None:
+        return None
+    has_zeros = len(node.input) > 2 and node.input[2]
+    points = array_of(stored[node.input[2]]) if has_zeros else np.zeros_like(scales)
+    zeros = _by_column(points.astype(np.int32), values.shape, attrs)
+    if zeros is None:
+        return None
+    bits = 4 if kind in FOUR_BITS else 8
+    # Signed values become unsigned ones with a shifted zero point.
+    shift = 0 if kind.startswith("U") else 2 ** (bits - 1)
+    return _packed(values.astype(np.int32) + shift, spread, zeros + shift, bits)
+
+
+def _by_column(
+    parameter: np.ndarray, shape: tuple[int, ...], attrs: dict[str, int]
+) -> np.ndarray | None:
+    """Scales of a (depth, columns) matrix as (columns, blocks); ``None`` if not per column."""
+    depth, n_columns = shape
+    axis, block = attrs.get("axis", 1) % 2, attrs.get("block_size", 0)
+    if parameter.size == 1:
+        return np.full((n_columns, 1), parameter.reshape(-1)[0])
+    if block:
+        evenly = axis == 0 and depth % block == 0
+        return parameter.T if evenly and parameter.shape == (depth // block, n_columns) else None
+    if axis == 1 and parameter.shape == (n_columns,):
+        return parameter.reshape(n_columns, 1)
+    return None
+
+
+def _packed(
+    values: np.ndarray, scales: np.ndarray, zeros: np.ndarray, bits: int
+) -> PackedMatrix | None:
+    depth, n_columns = values.shape
+    n_blocks = scales.shape[1]
+    block = depth // n_blocks
+    if block * bits % 8:
+        return None
+    blocks = values.T.reshape(n_columns, n_blocks, block)
+    return PackedMatrix(
+        packed=_pack(blocks, bits),
+        scales=np.ascontiguousarray(scales),
+        zero_points=_pack(zeros, bits),
+        bits=bits,
+        block=block,
+        depth=depth,
+    )
+
+
+def _pack(values: np.ndarray, bits: int) -> np.ndarray:
+    """Unsigned values along the last axis into bytes, lowest bits first."""
+    if bits == 8:
+        return np.ascontiguousarray(values).astype(np.uint8)
+    if values.shape[-1] % 2:
+        values = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
+    packed: np.ndarray = values[..., 0::2] | (values[..., 1::2] << bits)
+    return packed.astype(np.uint8)
+
+
+def _replace(graph: Any, node: Any, matrix: PackedMatrix) -> None:
+    from onnx import helper, numpy_helper
+
+    names = [f"{node.output[0]}.{role}" for role in ("packed", "scales", "zero_points")]
+    for name, value in zip(names, (matrix.packed, matrix.scales, matrix.zero_points), strict=True):
+        graph.initializer.append(numpy_helper.from_array(value, name))
+    product = helper.make_node(
+        "DequantMatMul",
+        [node.input[0], *names],
+        list(node.output),
+        name=node.name,
+        domain="effcompile",
+        K=matrix.depth,
+        N=matrix.packed.shape[0],
+        bits=matrix.bits,
+        block_size=matrix.block,
+    )
+    node.CopyFrom(product)

@@ -1,0 +1,128 @@
+"""The arguments of a kernel in guarded device memory.
+
+    guard | data | guard
+
+Guards hold a pattern, outputs a poison. After a launch the guards and the inputs must
+hold what they held, so a kernel that writes where it should not is found even if its
+output is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from effcompile.measure import dlpack
+from effcompile.measure.memory import ALIGNMENT_BYTES, Device, Memory
+from schedules.inputs import numpy_dtype
+from schedules.workload import TensorSpec, Workload
+
+GUARD_BYTES = ALIGNMENT_BYTES
+GUARD_VALUE = 0xA5
+
+
+@dataclass(slots=True)
+class GuardedTensor:
+    """One argument.
+
+    Attributes:
+        spec: Name, shape, dtype.
+        memory: Guards and data.
+        tensor: What the kernel is called with.
+    """
+
+    spec: TensorSpec
+    memory: Memory
+    tensor: Any = field(repr=False)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the data without guards."""
+        return size_of(self.spec)
+
+    def write(self, data: np.ndarray) -> None:
+        """Set the data, and the guards around it."""
+        self._set_guards()
+        self.memory.write(GUARD_BYTES, as_bytes(data))
+
+    def poison(self, value: int) -> None:
+        """Set every data byte to a value, and the guards around it."""
+        self._set_guards()
+        self.memory.fill(value, GUARD_BYTES, self.size_bytes)
+
+    def _set_guards(self) -> None:
+        self.memory.fill(GUARD_VALUE, 0, GUARD_BYTES)
+        after = GUARD_BYTES + self.size_bytes
+        self.memory.fill(GUARD_VALUE, after, self.memory.size_bytes - after)
+
+    def read_bytes(self) -> np.ndarray:
+        """The data as uint8."""
+        return self.memory.read(GUARD_BYTES, self.size_bytes)
+
+    def typed(self, data: np.ndarray) -> np.ndarray:
+        """Bytes of this argument in its dtype and shape."""
+        return data.view(numpy_dtype(self.spec.dtype)).reshape(self.spec.shape)
+
+    def guards_are_whole(self) -> bool:
+        """Whether nothing wrote beside the data."""
+        after = GUARD_BYTES + self.size_bytes
+        before = self.memory.read(0, GUARD_BYTES)
+        behind = self.memory.read(after, self.memory.size_bytes - after)
+        return bool((before == GUARD_VALUE).all() and (behind == GUARD_VALUE).all())
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """All arguments of one kernel.
+
+    Attributes:
+        inputs: In call order.
+        outputs: In call order, after the inputs.
+    """
+
+    inputs: list[GuardedTensor]
+    outputs: list[GuardedTensor]
+
+    @property
+    def tensors(self) -> list[Any]:
+        """What the kernel is called with."""
+        return [argument.tensor for argument in (*self.inputs, *self.outputs)]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes the kernel may touch."""
+        return sum(argument.size_bytes for argument in (*self.inputs, *self.outputs))
+
+
+def size_of(spec: TensorSpec) -> int:
+    """Bytes of a dense tensor."""
+    return int(np.prod(spec.shape, dtype=np.int64)) * numpy_dtype(spec.dtype).itemsize
+
+
+def as_bytes(data: np.ndarray) -> np.ndarray:
+    """An array's bytes as uint8, without a copy if it is contiguous."""
+    return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+
+
+def place(device: Device, workload: Workload, inputs: Sequence[np.ndarray]) -> Arguments:
+    """Put inputs on a device and make room for the outputs.
+
+    Raises:
+        MemoryError: The device has not enough memory.
+    """
+    placed = [_guarded(device, spec) for spec in workload.inputs]
+    for argument, data in zip(placed, inputs, strict=True):
+        argument.write(data)
+    outputs = [_guarded(device, spec) for spec in workload.outputs]
+    return Arguments(inputs=placed, outputs=outputs)
+
+
+def _guarded(device: Device, spec: TensorSpec) -> GuardedTensor:
+    memory = device.allocate(size_of(spec) + 2 * GUARD_BYTES)
+    tensor = dlpack.tensor_at(
+        memory.address + GUARD_BYTES, spec, device=device.dlpack_device, owner=memory
+    )
+    return GuardedTensor(spec=spec, memory=memory, tensor=tensor)

@@ -1,0 +1,131 @@
+"""Build process: realises candidates and compiles them. Never touches the device.
+
+Run as ``python -m effcompile.measure.build_worker``. It also prepares what the device
+process needs and cannot make without a compiler: inputs and references of a workload.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from effcompile.measure import serving
+from schedules.candidate import Candidate
+from schedules.target import Target
+from schedules.task import Task
+from schedules.workload import Workload
+from search.trial import Build
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """One candidate to build.
+
+    Attributes:
+        task: Workload and target.
+        candidate: What to realise.
+        library_dir: Folder of the run that receives libraries.
+        cache_dir: Folder of the shared cache.
+        fast_math: See ``BuildConfig``.
+    """
+
+    task: Task
+    candidate: Candidate
+    library_dir: str
+    cache_dir: str
+    fast_math: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareRequest:
+    """Inputs and reference to write for a workload."""
+
+    workload: Workload
+    seed: int
+    folder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRequest:
+    """The known kernel to build for a target.
+
+    Attributes:
+        target: What to compile for.
+        library_dir: Folder of the run that receives libraries.
+        cache_dir: Folder of the shared cache.
+    """
+
+    target: Target
+    library_dir: str
+    cache_dir: str
+
+
+@lru_cache(maxsize=8)
+def _maker(target: Target, library_dir: str, cache_dir: str, fast_math: bool) -> Any:
+    from effcompile.measure.cache import DiskCache
+    from effcompile.measure.libraries import LibraryMaker
+
+    return LibraryMaker(
+        target=target,
+        cache=DiskCache(Path(cache_dir)),
+        folder=Path(library_dir),
+        fast_math=fast_math,
+    )
+
+
+def build(request: BuildRequest) -> Build:
+    """Realise a candidate and compile it."""
+    from schedules.counts import flops_of, unique_bytes_of
+    from schedules.spaces import open_space
+
+    task = request.task
+    program = open_space(task, request.candidate.space).realise(request.candidate)
+    maker = _maker(task.target, request.library_dir, request.cache_dir, request.fast_math)
+    made: Build = maker.make(
+        program,
+        flops=flops_of(task.workload),
+        unique_bytes=unique_bytes_of(task.workload),
+    )
+    return made
+
+
+def prepare(request: PrepareRequest) -> None:
+    """Write inputs and reference of a workload."""
+    from effcompile.measure.prepared import write_prepared
+
+    write_prepared(request.workload, seed=request.seed, folder=Path(request.folder))
+
+
+def build_known(request: KnownRequest) -> Build:
+    """Compile the kernel whose answer is known."""
+    from effcompile.measure.known_kernel import known_program
+
+    maker = _maker(request.target, request.library_dir, request.cache_dir, False)
+    made: Build = maker.make(known_program(request.target), flops=None, unique_bytes=None)
+    return made
+
+
+ENDPOINTS = {
+    "build_known": serving.Endpoint(request=KnownRequest, function=build_known),
+    "build": serving.Endpoint(request=BuildRequest, function=build),
+    "prepare": serving.Endpoint(request=PrepareRequest, function=prepare),
+}
+
+
+def main() -> None:
+    """Serve builds until the parent is gone."""
+    wiring = serving.join_parent(sys.argv[1:])
+    from effcompile.measure.driver_stub import prepare_driver
+    from schedules import _tvm
+
+    _tvm.hide_torch()
+    prepare_driver()
+    _tvm.load()
+    serving.serve(wiring, ENDPOINTS)
+
+
+if __name__ == "__main__":
+    main()

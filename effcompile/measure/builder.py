@@ -1,0 +1,118 @@
+"""The builder port: persistent build processes, one build each at a time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from effcompile.config import BuildConfig
+from effcompile.errors import WorkerDied, WorkerLate, WorkerRaised
+from effcompile.measure.build_worker import BuildRequest
+from effcompile.measure.cache import user_cache_dir
+from effcompile.measure.child import ChildProcess
+from schedules.candidate import Candidate
+from schedules.task import Task
+from search.trial import Build, Failure, TrialState
+
+logger = logging.getLogger(__name__)
+MAX_MESSAGE_LINES = 12
+MODULE = "effcompile.measure.build_worker"
+# No context can be made on a device that the process cannot see.
+BLIND = {"CUDA_VISIBLE_DEVICES": "", "TVM_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def first_lines(message: str, *, n_lines: int = MAX_MESSAGE_LINES) -> str:
+    """The opening of a long message; the whole stands in the log."""
+    lines = message.strip().splitlines()
+    return "\n".join(lines[:n_lines])
+
+
+class ProcessBuilder:
+    """Builds candidates in processes that can be killed; implements ``search.ports.Builder``.
+
+    A process imports TVM once and serves many builds. One that exceeds the time limit,
+    dies, or has served its number of builds is replaced.
+
+    Args:
+        config: Number of processes, limits, cache folder.
+        work_dir: Folder of the run; receives ``libraries/`` and ``logs/``.
+    """
+
+    def __init__(self, config: BuildConfig, *, work_dir: Path) -> None:
+        self._config = config
+        self._library_dir = str((work_dir / "libraries").resolve())
+        self._cache_dir = config.cache_dir or str(user_cache_dir() / "builds")
+        n_workers = config.n_workers or os.cpu_count() or 1
+        self._children = [self._child(index, work_dir) for index in range(n_workers)]
+        self._idle: queue.SimpleQueue[ChildProcess] = queue.SimpleQueue()
+        for child in self._children:
+            self._idle.put(child)
+        self._n_builds = dict.fromkeys(range(n_workers), 0)
+        self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="build")
+        self._closing = False
+
+    def _child(self, index: int, work_dir: Path) -> ChildProcess:
+        return ChildProcess(
+            MODULE,
+            log_path=work_dir / "logs" / f"build-{index}.log",
+            environment=BLIND,
+            memory_limit_mib=self._config.memory_limit_mib,
+        )
+
+    def submit(self, task: Task, candidate: Candidate) -> Future[Build | Failure]:
+        """Start a build; the future never raises, a failed build is a :class:`Failure`."""
+        return self._threads.submit(self._build, task, candidate)
+
+    def _build(self, task: Task, candidate: Candidate) -> Build | Failure:
+        child = self._idle.get()
+        try:
+            if self._closing:
+                return Failure(state=TrialState.CANCELLED, message="the run was stopped.")
+            return self._build_in(child, task, candidate)
+        finally:
+            self._retire(child)
+            self._idle.put(child)
+
+    def _build_in(self, child: ChildProcess, task: Task, candidate: Candidate) -> Build | Failure:
+        request = BuildRequest(
+            task=task,
+            candidate=candidate,
+            library_dir=self._library_dir,
+            cache_dir=self._cache_dir,
+            fast_math=self._config.fast_math,
+        )
+        try:
+            return child.call("build", request, answer=Build, timeout_s=self._config.timeout_s)
+        except WorkerLate as error:
+            return self._failure(TrialState.BUILD_TIMEOUT, error, child)
+        except WorkerRaised as error:
+            rejected = error.kind == "IllegalCandidate"
+            state = TrialState.REJECTED if rejected else TrialState.BUILD_ERROR
+            return self._failure(state, error, child)
+        except WorkerDied as error:
+            state = TrialState.CANCELLED if self._closing else TrialState.BUILD_ERROR
+            return self._failure(state, error, child)
+
+    def _failure(self, state: TrialState, error: Exception, child: ChildProcess) -> Failure:
+        logger.debug("build ended as %s: %s", state.value, error)
+        return Failure(state=state, message=first_lines(str(error)), log_path=str(child.log_path))
+
+    def _retire(self, child: ChildProcess) -> None:
+        """Replace a process that has served its number of builds."""
+        index = self._children.index(child)
+        self._n_builds[index] += 1
+        if self._n_builds[index] >= self._config.builds_per_worker:
+            child.kill()
+            self._n_builds[index] = 0
+
+    def close(self) -> None:
+        """Stop every build process; builds under way end as cancelled."""
+        self._closing = True
+        for child in self._children:
+            child.interrupt()
+        self._threads.shutdown(wait=True)
+        for child in self._children:
+            child.kill()

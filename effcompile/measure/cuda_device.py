@@ -1,0 +1,275 @@
+"""A CUDA device through the driver: memory, stream, launches as a replayed graph.
+
+Used by the device process alone. It shares the primary context with TVM, whose kernels
+go to our stream. The driver bindings are imported here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from effcompile.errors import DeviceFault, DeviceUnavailable
+from effcompile.measure import dlpack
+from effcompile.measure.cuda_facts import format_uuid
+from effcompile.measure.timing import Launch
+
+MAX_GRAPH_NODES = 2000
+_OUT_OF_MEMORY = 2
+_NOT_READY = 600
+
+
+def _driver() -> Any:
+    try:
+        from cuda.bindings import driver
+    except ImportError:
+        raise DeviceUnavailable(
+            "the CUDA driver bindings are not installed. Install: pip install effcompile[cuda]"
+        ) from None
+    return driver
+
+
+def checked(result: tuple[Any, ...]) -> Any:
+    """The value of a driver call.
+
+    Raises:
+        MemoryError: The device is out of memory.
+        DeviceFault: Any other error; the context may be unusable from now on.
+    """
+    status = result[0]
+    if int(status) == _OUT_OF_MEMORY:
+        raise MemoryError("the CUDA device is out of memory.")
+    if int(status) != 0:
+        raise DeviceFault(f"the CUDA driver reports {status.name}.")
+    return result[1] if len(result) > 1 else None
+
+
+class CudaMemory:
+    """Device memory; see ``memory.Memory``."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._cuda = _driver()
+        self._pointer = checked(self._cuda.cuMemAlloc(size_bytes))
+        self.address = int(self._pointer)
+        self.size_bytes = size_bytes
+
+    def write(self, offset: int, data: np.ndarray) -> None:
+        """See :class:`Memory`."""
+        if data.size:
+            data = np.ascontiguousarray(data)
+            address = self.address + offset
+            checked(self._cuda.cuMemcpyHtoD(address, data.ctypes.data, data.size))
+
+    def read(self, offset: int, size_bytes: int) -> np.ndarray:
+        """See :class:`Memory`."""
+        data = np.empty(size_bytes, dtype=np.uint8)
+        if size_bytes:
+            checked(self._cuda.cuMemcpyDtoH(data.ctypes.data, self.address + offset, size_bytes))
+        return data
+
+    def fill(self, value: int, offset: int, size_bytes: int) -> None:
+        """See :class:`Memory`."""
+        if size_bytes:
+            checked(self._cuda.cuMemsetD8(self.address + offset, value, size_bytes))
+
+    def __del__(self) -> None:
+        # After a device fault the context is gone, and the memory with it.
+        with contextlib.suppress(Exception):
+            self._cuda.cuMemFree(self._pointer)
+
+
+class CudaDevice:
+    """One GPU with its primary context current in this thread.
+
+    Args:
+        index: Ordinal among the visible devices.
+    """
+
+    def __init__(self, index: int = 0) -> None:
+        self._cuda = _driver()
+        self.dlpack_device = (dlpack.CUDA, index)
+        checked(self._cuda.cuInit(0))
+        self._device = checked(self._cuda.cuDeviceGet(index))
+        context = checked(self._cuda.cuDevicePrimaryCtxRetain(self._device))
+        checked(self._cuda.cuCtxSetCurrent(context))
+        flags = self._cuda.CUstream_flags.CU_STREAM_NON_BLOCKING
+        self.stream = checked(self._cuda.cuStreamCreate(flags))
+
+    @property
+    def uuid(self) -> str:
+        """The id that management tools use; ordinals differ between them and CUDA."""
+        return format_uuid(bytes(checked(self._cuda.cuDeviceGetUuid(self._device)).bytes)[:16])
+
+    def allocate(self, size_bytes: int) -> CudaMemory:
+        """See ``memory.Device``."""
+        return CudaMemory(size_bytes)
+
+    def synchronise(self) -> None:
+        """See ``memory.Device``."""
+        checked(self._cuda.cuCtxSynchronize())
+
+    def take_over_stream(self) -> None:
+        """Send TVM's launches of this thread to our stream from now on."""
+        import tvm
+        import tvm_ffi
+
+        tvm_ffi.use_raw_stream(tvm.cuda(self.dlpack_device[1]), int(self.stream)).__enter__()
+
+    @contextlib.contextmanager
+    def capturing(self) -> Iterator[list[Any]]:
+        """Record launches into a graph, which stands in the list afterwards."""
+        graphs: list[Any] = []
+        # Relaxed: a first launch may allocate workspace, which stricter modes forbid.
+        mode = self._cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
+        checked(self._cuda.cuStreamBeginCapture(self.stream, mode))
+        try:
+            yield graphs
+        finally:
+            status, graph = self._cuda.cuStreamEndCapture(self.stream)
+            if int(status) == 0:
+                graphs.append(graph)
+
+    def event(self) -> Any:
+        """A new timing event."""
+        return checked(self._cuda.cuEventCreate(0))
+
+    def record(self, event: Any) -> None:
+        """Put an event into the stream."""
+        checked(self._cuda.cuEventRecord(event, self.stream))
+
+    def has_passed(self, event: Any) -> bool:
+        """Whether the device has reached an event."""
+        (status,) = self._cuda.cuEventQuery(event)
+        if int(status) == _NOT_READY:
+            return False
+        checked((status,))
+        return True
+
+    def wait_for(self, event: Any) -> None:
+        """Wait until the device has reached an event."""
+        checked(self._cuda.cuEventSynchronize(event))
+
+    def elapsed_us(self, start: Any, end: Any) -> float:
+        """Device time between two events that have passed."""
+        return float(checked(self._cuda.cuEventElapsedTime(start, end))) * 1000
+
+    def instantiate(self, graph: Any) -> Any:
+        """Make a captured graph launchable; the graph itself is given back."""
+        executable = checked(self._cuda.cuGraphInstantiate(graph, 0))
+        checked(self._cuda.cuGraphDestroy(graph))
+        return executable
+
+    def launch_graph(self, executable: Any) -> None:
+        """Put a whole graph into the stream."""
+        checked(self._cuda.cuGraphLaunch(executable, self.stream))
+
+    def destroy_graph(self, executable: Any) -> None:
+        """Give a launchable graph back."""
+        with contextlib.suppress(Exception):
+            self._cuda.cuGraphExecDestroy(executable)
+
+
+class CudaBatch:
+    """Launches put into the stream together, as a graph if the kernel can be captured."""
+
+    def __init__(self, device: CudaDevice, launches: Sequence[Launch], n_launches: int) -> None:
+        self._device = device
+        self._launches = launches
+        # Whole rounds over the buffer sets, so that replays keep rotating.
+        n_rounds = math.ceil(n_launches / len(launches))
+        per_graph = max(1, min(n_rounds, MAX_GRAPH_NODES // len(launches)))
+        self._n_rounds = per_graph
+        self._n_replays = math.ceil(n_rounds / per_graph)
+        self.n_launches = self._n_rounds * len(launches) * self._n_replays
+        self._graph = self._capture()
+        self.method = "queue" if self._graph is None else "graph"
+        self._start, self._end = device.event(), device.event()
+
+    def _capture(self) -> Any:
+        """The launches as a graph; ``None`` for kernels that synchronise or copy."""
+        try:
+            with self._device.capturing() as graphs:
+                self._launch_all()
+        except Exception:
+            # Whatever the kernel did, the capture has ended; the plain queue shows real faults.
+            return None
+        return self._device.instantiate(graphs[0]) if graphs else None
+
+    def _launch_all(self) -> None:
+        for _ in range(self._n_rounds):
+            for launch in self._launches:
+                launch()
+
+    def enqueue(self) -> None:
+        """Put all launches into the stream and return."""
+        for _ in range(self._n_replays):
+            if self._graph is None:
+                self._launch_all()
+            else:
+                self._device.launch_graph(self._graph)
+
+    def run_us(self) -> float:
+        """See ``timing.Batch``."""
+        self._device.record(self._start)
+        self.enqueue()
+        self._device.record(self._end)
+        self._device.wait_for(self._end)
+        return self._device.elapsed_us(self._start, self._end)
+
+    def __del__(self) -> None:
+        if getattr(self, "_graph", None) is not None:
+            self._device.destroy_graph(self._graph)
+
+
+class CudaStopwatch:
+    """Times launches by device events; see ``timing.Stopwatch``."""
+
+    def __init__(self, device: CudaDevice) -> None:
+        self._device = device
+
+    def batch(self, launches: Sequence[Launch], n_launches: int) -> CudaBatch:
+        """See ``timing.Stopwatch``."""
+        return CudaBatch(self._device, launches, n_launches)
+
+
+class CudaLoad:
+    """Keeps the device busy without gaps; see ``energy.Load``.
+
+    Args:
+        device: Where to.
+        batch: What to repeat; a few milliseconds long.
+        depth: Batches queued ahead, enough to outlast one reading of the meter.
+    """
+
+    def __init__(self, device: CudaDevice, batch: CudaBatch, *, depth: int = 8) -> None:
+        self._device = device
+        self._batch = batch
+        self._spare = [device.event() for _ in range(depth + 1)]
+        self._pending: deque[Any] = deque()
+        self._last = self._spare.pop()
+        device.record(self._last)
+        self.n_launches = 0
+        self.busy_us = 0.0
+
+    def advance(self) -> None:
+        """Count what has finished and queue as much again."""
+        while self._pending and self._device.has_passed(self._pending[0]):
+            event = self._pending.popleft()
+            self.busy_us += self._device.elapsed_us(self._last, event)
+            self.n_launches += self._batch.n_launches
+            self._spare.append(self._last)
+            self._last = event
+        while self._spare:
+            self._batch.enqueue()
+            event = self._spare.pop()
+            self._device.record(event)
+            self._pending.append(event)
+
+    def finish(self) -> None:
+        """Wait until nothing is queued any more."""
+        self._device.synchronise()

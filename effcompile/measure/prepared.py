@@ -1,0 +1,100 @@
+"""Inputs and references of a workload on disk, written once, memory-mapped by the worker.
+
+Only processes with a compiler can compute references; only the device process needs
+them. A folder is written beside its place and renamed, so it is whole or absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from schedules.inputs import numpy_dtype
+from schedules.reference import Tolerance
+from schedules.workload import Workload
+
+TOLERANCE = "tolerance.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a kernel is checked with.
+
+    Attributes:
+        inputs: One array per input, in call order.
+        references: One float64 (or integer) array per output.
+        tolerance: How far an element may be from its reference.
+    """
+
+    inputs: list[np.ndarray]
+    references: list[np.ndarray]
+    tolerance: Tolerance
+
+
+def folder_of(workload: Workload, *, seed: int, root: Path) -> Path:
+    """Where inputs and references of a workload lie."""
+    return root / f"{workload.workload_id}-{seed}"
+
+
+def write_prepared(workload: Workload, *, seed: int, folder: Path) -> None:
+    """Compute and store inputs and references; does nothing if they are there."""
+    from schedules.inputs import make_inputs
+    from schedules.reference import compute_reference, tolerance_of
+
+    if folder.is_dir():
+        return
+    inputs = make_inputs(workload, seed)
+    references = compute_reference(workload, inputs)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    try:
+        for index, array in enumerate(inputs):
+            _save(beside / f"input-{index}.npy", array)
+        for index, array in enumerate(references):
+            _save(beside / f"reference-{index}.npy", array)
+        (beside / TOLERANCE).write_bytes(msgspec.json.encode(tolerance_of(workload)))
+        # Another process may have been faster; its folder has the same content.
+        with contextlib.suppress(OSError):
+            os.rename(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    # NumPy's format does not know the short floats: bytes go in, the workload has the dtype.
+    raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    with path.open("wb") as file:
+        np.save(file, raw)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_prepared(workload: Workload, *, folder: Path) -> Prepared:
+    """Map the arrays of a workload; pages are read when they are used.
+
+    Raises:
+        OSError: A file is missing.
+        ValueError: A file does not have the size its workload says.
+    """
+    inputs = [
+        _load(folder / f"input-{index}.npy").view(numpy_dtype(spec.dtype)).reshape(spec.shape)
+        for index, spec in enumerate(workload.inputs)
+    ]
+    references = []
+    for index, spec in enumerate(workload.outputs):
+        dtype = numpy_dtype(spec.dtype)
+        wide = dtype if dtype.kind in "iub" else np.dtype(np.float64)
+        references.append(_load(folder / f"reference-{index}.npy").view(wide).reshape(spec.shape))
+    tolerance = msgspec.json.decode((folder / TOLERANCE).read_bytes(), type=Tolerance)
+    return Prepared(inputs=inputs, references=references, tolerance=tolerance)
+
+
+def _load(path: Path) -> np.ndarray:
+    return np.asarray(np.load(path, mmap_mode="r"))

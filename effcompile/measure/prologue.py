@@ -1,0 +1,58 @@
+"""Shortens the opening of the CUDA source that TVM generates.
+
+TVM opens every kernel with C++ standard-library headers for a handful of integer
+names. They cost most of a second per compilation; the same names as typedefs cost
+nothing. Sources that need more than the names keep the headers.
+"""
+
+from __future__ import annotations
+
+_OPEN = "#ifdef __CUDACC_RTC__"
+_CLOSE = "#include <cuda.h>\n#endif"
+
+_NAMES = """\
+typedef signed char int8_t;
+typedef unsigned char uint8_t;
+typedef short int16_t;
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+"""
+_MACROS = """\
+#define __asm__ asm
+#define __volatile__ volatile
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+#ifndef NAN
+#define NAN __int_as_float(0x7fffffff)
+#endif
+"""
+# TMA kernels take this struct by value; the header that defines it is for hosts only.
+_TENSOR_MAP = """\
+struct alignas(64) CUtensorMap_st { unsigned long long opaque[16]; };
+typedef struct CUtensorMap_st CUtensorMap;
+"""
+
+
+def slim(source: str) -> str | None:
+    """The source with typedefs in place of headers; ``None`` if it does not open as expected."""
+    start = source.find(_OPEN)
+    end = source.find(_CLOSE, start)
+    if start < 0 or end < 0:
+        return None
+    rest = source[end + len(_CLOSE) :]
+    if "std::" in rest or "#include <cuda/" in rest:
+        return None
+    return _tensor_map(rest) + _NAMES + _MACROS + source[:start] + rest
+
+
+def full(source: str) -> str:
+    """The source as generated, with what run-time compilation does not provide."""
+    return _tensor_map(source) + "#include <cuda/std/limits>\n" + _MACROS + source
+
+
+def _tensor_map(source: str) -> str:
+    return _TENSOR_MAP if "CUtensorMap" in source else ""

@@ -1,0 +1,178 @@
+"""The runner port: checks and measures libraries in the device process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from effcompile.config import BuildConfig, MeasureConfig
+from effcompile.errors import WorkerDied, WorkerLate, WorkerRaised
+from effcompile.measure.build_worker import KnownRequest, PrepareRequest
+from effcompile.measure.builder import MODULE as COMPILER_MODULE
+from effcompile.measure.builder import first_lines
+from effcompile.measure.cache import user_cache_dir
+from effcompile.measure.child import ChildProcess
+from effcompile.measure.device_process import DeviceProcess
+from effcompile.measure.finals import Measured, interleave
+from effcompile.measure.prepared import folder_of
+from effcompile.measure.worker import KernelRequest
+from schedules.target import Target
+from schedules.task import Task
+from search.ports import FinalMeasurement
+from search.trial import (
+    Build,
+    EnergyMeasurement,
+    Failure,
+    LatencyMeasurement,
+    TrialState,
+    Verdict,
+)
+
+logger = logging.getLogger(__name__)
+PREPARE_S = 600.0
+
+
+class DeviceRunner:
+    """Measures on the device of a target; implements ``search.ports.Runner``.
+
+    Two processes stand behind it: one with a compiler, which prepares inputs and
+    references and never sees the device, and the device process.
+
+    Args:
+        target: Device to use.
+        config: How to measure.
+        work_dir: Folder of the run; receives ``prepared/``, ``libraries/`` and ``logs/``.
+        build_config: For the cache folder of the known kernel.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        config: MeasureConfig,
+        *,
+        work_dir: Path,
+        build_config: BuildConfig | None = None,
+    ) -> None:
+        self._target = target
+        self._config = config
+        self._work_dir = work_dir.resolve()
+        cache_dir = (build_config or BuildConfig()).cache_dir
+        self._cache_dir = cache_dir or str(user_cache_dir() / "builds")
+        self._preparer = ChildProcess(
+            COMPILER_MODULE,
+            log_path=self._work_dir / "logs" / "prepare.log",
+            environment={"CUDA_VISIBLE_DEVICES": ""},
+        )
+        self._device: DeviceProcess | None = None
+
+    @property
+    def device(self) -> DeviceProcess:
+        """The device process; the known kernel is built when it is first needed."""
+        if self._device is None:
+            request = KnownRequest(
+                target=self._target,
+                library_dir=str(self._work_dir / "libraries"),
+                cache_dir=self._cache_dir,
+            )
+            known = self._preparer.call("build_known", request, answer=Build, timeout_s=PREPARE_S)
+            self._device = DeviceProcess(
+                target=self._target,
+                config=self._config,
+                known_library=known.library_path,
+                log_path=self._work_dir / "logs" / "device.log",
+            )
+        return self._device
+
+    @property
+    def measures_energy(self) -> bool:
+        """See ``search.ports.Runner``."""
+        return self.device.opened().meter != "none"
+
+    @property
+    def no_energy_reason(self) -> str:
+        """Why energy is not measured; empty if it is."""
+        return self.device.opened().reason
+
+    def time(self, task: Task, build: Build) -> LatencyMeasurement | Failure:
+        """See ``search.ports.Runner``."""
+        return self._latency("check_and_time", task, build)
+
+    def _latency(self, method: str, task: Task, build: Build) -> LatencyMeasurement | Failure:
+        try:
+            request = self._request(task, build)
+        except (WorkerDied, WorkerLate, WorkerRaised) as error:
+            return self._failure(
+                TrialState.RUN_ERROR, f"no reference: {error}", self._preparer.log_path
+            )
+        try:
+            return self.device.call(
+                method, request, answer=LatencyMeasurement, timeout_s=self._config.timeout_s
+            )
+        except WorkerLate as error:
+            return self._failure(TrialState.RUN_TIMEOUT, str(error), self._log_path)
+        except WorkerDied as error:
+            return self._failure(TrialState.RUN_ERROR, str(error), self._log_path)
+        except WorkerRaised as error:
+            wrong = error.kind == "WrongResult"
+            state = TrialState.WRONG_RESULT if wrong else TrialState.RUN_ERROR
+            return self._failure(state, str(error), self._log_path)
+
+    @property
+    def _log_path(self) -> Path:
+        return self.device.child.log_path
+
+    def _failure(self, state: TrialState, message: str, log_path: Path) -> Failure:
+        logger.debug("run ended as %s: %s", state.value, message)
+        return Failure(state=state, message=first_lines(message), log_path=str(log_path))
+
+    def _request(self, task: Task, build: Build) -> KernelRequest:
+        workload = task.workload
+        folder = folder_of(workload, seed=self._config.input_seed, root=self._work_dir / "prepared")
+        if not folder.is_dir():
+            request = PrepareRequest(
+                workload=workload, seed=self._config.input_seed, folder=str(folder)
+            )
+            self._preparer.call("prepare", request, answer=type(None), timeout_s=PREPARE_S)
+        return KernelRequest(workload=workload, folder=str(folder), library_path=build.library_path)
+
+    def measure_energy(self, task: Task, build: Build) -> EnergyMeasurement:
+        """See ``search.ports.Runner``."""
+        window_s = (self._config.settle_ms + self._config.energy_window_ms) / 1000
+        try:
+            return self.device.call(
+                "energy",
+                self._request(task, build),
+                answer=EnergyMeasurement,
+                timeout_s=self._config.timeout_s + 4 * window_s,
+            )
+        except (WorkerDied, WorkerLate, WorkerRaised) as error:
+            return EnergyMeasurement(
+                energy_mj=None,
+                meter=self.device.opened().meter,
+                cache=self._config.cache,
+                verdict=Verdict.UNMEASURED,
+                reason=first_lines(str(error), n_lines=1),
+            )
+
+    def compare(
+        self, task: Task, builds: Sequence[Build], *, n_rounds: int
+    ) -> list[FinalMeasurement | Failure]:
+        """See ``search.ports.Runner``."""
+        checked = [False] * len(builds)
+
+        def measure(index: int) -> Measured | Failure:
+            method = "time_only" if checked[index] else "check_and_time"
+            latency = self._latency(method, task, builds[index])
+            if isinstance(latency, Failure):
+                return latency
+            checked[index] = True
+            return latency, self.measure_energy(task, builds[index])
+
+        return interleave(len(builds), n_rounds, measure)
+
+    def close(self) -> None:
+        """See ``search.ports.Runner``."""
+        self._preparer.close()
+        if self._device is not None:
+            self._device.close()

@@ -1,0 +1,217 @@
+"""What the device process does: load a library, check it, time it, measure its energy.
+
+Runs inside the device process only. TVM is here without its compiler, so a kernel cannot
+trigger a compilation, and the process stays small.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from effcompile.config import MeasureConfig
+from effcompile.errors import WrongResult
+from effcompile.measure import energy, known_kernel, timing, toolkit
+from effcompile.measure.arguments import Arguments, place
+from effcompile.measure.correctness import Checker
+from effcompile.measure.memory import Device, HostDevice
+from effcompile.measure.meters import Meter, NoMeter, open_meter
+from effcompile.measure.prepared import Prepared, read_prepared
+from schedules.target import Target
+from schedules.workload import Workload
+from search.trial import EnergyMeasurement, LatencyMeasurement
+
+# Long enough that queued batches outlast a slow reading of the meter, short enough to
+# count launches finely.
+LOAD_BATCH_US = {"cuda": 5000.0, "llvm": 1000.0}
+
+
+@dataclass(slots=True)
+class OpenWorkload:
+    """A workload whose data is on the device.
+
+    Attributes:
+        workload: Its description.
+        prepared: Inputs and references on the host.
+        checker: Compares outputs.
+        copies: Sets of arguments; more than one in cold mode.
+    """
+
+    workload: Workload
+    prepared: Prepared
+    checker: Checker
+    copies: list[Arguments] = field(default_factory=list)
+
+
+class Session:
+    """One device, one workload at a time.
+
+    Args:
+        target: Device to use.
+        config: How to measure.
+    """
+
+    def __init__(self, target: Target, config: MeasureConfig) -> None:
+        self._target = target
+        self._config = config
+        self._device, self._stopwatch, self._make_load, gpu_uuid = _open_device(target)
+        self.meter: Meter | NoMeter = open_meter(config.meter, kind=target.kind, gpu_uuid=gpu_uuid)
+        self._open: dict[str, OpenWorkload] = {}
+
+    def prove(self, library_path: str) -> None:
+        """Run the known kernel.
+
+        Raises:
+            WrongResult: Its answer is not the known one.
+        """
+        arguments = place(self._device, known_kernel.known_workload(), [known_kernel.known_input()])
+        (output,) = arguments.outputs
+        output.poison(0xFF)
+        self._launcher(library_path, arguments)()
+        self._device.synchronise()
+        if not (output.typed(output.read_bytes()) == known_kernel.known_answer()).all():
+            raise WrongResult("the device gives a wrong answer for a kernel that is known.")
+
+    def check_and_time(
+        self, workload: Workload, folder: Path, library_path: str
+    ) -> LatencyMeasurement:
+        """Compare a kernel with its reference, then time it, then look at its output again.
+
+        Raises:
+            WrongResult: The kernel is wrong.
+        """
+        opened = self._opened(workload, folder)
+        launches = [self._launcher(library_path, copy) for copy in opened.copies]
+        self._check(opened, launches[0])
+        self._first_launch(launches[1:])
+        latency = timing.measure_latency(self._stopwatch, launches, self._config)
+        wrong = opened.checker.compare_outputs(opened.copies[0])
+        if wrong:
+            raise WrongResult(f"right at first, wrong after many launches: {wrong}.")
+        return latency
+
+    def time_only(self, workload: Workload, folder: Path, library_path: str) -> LatencyMeasurement:
+        """Time a kernel that has been checked before."""
+        launches = self._ready_launches(workload, folder, library_path)
+        return self.time_launches(launches)
+
+    def time_launches(self, launches: list[timing.Launch]) -> LatencyMeasurement:
+        """Time anything that has run before."""
+        return timing.measure_latency(self._stopwatch, launches, self._config)
+
+    def synchronise(self) -> None:
+        """Wait until everything launched has finished."""
+        self._device.synchronise()
+
+    def energy(self, workload: Workload, folder: Path, library_path: str) -> EnergyMeasurement:
+        """Energy of one launch under sustained load."""
+        if isinstance(self.meter, NoMeter):
+            return energy.unmeasured(self.meter)
+        return self.energy_of(self._ready_launches(workload, folder, library_path))
+
+    def energy_of(self, launches: list[timing.Launch]) -> EnergyMeasurement:
+        """Energy of one launch of anything that has run before."""
+        if isinstance(self.meter, NoMeter):
+            return energy.unmeasured(self.meter)
+        first_us = self._stopwatch.batch(launches, 1).run_us()
+        n_launches = math.ceil(LOAD_BATCH_US[self._target.kind] / max(first_us, 0.1))
+        batch = self._stopwatch.batch(launches, min(n_launches, timing.MAX_LAUNCHES))
+        observation = energy.observe(
+            self._make_load(batch),
+            self.meter,
+            settle_ms=self._config.settle_ms,
+            window_ms=self._config.energy_window_ms,
+        )
+        return energy.evaluate(
+            observation,
+            window_ms=self._config.energy_window_ms,
+            meter=self.meter.name,
+            cache=self._config.cache,
+        )
+
+    def _ready_launches(
+        self, workload: Workload, folder: Path, library_path: str
+    ) -> list[timing.Launch]:
+        opened = self._opened(workload, folder)
+        launches = [self._launcher(library_path, copy) for copy in opened.copies]
+        self._first_launch(launches)
+        return launches
+
+    def _first_launch(self, launches: list[timing.Launch]) -> None:
+        # Loads code and allocates workspace, outside any graph or clock.
+        for launch in launches:
+            launch()
+        self._device.synchronise()
+
+    def _check(self, opened: OpenWorkload, launch: timing.Launch) -> None:
+        def launch_and_wait() -> None:
+            launch()
+            self._device.synchronise()
+
+        wrong = opened.checker.check(launch_and_wait, opened.copies[0])
+        if wrong:
+            # A kernel that wrote where it should not has spoilt the inputs.
+            self._open.clear()
+            raise WrongResult(f"{wrong}.")
+
+    def _launcher(self, library_path: str, arguments: Arguments) -> timing.Launch:
+        import tvm
+
+        function = tvm.runtime.load_module(library_path)["main"]
+        tensors = arguments.tensors
+        return lambda: function(*tensors)
+
+    def _opened(self, workload: Workload, folder: Path) -> OpenWorkload:
+        key = workload.workload_id
+        if key not in self._open:
+            # One at a time: the next task needs the memory.
+            self._open.clear()
+            prepared = read_prepared(workload, folder=folder)
+            first = place(self._device, workload, prepared.inputs)
+            n_copies = timing.n_copies_for(
+                self._config,
+                footprint_bytes=first.size_bytes,
+                cache_bytes=self._target.cache_bytes,
+            )
+            others = [place(self._device, workload, prepared.inputs) for _ in range(n_copies - 1)]
+            self._open[key] = OpenWorkload(
+                workload=workload,
+                prepared=prepared,
+                checker=Checker(prepared),
+                copies=[first, *others],
+            )
+        return self._open[key]
+
+
+def load_runtime(kind: str) -> None:
+    """Import TVM's runtime, with its CUDA part if the target needs it."""
+    import tvm
+
+    if kind == "cuda":
+        runtime = toolkit.runtime_library()
+        if runtime is not None:
+            with contextlib.suppress(OSError):
+                ctypes.CDLL(runtime, ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so"))
+
+
+def _open_device(
+    target: Target,
+) -> tuple[Device, timing.Stopwatch, Callable[[Any], energy.Load], str | None]:
+    load_runtime(target.kind)
+    if target.kind == "llvm":
+        return HostDevice(), timing.HostStopwatch(), _host_load, None
+    from effcompile.measure.cuda_device import CudaDevice, CudaLoad, CudaStopwatch
+
+    device = CudaDevice()
+    device.take_over_stream()
+    return device, CudaStopwatch(device), lambda batch: CudaLoad(device, batch), device.uuid
+
+
+def _host_load(batch: timing.Batch) -> energy.Load:
+    return energy.HostLoad(batch.run_us, batch.n_launches)

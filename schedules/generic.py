@@ -1,0 +1,192 @@
+"""TVM's own design space behind the protocol: traces of schedule instructions.
+
+A sketch is a trace without decisions, made once per workload by TVM's schedule rules.
+A candidate is a trace with every decision taken and with the instructions that the
+post-processors added, so replaying it needs neither rules nor random numbers.
+
+Determinism: each attempt has its own seed, drawn from the caller's generator before any
+thread starts, and results are taken in the order of the seeds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from schedules import _tvm
+from schedules.analysis import SCHEDULED
+from schedules.bounded import BoundedCache
+from schedules.candidate import Candidate
+from schedules.errors import IllegalCandidate
+from schedules.programs import function_of
+from schedules.sketches import Sketch, generate_sketches
+from schedules.store_features import StoreFeatures
+from schedules.task import Task
+from schedules.threads import parallel_map
+from schedules.traces import dump_trace, load_trace_onto
+
+KEPT_SCHEDULES = 160
+KEPT_FEATURES = 4096
+MOST_DRY_ROUNDS = 3
+LARGEST_SEED = 2**31 - 1
+
+
+class TvmSpace:
+    """All traces that TVM's schedule rules can produce for a workload."""
+
+    name = "tvm"
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._local = threading.local()
+        self._schedules: BoundedCache[str, Any] = BoundedCache(KEPT_SCHEDULES)
+        self._features: BoundedCache[str, np.ndarray] = BoundedCache(KEPT_FEATURES)
+
+    @cached_property
+    def sketches(self) -> list[Sketch]:
+        """Traces whose decisions are open; empty if no rule fits the workload."""
+        return generate_sketches(self._task)
+
+    def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
+        """At most ``n`` distinct candidates with random decisions."""
+        found: dict[str, Candidate] = {}
+        dry_rounds = 0
+        while len(found) < n and self.sketches and dry_rounds < MOST_DRY_ROUNDS:
+            missing, n_before = n - len(found), len(found)
+            seeds = rng.integers(1, LARGEST_SEED, size=missing + missing // 4 + 1)
+            for candidate in parallel_map(self._sample_one, [int(seed) for seed in seeds]):
+                if candidate is not None and len(found) < n:
+                    found.setdefault(candidate.candidate_id, candidate)
+            dry_rounds = dry_rounds + 1 if len(found) == n_before else 0
+        return list(found.values())
+
+    def _sample_one(self, seed: int) -> Candidate | None:
+        rng = np.random.default_rng(seed)
+        sketch = self.sketches[int(rng.integers(len(self.sketches)))]
+        trace = sketch.draw(rng)
+        return None if trace is None else self._finish(trace, sketch, seed)
+
+    def mutate(
+        self, parents: Sequence[Candidate], rng: np.random.Generator
+    ) -> list[Candidate | None]:
+        """One decision of each parent changed, by TVM's mutators."""
+        seeds = rng.integers(1, LARGEST_SEED, size=len(parents))
+        return parallel_map(
+            self._mutate_one, list(zip(parents, (int(s) for s in seeds), strict=True))
+        )
+
+    def _mutate_one(self, job: tuple[Candidate, int]) -> Candidate | None:
+        from tvm.s_tir.meta_schedule import _ffi_api
+
+        parent, seed = job
+        rng = np.random.default_rng(seed)
+        trace = self._schedule(parent).trace
+        sketch = self.sketches[0]
+        mutators, weights = sketch.mutators
+        # Likely mutators first, but every one gets its turn: a trace may have sites for one only.
+        order = rng.choice(len(mutators), size=len(mutators), replace=False, p=weights)
+        for index in [*order[:1], *order[:1], *order]:
+            mutator = mutators[int(index)]
+            step = int(rng.integers(1, LARGEST_SEED))
+            changed = _ffi_api.MutatorApply(mutator, trace, step)
+            child = None if changed is None else self._finish(changed, sketch, step)
+            if child is not None and child != parent:
+                return child
+        return None
+
+    def _finish(self, trace: Any, sketch: Sketch, seed: int) -> Candidate | None:
+        """Take the open decisions, post-process, and name the outcome; ``None`` if refused."""
+        schedule = self._new_schedule(seed, enable_check=False)
+        try:
+            trace.apply_to_schedule(schedule, remove_postproc=True)
+            schedule.enter_postproc()
+            if not all(postproc.apply(schedule) for postproc in sketch.postprocs):
+                return None
+        except (RuntimeError, ValueError):  # decisions that do not fit together
+            return None
+        candidate = Candidate(space=self.name, decisions=dump_trace(schedule.trace))
+        self._schedules.put(candidate.candidate_id, schedule)
+        return candidate
+
+    def features(self, candidates: Sequence[Candidate]) -> np.ndarray:
+        """Pooled per-store features, launch geometry and counts."""
+        rows = parallel_map(self._feature_row, list(candidates))
+        return np.stack(rows) if rows else np.zeros((0, self._extractor.n_columns), np.float32)
+
+    @cached_property
+    def _extractor(self) -> StoreFeatures:
+        return StoreFeatures(self._task)
+
+    def _feature_row(self, candidate: Candidate) -> np.ndarray:
+        return self._features.get(
+            candidate.candidate_id, lambda: self._extractor.row(self._schedule(candidate))
+        )
+
+    def realise(self, candidate: Candidate) -> Any:
+        """The module that a trace gives.
+
+        Raises:
+            IllegalCandidate: The trace belongs to another space or workload, or breaks a
+                limit of the target.
+        """
+        return _marked(self._schedule(candidate).mod)
+
+    def _schedule(self, candidate: Candidate) -> Any:
+        return self._schedules.get(candidate.candidate_id, lambda: self._replay(candidate))
+
+    def _replay(self, candidate: Candidate) -> Any:
+        if candidate.space != self.name:
+            raise IllegalCandidate(
+                f"candidate {candidate.candidate_id} belongs to space {candidate.space!r}, "
+                f"expected {self.name!r}. Open the space it names."
+            )
+        schedule = self._new_schedule(seed=1, enable_check=True)
+        load_trace_onto(candidate, schedule)
+        self._check_origin(candidate, schedule)
+        return schedule
+
+    def _check_origin(self, candidate: Candidate, schedule: Any) -> None:
+        if not any(sketch.owns(schedule.trace) for sketch in self.sketches):
+            raise IllegalCandidate(
+                f"candidate {candidate.candidate_id} follows none of the {len(self.sketches)} "
+                f"sketches of {self._task.workload.name}. It was made for another workload, "
+                "target or version; sample this space anew."
+            )
+        if not all(check.apply(schedule) for check in self.sketches[0].checks):
+            raise IllegalCandidate(
+                f"candidate {candidate.candidate_id} exceeds a limit of "
+                f"{self._task.target.name}: threads, vector width or shared memory of a block."
+            )
+
+    def _new_schedule(self, seed: int, *, enable_check: bool) -> Any:
+        from tvm.s_tir import Schedule
+
+        return Schedule(
+            self._module_of_thread(),
+            seed=seed,
+            enable_check=enable_check,
+            debug_mask="none",
+            error_render_level="none",
+        )
+
+    def _module_of_thread(self) -> Any:
+        """One copy of the module per thread: scheduling is not safe on shared statements."""
+        if not hasattr(self._local, "module"):
+            self._local.module = sketch_module(self._task)
+        return self._local.module
+
+
+def sketch_module(task: Task) -> Any:
+    """The workload as the module that sketches are made of."""
+    tvm = _tvm.load()
+    function = function_of(task.workload).with_attr("tirx.noalias", True)
+    return tvm.IRModule({"main": function})
+
+
+def _marked(module: Any) -> Any:
+    tvm = _tvm.load()
+    return tvm.IRModule({"main": module["main"].with_attr(SCHEDULED, True)})

@@ -1,0 +1,154 @@
+"""Own design spaces: named knobs, a constraint, and a function from values to a program."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from schedules import _tvm
+from schedules.candidate import Candidate
+from schedules.errors import IllegalCandidate
+
+Value = int | str
+Values = Mapping[str, Value]
+
+MUTATION_TRIES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knob:
+    """One decision: its name and the values it may take, numbers in increasing order."""
+
+    name: str
+    values: tuple[Value, ...]
+
+
+class KnobSpace(ABC):
+    """The design-space protocol over knobs; a family adds its knobs and its program.
+
+    Spaces are enumerated once (some ten thousand points take a tenth of a second), so
+    sampling is uniform over the legal points and never repeats one.
+    """
+
+    name: str
+    knobs: tuple[Knob, ...]
+
+    @abstractmethod
+    def refusal(self, values: Values) -> str | None:
+        """Why these values are not legal, ``None`` if they are."""
+
+    @abstractmethod
+    def program(self, values: Values) -> Any:
+        """The scheduled ``PrimFunc`` of legal values."""
+
+    @abstractmethod
+    def numbers(self, values: Values) -> list[float]:
+        """What the family knows about a point beside its knobs; the same length for all."""
+
+    @cached_property
+    def points(self) -> list[dict[str, Value]]:
+        """Every legal point."""
+        names = [knob.name for knob in self.knobs]
+        grid = product(*(knob.values for knob in self.knobs))
+        points = (dict(zip(names, choice, strict=True)) for choice in grid)
+        return [point for point in points if self.refusal(point) is None]
+
+    def candidate(self, values: Values) -> Candidate:
+        """The candidate of some values, in canonical form."""
+        ordered = {knob.name: values[knob.name] for knob in self.knobs}
+        return Candidate(space=self.name, decisions=msgspec.json.encode(ordered).decode())
+
+    def values_of(self, candidate: Candidate) -> dict[str, Value]:
+        """The legal values behind a candidate.
+
+        Raises:
+            IllegalCandidate: Another space, unknown knobs or values, or a broken constraint.
+        """
+        values = self._parsed(candidate)
+        reason = self.refusal(values)
+        if reason is not None:
+            raise IllegalCandidate(f"candidate {candidate.candidate_id} is not legal: {reason}.")
+        return values
+
+    def _parsed(self, candidate: Candidate) -> dict[str, Value]:
+        known = {knob.name: knob.values for knob in self.knobs}
+        try:
+            values = msgspec.json.decode(candidate.decisions, type=dict[str, int | str])
+        except msgspec.MsgspecError as error:
+            raise IllegalCandidate(
+                f"candidate {candidate.candidate_id} holds no knob values: {error}."
+            ) from None
+        fits = candidate.space == self.name and list(values) == list(known)
+        if not fits or any(value not in known[name] for name, value in values.items()):
+            raise IllegalCandidate(
+                f"candidate {candidate.candidate_id} of space {candidate.space!r} has decisions "
+                f"{candidate.decisions[:200]}, expected space {self.name!r} with {known}."
+            )
+        return values
+
+    def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
+        """At most ``n`` distinct points, uniformly from all legal ones."""
+        chosen = rng.permutation(len(self.points))[: max(n, 0)]
+        return [self.candidate(self.points[int(index)]) for index in chosen]
+
+    def mutate(
+        self, parents: Sequence[Candidate], rng: np.random.Generator
+    ) -> list[Candidate | None]:
+        """One or two knobs of each parent changed."""
+        return [self._mutated(self.values_of(parent), rng) for parent in parents]
+
+    def _mutated(self, values: dict[str, Value], rng: np.random.Generator) -> Candidate | None:
+        movable = [knob for knob in self.knobs if len(knob.values) > 1]
+        for _ in range(MUTATION_TRIES if movable else 0):
+            n_changed = min(int(rng.integers(1, 3)), len(movable))
+            changed = dict(values)
+            for index in rng.choice(len(movable), size=n_changed, replace=False):
+                knob = movable[int(index)]
+                others = [value for value in knob.values if value != values[knob.name]]
+                changed[knob.name] = others[int(rng.integers(len(others)))]
+            if self.refusal(changed) is None:
+                return self.candidate(changed)
+        return None
+
+    def neighbours(self, candidate: Candidate) -> list[Candidate]:
+        """Every legal point that differs from this one in exactly one knob."""
+        values = self.values_of(candidate)
+        moved = (
+            {**values, knob.name: value}
+            for knob in self.knobs
+            for value in knob.values
+            if value != values[knob.name]
+        )
+        return [self.candidate(point) for point in moved if self.refusal(point) is None]
+
+    def features(self, candidates: Sequence[Candidate]) -> np.ndarray:
+        """Numbers as log2(1 + value), words as one column per value, then the family's own."""
+        rows = [self._feature_row(self.values_of(candidate)) for candidate in candidates]
+        width = len(self._feature_row(self.points[0]))
+        return np.asarray(rows, dtype=np.float32).reshape(len(rows), width)
+
+    def _feature_row(self, values: Values) -> list[float]:
+        row: list[float] = []
+        for knob in self.knobs:
+            value = values[knob.name]
+            if isinstance(value, int):
+                row.append(float(np.log2(1 + value)))
+            else:
+                row.extend(float(value == other) for other in knob.values)
+        return [*row, *self.numbers(values)]
+
+    def realise(self, candidate: Candidate) -> Any:
+        """The module of a candidate's program.
+
+        Raises:
+            IllegalCandidate: See :meth:`values_of`.
+        """
+        function = self.program(self.values_of(candidate))
+        return _tvm.load().IRModule({"main": function})

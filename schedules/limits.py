@@ -1,0 +1,40 @@
+"""Rejects launches that cannot fit a device, before anything is built."""
+
+from __future__ import annotations
+
+from schedules.target import Target
+
+MOST_REGISTERS_PER_THREAD = 255
+
+
+def launch_refusal(
+    target: Target,
+    *,
+    threads_per_block: int,
+    registers_per_thread: int,
+    shared_bytes: int = 0,
+) -> str | None:
+    """Why a block cannot run on a CUDA target, ``None`` if it can.
+
+    Args:
+        target: The device's limits.
+        threads_per_block: Threads of one block.
+        registers_per_thread: An estimate; the compiler has the last word.
+        shared_bytes: Static and dynamic shared memory of one block.
+    """
+    checks = (
+        ("threads per block", threads_per_block, target.max_threads_per_block),
+        ("registers per thread", registers_per_thread, MOST_REGISTERS_PER_THREAD),
+        (
+            "registers per block",
+            registers_per_thread * threads_per_block,
+            target.registers_per_block,
+        ),
+        ("bytes of shared memory per block", shared_bytes, target.shared_memory_per_block_bytes),
+    )
+    for what, needed, available in checks:
+        if needed > available:
+            return f"{needed} {what} are needed, {target.name} has {available}"
+    if threads_per_block % target.warp_size:
+        return f"{threads_per_block} threads per block are no multiple of {target.warp_size}"
+    return None

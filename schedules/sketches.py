@@ -1,0 +1,131 @@
+"""Sketches: traces whose decisions are still open, and drawing from them."""
+
+from __future__ import annotations
+
+import logging
+import re
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from schedules import _tvm
+from schedules.programs import function_of
+from schedules.sketch_rules import RuleSet, search_target, sketch_rules
+from schedules.task import Task
+from schedules.tiles import draw_tiles
+from schedules.traces import instructions_of
+
+logger = logging.getLogger(__name__)
+
+GPU_TILING = '"SSSRRSRS"'
+FEWEST_THREADS = 32
+
+
+class Sketch:
+    """One trace of TVM's rules with its post-processors and mutators."""
+
+    def __init__(self, trace: Any, context: Any, task: Task) -> None:
+        self._trace = trace
+        self._context = context
+        self._task = task
+        self.postprocs = list(context.space_generator.postprocs)
+
+    @cached_property
+    def mutators(self) -> tuple[list[Any], np.ndarray]:
+        """Mutators and their probabilities."""
+        items = [(key, float(p)) for key, p in self._context.space_generator.mutator_probs.items()]
+        weights = np.array([weight for _, weight in items])
+        return [mutator for mutator, _ in items], weights / weights.sum()
+
+    @cached_property
+    def checks(self) -> list[Any]:
+        """Post-processors that only accept or refuse."""
+        from tvm.s_tir.meta_schedule import postproc
+
+        return [p for p in self.postprocs if isinstance(p, postproc.VerifyGPUCode)]
+
+    @cached_property
+    def _instructions(self) -> str:
+        return instructions_of(self._trace)
+
+    def owns(self, trace: Any) -> bool:
+        """Whether a trace takes exactly this sketch's steps, with whatever decisions."""
+        return _without_locations(instructions_of(trace)) == _without_locations(self._instructions)
+
+    def draw(self, rng: np.random.Generator) -> Any | None:
+        """The trace with fitting tile sizes where they matter and everything else open."""
+        from tvm.s_tir.schedule import Trace
+
+        decisions: dict[Any, list[int]] = {}
+        for nest in self._nests:
+            tiles = draw_tiles(
+                [_extent(self._trace, step) for step in nest],
+                [int(step.attrs[0]) for step in nest],
+                [int(step.attrs[1]) for step in nest],
+                threads=(FEWEST_THREADS, self._task.target.max_threads_per_block),
+                rng=rng,
+            )
+            if tiles is None:
+                return None
+            decisions.update(zip(nest, tiles, strict=True))
+        return Trace(self._trace.insts, decisions)
+
+    @cached_property
+    def _nests(self) -> list[list[Any]]:
+        """Tile-size instructions of each nest tiled for GPU threads."""
+        nests: list[list[Any]] = []
+        inside = False
+        for step in self._trace.insts:
+            kind = str(step.kind.name)
+            if kind == "Annotate" and str(step.attrs[0]) == "meta_schedule.tiling_structure":
+                inside = str(step.inputs[1]).strip('"') == GPU_TILING.strip('"')
+                if inside:
+                    nests.append([])
+            elif inside and kind == "SamplePerfectTile":
+                nests[-1].append(step)
+        return [nest for nest in nests if nest]
+
+
+def _without_locations(instructions: str) -> str:
+    """Compute locations are decided while replaying, so loops after them are renumbered."""
+    return re.sub(r'"[a-z]\d+"', '""', instructions)
+
+
+def _extent(trace: Any, step: Any) -> int:
+    return int(np.prod([int(factor) for factor in trace.get_decision(step)]))
+
+
+def generate_sketches(task: Task) -> list[Sketch]:
+    """All sketches of a workload; empty if TVM's rules cannot handle it, with the reason logged."""
+    function = function_of(task.workload)
+    if str(function.body.block.name_hint) != "root":
+        return _none(task, "its program is a single opaque block")
+    context = _context(task, task.target.kind)
+    try:
+        schedules = context.generate_design_space()
+    except (RuntimeError, ValueError) as error:
+        return _none(task, f"a schedule rule failed with {type(error).__name__}")
+    return [Sketch(schedule.trace.simplified(True), context, task) for schedule in schedules]
+
+
+def _none(task: Task, reason: str) -> list[Sketch]:
+    logger.info("no tvm space for %s: %s", task.workload.name, reason)
+    return []
+
+
+def _context(task: Task, kind: RuleSet) -> Any:
+    tvm = _tvm.load()
+    from tvm.s_tir import meta_schedule as ms
+
+    lists = sketch_rules(kind)
+    function = function_of(task.workload).with_attr("tirx.noalias", True)
+    return ms.TuneContext(
+        tvm.IRModule({"main": function}),
+        target=search_target(task.target),
+        space_generator=ms.space_generator.PostOrderApply(
+            sch_rules=lists.rules, postprocs=lists.postprocs, mutator_probs=lists.mutators
+        ),
+        rand_state=1,
+        num_threads=1,
+    )

@@ -1,0 +1,64 @@
+"""Which design spaces serve a task, and opening one by name."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from schedules.defaults import DefaultSpace
+from schedules.errors import UnknownSpace
+from schedules.generic import TvmSpace
+from schedules.knobs import KnobSpace
+from schedules.softmax import softmax_space
+from schedules.space import DesignSpace
+from schedules.task import Task
+
+KEPT_SPACES = 32
+
+_open: OrderedDict[tuple[str, str, str], DesignSpace] = OrderedDict()
+
+
+def open_space(task: Task, name: str) -> DesignSpace:
+    """The named space of a task; the same object for the same task while it is in use.
+
+    Raises:
+        UnknownSpace: No such space serves this task; the message lists those that do.
+    """
+    key = (task.workload.workload_id, repr(task.target), name)
+    if key not in _open:
+        _open[key] = _make(task, name)
+    _open.move_to_end(key)
+    while len(_open) > KEPT_SPACES:
+        _open.popitem(last=False)
+    return _open[key]
+
+
+def _make(task: Task, name: str) -> DesignSpace:
+    if name == DefaultSpace.name:
+        return DefaultSpace(task)
+    if name == TvmSpace.name:
+        return TvmSpace(task)
+    own = _own_space(task)
+    if own is not None and own.name == name:
+        return own
+    raise UnknownSpace(
+        f"no design space {name!r} for {task.workload.name} on {task.target.kind}: "
+        f"expected one of {', '.join([*spaces_for(task), DefaultSpace.name])}."
+    )
+
+
+def _own_space(task: Task) -> KnobSpace | None:
+    """The space of the kernel family that covers a task's workload, if there is one."""
+    return softmax_space(task)
+
+
+def spaces_for(task: Task) -> list[str]:
+    """Names of the spaces worth searching, own families first; may be empty.
+
+    ``default`` is left out: it can always be opened, but holds a single candidate.
+    """
+    own = _own_space(task)
+    names = [own.name] if own is not None else []
+    tvm_space = open_space(task, TvmSpace.name)
+    if isinstance(tvm_space, TvmSpace) and tvm_space.sketches:
+        names.append(TvmSpace.name)
+    return names

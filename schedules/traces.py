@@ -1,0 +1,49 @@
+"""Traces as text: compact JSON that replays exactly in another process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from schedules.candidate import Candidate
+from schedules.errors import IllegalCandidate
+
+
+def dump_trace(trace: Any) -> str:
+    """Instructions and decisions, with those of the post-processors."""
+    return msgspec.json.encode(trace.as_json(), enc_hook=_plain).decode()
+
+
+def _plain(value: Any) -> Any:
+    """TVM's strings are a subclass of ours; its boxed constants hold their number in ``value``."""
+    return str(value) if isinstance(value, str) else value.value
+
+
+def instructions_of(trace: Any) -> str:
+    """The instructions without decisions and without those of post-processors."""
+    return msgspec.json.encode(trace.as_json(True)[0], enc_hook=_plain).decode()
+
+
+def load_trace_onto(candidate: Candidate, schedule: Any) -> None:
+    """Replay a candidate's trace.
+
+    Raises:
+        IllegalCandidate: The text is no trace, or an instruction does not fit.
+    """
+    from tvm.s_tir.schedule import Trace
+
+    try:
+        Trace.apply_json_to_schedule(msgspec.json.decode(candidate.decisions), schedule)
+    # A foreign trace fails wherever it first disagrees with the program: in parsing,
+    # in the type of an argument, in a primitive, or in a failed internal check.
+    except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise IllegalCandidate(
+            f"candidate {candidate.candidate_id} cannot be replayed: {_first_line(error)}. "
+            "It was made for another workload, target or version; sample this space anew."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
