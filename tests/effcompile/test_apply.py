@@ -101,7 +101,14 @@ ctypes.CDLL(str(folder / "libtvm_runtime.so"), ctypes.RTLD_GLOBAL)
 machine = tvm_ffi.load_module(sys.argv[1])["vm_load_executable"]()
 machine["vm_initialization"](1, 0, 2)
 arrays = np.load(sys.argv[2])
-result = machine["main"](*(tvm_ffi.from_dlpack(arrays[name]) for name in arrays.files))
+def aligned(array):  # machine code expects 64 bytes, which NumPy does not promise
+    room = np.empty(array.nbytes + 64, dtype=np.uint8)
+    begin = -room.ctypes.data % 64
+    copy = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[:] = array
+    return copy
+arguments = [aligned(arrays[name]) for name in arrays.files]
+result = machine["main"](*map(tvm_ffi.from_dlpack, arguments))
 np.save(sys.argv[3], np.from_dlpack(result))
 assert "tvm" not in sys.modules
 """

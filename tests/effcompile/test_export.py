@@ -62,7 +62,7 @@ def test_bad_references_say_what_was_expected(
 
 
 def test_only_modules_are_exported() -> None:
-    with pytest.raises(UsageError, match="type function: expected a torch.nn.Module"):
+    with pytest.raises(UsageError, match="expected a torch.nn.Module"):
         export.export_module(torch.relu, [torch.zeros(1)])
 
 
