@@ -10,6 +10,9 @@ from search.objective import Point
 from search.stored import EnergyRecord
 from search.trial import EnergyMeasurement, Trial, TrialState
 
+_TELLS_OF_TWINS = (TrialState.OK, TrialState.WRONG_RESULT)
+"""States that belong to the binary. A death may have been the device's own."""
+
 
 class TaskHistory:
     """Finished trials of one task in the order of proposal, and energies by trial.
@@ -36,7 +39,7 @@ class TaskHistory:
         """Append a finished trial."""
         self.trials.append(trial)
         self._tried.add(trial.candidate.candidate_id)
-        if trial.build is not None and trial.same_as is None:
+        if trial.build is not None and trial.same_as is None and trial.state in _TELLS_OF_TWINS:
             self._first_of_binary.setdefault(trial.build.binary_id, trial)
 
     def add_energy(self, record: EnergyRecord) -> None:
@@ -52,7 +55,7 @@ class TaskHistory:
         return candidate_id in self._tried
 
     def twin_of(self, binary_id: str) -> Trial | None:
-        """The finished trial that already ran this very binary."""
+        """The trial that already ran this very binary and whose outcome holds for it."""
         return self._first_of_binary.get(binary_id)
 
     def ok_trials(self) -> list[Trial]:

@@ -32,7 +32,6 @@ BUILDS_AHEAD = 64
 DEATHS_IN_A_ROW = 20
 
 _DEADLY = (TrialState.RUN_ERROR, TrialState.RUN_TIMEOUT)
-_SHARED_BY_TWINS = (TrialState.OK, TrialState.WRONG_RESULT, *_DEADLY)
 
 _Waiting = tuple[Trial, Future[Build | Failure]]
 
@@ -87,6 +86,9 @@ class TrialRunner:
         started_s = time.monotonic()
         with self._spending.time("build_s"):
             outcome = self._libraries.wait(trial, future)
+        if isinstance(outcome, Failure) and outcome.state is TrialState.CANCELLED:
+            # Cancelled builds belong to a stop; the trial stays proposed if there is one.
+            self._libraries.check_stop()
         waited_s = time.monotonic() - started_s
         with self._spending.time("latency_s"):
             finished = self._measured(history, trial, outcome)
@@ -108,7 +110,9 @@ class TrialRunner:
             return replace(trial, state=outcome.state, failure=outcome)
         trial = replace(trial, build=outcome)
         twin = history.twin_of(outcome.binary_id)
-        if twin is not None and twin.state in _SHARED_BY_TWINS:
+        # A default that failed may be tried again once the cause is mended.
+        may_copy = twin is not None and (twin.failure is None or trial.origin != "default")
+        if twin is not None and may_copy:
             return _copy_of_twin(trial, twin)
         return _with_timing(trial, self._time(history, outcome))
 
@@ -119,9 +123,10 @@ class TrialRunner:
             return Failure(state=TrialState.RUN_ERROR, message=traceback.format_exc())
 
     def _watch_device(self, history: TaskHistory, trial: Trial) -> None:
-        if trial.state not in _DEADLY or trial.same_as is not None:
-            if trial.latency is not None:
-                self._n_deaths = 0
+        if trial.same_as is not None:
+            return
+        if trial.state not in _DEADLY:
+            self._n_deaths = 0 if trial.latency is not None else self._n_deaths
             return
         self._n_deaths += 1
         if self._n_deaths < DEATHS_IN_A_ROW:
