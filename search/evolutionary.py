@@ -29,6 +29,9 @@ LOW_ENERGY_SHARE = 0.25
 SAMPLE_SHARE = 0.25
 """Fresh random candidates in the first generation, as a share of the population."""
 
+POPULATION_PER_PROPOSAL = 8
+"""Small batches evolve small populations: ranking more costs more than it finds."""
+
 PARENT_DECAY = 0.95
 """Each rank is chosen as parent this much less often than the one before."""
 
@@ -58,15 +61,19 @@ class Evolutionary:
     ) -> list[Proposal]:
         """See :class:`search.strategy.Strategy`."""
         n_random = min(n, max(1, round(self.config.random_share * n)))
-        n_samples = max(n, n_random + round(SAMPLE_SHARE * self.config.population))
+        size = min(self.config.population, POPULATION_PER_PROPOSAL * n)
+        n_samples = max(n, n_random + round(SAMPLE_SHARE * size))
         samples = fresh_samples(history, space, n_samples, rng)
         elites = self._elites(history, space)
-        if ranker.rank(space, samples[:1]) is None or not samples + elites:
+        known = samples[:1] or elites[:1]
+        if not known or ranker.rank(space, known) is None:
             return self._without_models(history, space, n, samples, elites, rng=rng)
         # The last samples stay out of the evolution: an unbiased look at the space.
         n_random = min(n_random, len(samples))
         blind, pool = samples[:n_random], samples[n_random:]
-        population = self._evolve(history, space, pool, elites, ranker=ranker, rng=rng)
+        population = self._evolve(
+            history, space, pool, elites, size=size, ranker=ranker, rng=rng
+        )
         chosen = self._batch(space, population, n - len(blind), ranker)
         return _distinct([*chosen, *_as(blind, "sample"), *_as(pool, "sample")], n)
 
@@ -103,14 +110,16 @@ class Evolutionary:
         samples: list[Candidate],
         elites: list[Candidate],
         *,
+        size: int,
         ranker: Ranker,
         rng: np.random.Generator,
     ) -> list[_Known]:
-        """Untried candidates of all generations, at most the population's size."""
-        size = self.config.population
+        """Untried candidates of all generations, at most ``size``."""
         untried = {c.candidate_id: _Known(candidate=c, origin="sample") for c in samples}
         for _ in range(self.config.n_generations):
             parents = [*elites, *(known.candidate for known in untried.values())]
+            if not parents:
+                break
             order = _fitness_order(ranker.rank(space, parents), len(parents))
             weights = PARENT_DECAY ** np.arange(len(parents))
             drawn = rng.choice(order, size=size, p=weights / weights.sum())
