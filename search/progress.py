@@ -22,6 +22,7 @@ class Progress:
         self._config = config
         self._started_s = time.monotonic()
         self._n_before = self.n_trials
+        self._has_limit = True
         self.n_planned = max(config.n_trials, len(histories))
 
     @property
@@ -41,9 +42,13 @@ class Progress:
 
     @property
     def is_late(self) -> bool:
-        """True once the session's time is used up."""
+        """True once the session's time for trials is used up."""
         limit_s = self._config.max_seconds
-        return limit_s is not None and self.elapsed_s >= limit_s
+        return self._has_limit and limit_s is not None and self.elapsed_s >= limit_s
+
+    def lift_limit(self) -> None:
+        """Let what remains run as long as it takes: the limit is for trials, not for finals."""
+        self._has_limit = False
 
     def totals(self) -> Totals:
         """The run as a whole."""

@@ -45,10 +45,14 @@ from search.stopping import StopRequest
 from search.stored import Proposal
 from search.strategy import Strategy
 from search.task_scheduler import next_task
+from search.trial import Trial, TrialState
 from search.trial_runner import TrialRunner
 
 DEFAULT_CANDIDATE = Candidate(space="default", decisions="{}")
 """The legal schedule that every task has from the first second."""
+
+DEFAULT_ATTEMPTS = 3
+"""Times a default is tried in a session: a noisy neighbour must not end a run."""
 
 _PROPOSE, _ENERGY = 0, 1
 
@@ -85,8 +89,8 @@ def tune(
         stop: Lets somebody stop the loop between trials.
 
     Returns:
-        Why it ended: ``budget``, ``exhausted``, ``request`` or ``seconds``. After the first
-        two every task has its outcome.
+        Why it ended: ``budget``, ``exhausted``, ``seconds`` or ``request``. Only after a
+        request are tasks left without outcome; see :mod:`search.winners`.
 
     Raises:
         DatabaseLocked: Another tuner works in this folder.
@@ -202,18 +206,26 @@ class _Loop:
         return stopped_by
 
     def _search(self) -> str:
+        try:
+            stopped_by = self._spend_budget()
+        except Stopped as request:
+            if str(request) != "seconds":
+                raise
+            stopped_by = "seconds"
+        self._progress.lift_limit()
+        self._settle()
+        return stopped_by
+
+    def _spend_budget(self) -> str:
         self._finish_open_work()
         self._run_defaults()
-        stopped_by = "budget"
         while self._memory.n_proposed < self._config.n_trials:
             history = next_task(self._memory.histories, self._memory.n_search_rounds())
             if history is None:
-                stopped_by = "exhausted"
-                break
+                return "exhausted"
             self._libraries.check_stop()
             self._run_round(history)
-        self._settle()
-        return stopped_by
+        return "budget"
 
     def _finish_open_work(self) -> None:
         waiting, self._memory.waiting = self._memory.waiting, []
@@ -222,22 +234,28 @@ class _Loop:
 
     def _run_defaults(self) -> None:
         """Give every task a default that ran, so that an artifact can be built from now on."""
-        missing = [one for one in self._memory.histories if one.default_trial() is None]
-        if not missing:
-            return
+        for _ in range(DEFAULT_ATTEMPTS):
+            missing = [one for one in self._memory.histories if one.default_trial() is None]
+            if not missing:
+                break
+            self._try_defaults(missing)
+            if not any(_may_be_luck(one) for one in missing):
+                break
+        self._require_defaults()
+        self._measure_energies()
+
+    def _try_defaults(self, histories: Sequence[TaskHistory]) -> None:
         proposal = Proposal(candidate=DEFAULT_CANDIDATE, origin="default")
-        rounds = [(one, self._memory.next_round(one)) for one in missing]
+        rounds = [(one, self._memory.next_round(one)) for one in histories]
         trials = self._database.propose_rounds(
             [(one.task.task_id, index, [proposal]) for one, index in rounds]
         )
         for history, index in rounds:
             self._memory.note_round(history, index, 1)
         self._trials.run(trials)
-        self._require_defaults(missing)
-        self._measure_energies()
 
-    def _require_defaults(self, histories: Sequence[TaskHistory]) -> None:
-        failed = [one for one in histories if one.default_trial() is None]
+    def _require_defaults(self) -> None:
+        failed = [one for one in self._memory.histories if one.default_trial() is None]
         if not failed:
             return
         causes = "\n".join(f"  {_failure_text(history)}" for history in failed)
@@ -307,6 +325,8 @@ class _Loop:
     def _settle(self) -> None:
         finals = self._database.finals()
         for history in self._memory.histories:
+            if history.default_trial() is None:  # time ran out before it was tried
+                continue
             if not is_current(finals.get(history.task.task_id), history, self._config):
                 self._finals.run(history)
 
@@ -321,8 +341,21 @@ class _Loop:
         return np.random.default_rng([self._config.seed, task_number, index, purpose])
 
 
+def _last_default(history: TaskHistory) -> Trial:
+    return next(trial for trial in reversed(history.trials) if trial.origin == "default")
+
+
+def _may_be_luck(history: TaskHistory) -> bool:
+    """True if the default's failure may be the device's or a neighbour's, not its own."""
+    return _last_default(history).state in (
+        TrialState.INVALID_MEASUREMENT,
+        TrialState.RUN_ERROR,
+        TrialState.RUN_TIMEOUT,
+    )
+
+
 def _failure_text(history: TaskHistory) -> str:
-    trial = next(trial for trial in reversed(history.trials) if trial.origin == "default")
+    trial = _last_default(history)
     cause = trial.failure.message.strip() if trial.failure else trial.state.value
     log = f" (log: {trial.failure.log_path})" if trial.failure and trial.failure.log_path else ""
     return f"{history.task.workload.name}: {trial.state.value}: {cause}{log}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -134,12 +135,12 @@ def _run_tuning(
     keep_dynamic: bool,
     json: bool,
 ) -> None:
-    from effcompile.cli.progress import progress_display
+    from effcompile.cli.progress import open_progress
     from effcompile.tuning import named_models, tune_models
     from search.stopping import StopRequest, stop_on_interrupt
 
     stop = StopRequest()
-    with stop_on_interrupt(stop), progress_display() as events:
+    with stop_on_interrupt(stop), open_progress(sys.stderr) as events:
         run = tune_models(
             named_models(models),
             out,

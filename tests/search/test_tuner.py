@@ -26,7 +26,7 @@ from search.events import (
 from search.run_lock import run_lock
 from search.stopping import StopRequest
 from search.trial import Trial, TrialState
-from search.tuner import tune
+from search.tuner import DEFAULT_ATTEMPTS, tune
 from search.winners import winners
 from tests.doubles import (
     SimulatedBuilder,
@@ -87,26 +87,32 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-class TestWholeRun:
-    def test_defaults_of_all_tasks_come_first_and_their_energy_is_known(self, bench: Bench) -> None:
-        bench.tune()
-        first, second = bench.trials()[:2]
-        assert [first.origin, second.origin] == ["default", "default"]
-        assert [first.task_id, second.task_id] == [task.task_id for task in bench.tasks]
-        assert [one.space for one in bench.runner.timed[:2]] == ["default", "default"]
-        assert [one.space for one in bench.runner.energies[:2]] == ["default", "default"]
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A finished run; tests only look at it."""
+    bench = Bench(tmp_path_factory.mktemp("whole"))
+    bench.runner.delay_s = 0.001
+    assert bench.tune() == "budget"
+    return bench
 
-    def test_the_budget_is_spent_exactly_on_distinct_candidates(self, bench: Bench) -> None:
-        assert bench.tune() == "budget"
-        trials = bench.trials()
+
+class TestWholeRun:
+    def test_defaults_of_all_tasks_come_first_and_their_energy_is_known(self, whole: Bench) -> None:
+        first, second = whole.trials()[:2]
+        assert [first.origin, second.origin] == ["default", "default"]
+        assert [first.task_id, second.task_id] == [task.task_id for task in whole.tasks]
+        assert [one.space for one in whole.runner.timed[:2]] == ["default", "default"]
+        assert [one.space for one in whole.runner.energies[:2]] == ["default", "default"]
+
+    def test_the_budget_is_spent_exactly_on_distinct_candidates(self, whole: Bench) -> None:
+        trials = whole.trials()
         assert [trial.trial_id for trial in trials] == list(range(1, 61))
         assert len({(t.task_id, t.candidate.candidate_id) for t in trials}) == 60
 
-    def test_every_task_gets_a_winner_that_beats_its_default(self, bench: Bench) -> None:
-        bench.tune()
-        with Database(bench.folder, read_only=True) as database:
-            found = winners(database, bench.config)
-        assert set(found) == {task.task_id for task in bench.tasks}
+    def test_every_task_gets_a_winner_that_beats_its_default(self, whole: Bench) -> None:
+        with Database(whole.folder, read_only=True) as database:
+            found = winners(database, whole.config)
+        assert set(found) == {task.task_id for task in whole.tasks}
         for winner in found.values():
             assert winner.final is not None
             assert winner.criterion == "energy"
@@ -115,13 +121,12 @@ class TestWholeRun:
             assert ratio.high < 1.0
             assert energy_mj(winner.trial.candidate) < energy_mj(winner.default.candidate)
 
-    def test_only_candidates_near_the_best_get_an_energy_measurement(self, bench: Bench) -> None:
-        bench.tune()
-        measured = [one for one in bench.runner.energies if one.space != "default"]
+    def test_only_candidates_near_the_best_get_an_energy_measurement(self, whole: Bench) -> None:
+        measured = [one for one in whole.runner.energies if one.space != "default"]
         assert len(measured) == len(set(measured)) > 0
-        n_rounds = len(bench.of(RoundStarted))
-        assert len(measured) <= n_rounds * (bench.config.energy_top + bench.config.energy_random)
-        latest = min(latency_us(one) for one in bench.runner.timed)
+        n_rounds = len(whole.of(RoundStarted))
+        assert len(measured) <= n_rounds * (whole.config.energy_top + whole.config.energy_random)
+        latest = min(latency_us(one) for one in whole.runner.timed)
         assert all(latency_us(one) < 4.0 * latest for one in measured)
 
     def test_identical_binaries_are_measured_once(self, bench: Bench) -> None:
@@ -176,10 +181,8 @@ class TestWholeRun:
         assert last.totals.n_trials == last.totals.n_planned == 60
         assert all(task.chosen_latency_us is not None for task in last.tasks)
 
-    def test_a_session_accounts_for_its_time_and_joules(self, bench: Bench) -> None:
-        bench.runner.delay_s = 0.001
-        bench.tune()
-        with Database(bench.folder, read_only=True) as database:
+    def test_a_session_accounts_for_its_time_and_joules(self, whole: Bench) -> None:
+        with Database(whole.folder, read_only=True) as database:
             (session,) = database.sessions()
         assert (session.stopped_by, session.n_trials) == ("budget", 60)
         assert session.latency_s >= 0.05
@@ -187,23 +190,21 @@ class TestWholeRun:
         assert session.model_s > 0.0
         assert session.window_energy_j is not None
         # Windows of half a second at 200 to 400 W each.
-        assert 100.0 <= session.window_energy_j / (len(bench.runner.energies) + 6) <= 250.0
+        assert 100.0 <= session.window_energy_j / (len(whole.runner.energies) + 6) <= 250.0
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> list[Trial]:
-    bench = Bench(tmp_path_factory.mktemp("unbroken"))
-    bench.tune()
-    return [replace(trial, spent_s=0.0) for trial in bench.trials()]
+def unbroken(whole: Bench) -> list[Trial]:
+    return [replace(trial, spent_s=0.0) for trial in whole.trials()]
 
 
 class TestResuming:
-    def stop_after(self, bench: Bench, n_timed: int) -> None:
+    def stop_after(self, whole: Bench, n_timed: int) -> None:
         def on_time() -> None:
-            if len(bench.runner.timed) == n_timed:
-                bench.stop.request()
+            if len(whole.runner.timed) == n_timed:
+                whole.stop.request()
 
-        bench.runner.on_time = on_time
+        whole.runner.on_time = on_time
 
     @pytest.mark.parametrize("n_timed", [2, 7, 30])
     def test_a_stopped_run_continues_as_if_never_stopped(
@@ -245,6 +246,7 @@ class TestResuming:
         bench.runner.delay_s = 0.03
         assert bench.tune() == "seconds"
         assert 2 <= len(bench.runner.timed) < 60
+        assert len(bench.of(TaskFinished)) == 2
 
     def test_the_second_request_stops_at_once(self, bench: Bench) -> None:
         def on_time() -> None:
@@ -295,14 +297,27 @@ class TestFaults:
         bench.runner.fault = lambda candidate: "crash" if candidate.space == "default" else None
         with pytest.raises(DefaultFailed, match=r"(?s)2 of 2 tasks.*matmul: run_error: illegal"):
             bench.tune()
+        n_failed = len(bench.trials())
+        assert n_failed == 2 * DEFAULT_ATTEMPTS
         bench.runner.fault = lambda candidate: None
         bench.tune()
-        assert [trial.state for trial in bench.trials()[:4]] == [
-            TrialState.RUN_ERROR,
-            TrialState.RUN_ERROR,
+        states = [trial.state for trial in bench.trials()[: n_failed + 2]]
+        assert states == [TrialState.RUN_ERROR] * n_failed + [TrialState.OK] * 2
+
+    def test_one_unstable_timing_of_a_default_does_not_end_the_run(self, bench: Bench) -> None:
+        bench.runner.fault = lambda one: "unstable" if len(bench.runner.timed) == 1 else None
+        assert bench.tune() == "budget"
+        assert [trial.state for trial in bench.trials()[:3]] == [
+            TrialState.INVALID_MEASUREMENT,
             TrialState.OK,
             TrialState.OK,
         ]
+
+    def test_a_wrong_default_is_not_tried_again(self, bench: Bench) -> None:
+        bench.runner.fault = lambda one: "wrong" if one.space == "default" else None
+        with pytest.raises(DefaultFailed, match="wrong_result: nan at 3 of 32"):
+            bench.tune()
+        assert len(bench.trials()) == 2
 
     def test_a_dead_device_stops_the_run_and_keeps_the_budget(self, bench: Bench) -> None:
         bench.runner.fault = lambda candidate: "crash" if len(bench.runner.timed) > 10 else None
