@@ -142,14 +142,19 @@ def _prepare(
 
 
 def _content_hash(lowered: Any) -> str:
-    """Hash of program and weights; names, comments and exporter versions do not matter."""
-    import tvm_ffi
+    """Hash of program and weights, equal in every process for the same model file.
 
+    Taken over serialised functions: the structural hash of a function that calls others
+    depends on where in memory their names lie.
+    """
+    from schedules import _tvm
+
+    tvm = _tvm.load()
     digest = hashlib.sha256(repr(lowered.entries).encode())
     for variable, function in sorted(
         lowered.module.functions_items(), key=lambda item: str(item[0].name_hint)
     ):
-        digest.update(f"{variable.name_hint}:{tvm_ffi.structural_hash(function)}".encode())
+        digest.update(f"{variable.name_hint}:{tvm.ir.save_json(function)}".encode())
     return digest.hexdigest()[:32]
 
 
