@@ -84,8 +84,8 @@ def build(
     """
     from effcompile.building import build_artifact
 
-    given = [run] if not isinstance(run, Sequence) or isinstance(run, str) else list(run)
-    folders = [Path(getattr(one, "path", one)) for one in given]
+    given = list(run) if isinstance(run, (list, tuple)) else [run]
+    folders = [Path(one) if isinstance(one, (str, Path)) else one.path for one in given]
     build_artifact(folders, Path(out), measure=measure)
     return load(out)
 

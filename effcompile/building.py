@@ -7,13 +7,15 @@ import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import effcompile
 from effcompile.artifact import replace_manifest, write_artifact
 from effcompile.errors import UsageError
-from effcompile.manifest import Gain, Manifest, MeasuredEntry, TunedWorkload
+from effcompile.gains import gain_of
+from effcompile.manifest import MODEL_NOTE, Gain, Manifest, MeasuredEntry, TunedWorkload
 from effcompile.outcome import RunOutcome, TaskOutcome, default_candidate, read_outcome
 from schedules.candidate import Candidate
 from schedules.target import Target
@@ -58,7 +60,8 @@ def build_artifact(
         created_utc=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         seed=int(outcomes[0].identity.settings["search.seed"]),
         effcompile_version=effcompile.__version__,
-        **_tvm_versions(),
+        tvm_version=version("apache-tvm"),
+        ffi_version=version("apache-tvm-ffi"),
     )
     manifest = _compile(lowered, choices, target, manifest, out)
     if measure:
@@ -123,13 +126,9 @@ def _gain(default: Finalist | None, winner: Finalist | None) -> Gain:
         default_energy=before.energy if before else None,
         latency=after.latency if after else None,
         energy=after.energy if after else None,
+        latency_ratio=winner.latency_ratio if winner else None,
+        energy_ratio=winner.energy_ratio if winner else None,
     )
-
-
-def _tvm_versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {"tvm_version": version("apache-tvm"), "ffi_version": version("apache-tvm-ffi")}
 
 
 def _compile(
@@ -159,8 +158,7 @@ def _with_gain(
 ) -> Manifest:
     """Measure every static entry point, default and tuned in turn; note it in run and artifact."""
     from effcompile.errors import DeviceUnavailable
-    from effcompile.measuring import gain_of, measure_artifacts
-    from effcompile.report.records import MODEL_NOTE
+    from effcompile.measuring import measure_artifacts
     from search.database import Database
 
     bare = replace(manifest, workloads=(), measured=())
@@ -178,9 +176,10 @@ def _with_gain(
             except DeviceUnavailable as error:
                 logger.warning("the whole model was not measured: %s", error)
                 return manifest
-            measured.append(MeasuredEntry(entry=entry.name, gain=gain_of(*pair)))
+            default, tuned = (one.measurement for one in pair)
+            if default is not None and tuned is not None:
+                measured.append(MeasuredEntry(entry=entry.name, gain=gain_of(default, tuned)))
     for outcome in outcomes:
         with Database(outcome.folder.database_path) as database:
-            for entry_gain in measured:
-                database.add_note(MODEL_NOTE, entry_gain)
+            database.add_note(MODEL_NOTE, measured)
     return replace_manifest(out, replace(manifest, measured=tuple(measured)))

@@ -10,7 +10,6 @@ from pathlib import Path
 from effcompile.artifact import read_manifest
 from effcompile.config import MeasureConfig
 from effcompile.errors import DeviceUnavailable, UsageError
-from effcompile.manifest import Gain
 from effcompile.model_inputs import make_model_inputs
 from effcompile.rounding import quantity
 from effcompile.signature import chosen_entry
@@ -103,13 +102,3 @@ def measure_artifacts(
         for path, outcome in zip(paths, outcomes, strict=True)
     ]
 
-
-def gain_of(default: ArtifactMeasurement, tuned: ArtifactMeasurement) -> Gain:
-    """Default beside tuned."""
-    before, after = default.measurement, tuned.measurement
-    return Gain(
-        default_latency=before.latency if before else None,
-        default_energy=before.energy if before else None,
-        latency=after.latency if after else None,
-        energy=after.energy if after else None,
-    )
