@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from effcompile.errors import WorkerDied, WorkerLate, WorkerRaised
+from effcompile.measure import channel
 from effcompile.measure.child import ChildProcess
 
 MODULE = "tests.effcompile.measure.misbehaving_child"
@@ -132,7 +133,8 @@ def test_a_request_larger_than_the_pipe_arrives(child: ChildProcess) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent's death signal is Linux's")
 def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from effcompile.measure.child import ChildProcess\n"
+        "from pathlib import Path; from effcompile.measure import channel
+from effcompile.measure.child import ChildProcess\n"
         f"child = ChildProcess({MODULE!r}, log_path=Path({str(tmp_path / 'log')!r}))\n"
         "child.start(); print(child.pid, flush=True)\n"
         "child.call('behave', 'hang', answer=str, timeout_s=100)\n"
@@ -147,3 +149,18 @@ def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
     assert wait_until_dead(pid)
+
+
+def test_an_interrupted_call_leaves_no_answer_for_the_next(
+    child: ChildProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(child, "well")
+
+    def interrupted(*_: object, **__: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(channel, "receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ask(child, "first")
+    assert ask(child, "second") == "did second"
