@@ -133,8 +133,7 @@ def test_a_request_larger_than_the_pipe_arrives(child: ChildProcess) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent's death signal is Linux's")
 def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from effcompile.measure import channel
-from effcompile.measure.child import ChildProcess\n"
+        "from pathlib import Path; from effcompile.measure.child import ChildProcess\n"
         f"child = ChildProcess({MODULE!r}, log_path=Path({str(tmp_path / 'log')!r}))\n"
         "child.start(); print(child.pid, flush=True)\n"
         "child.call('behave', 'hang', answer=str, timeout_s=100)\n"
