@@ -170,11 +170,19 @@ def compare(actual: np.ndarray, reference: np.ndarray, tolerance: Tolerance) -> 
     )
 
 
+def allowed_error(reference: np.ndarray, tolerance: Tolerance) -> np.ndarray:
+    """How far each element may be from its reference; meaningless where that is not finite."""
+    finite = np.isfinite(reference)
+    scale = float(np.sqrt(np.mean(np.square(reference[finite])))) if finite.any() else 0.0
+    return np.asarray(
+        tolerance.atol * scale + tolerance.rtol * np.abs(np.where(finite, reference, 0.0))
+    )
+
+
 def _excess(got: np.ndarray, wanted: np.ndarray, tolerance: Tolerance) -> np.ndarray:
     """By how much each error exceeds what is allowed; positive means wrong."""
     finite = np.isfinite(wanted)
-    scale = float(np.sqrt(np.mean(np.square(wanted[finite])))) if finite.any() else 0.0
-    allowed = tolerance.atol * scale + tolerance.rtol * np.abs(np.where(finite, wanted, 0.0))
+    allowed = allowed_error(wanted, tolerance)
     error = np.abs(np.where(finite, got - np.where(finite, wanted, 0.0), 0.0))
     excess = np.where(np.isnan(error), np.inf, error - allowed)
     same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))

@@ -120,7 +120,7 @@ class _Emitter:
         self.batch, self.batch_raw = registers(n_batch), registers(n_batch, self.problem.dtype)
         self.maximum, self.total = registers(1), registers(1)
         self.previous, self.factor, self.shift = registers(1), registers(1), registers(1)
-        # In a register and not a constant: generated code takes the address of what it reinterprets.
+        # A register and no constant: generated code takes the address of what it reinterprets.
         self.infinity_bits = registers(1, "int32")
         self.partial_maxima = tir.sblock_alloc_buffer((n_warps,), "float32", scope="shared")
         self.partial_sums = tir.sblock_alloc_buffer((n_warps,), "float32", scope="shared")
@@ -255,10 +255,7 @@ class _Emitter:
         for chunk in range(self.schedule.kept_chunks):
             for i in self._vector_range():
                 value = self._element(self.kept, chunk, i)
-                if self.problem.log:
-                    value = self._log_result(value)
-                else:
-                    value = value * self.factor[0]
+                value = self._log_result(value) if self.problem.log else value * self.factor[0]
                 self._narrow(self.kept_raw, chunk, i, value)
             self._store(self.kept_raw, chunk, chunk)
 

@@ -151,6 +151,10 @@ class ChildProcess:
                 f"{self.module} did not answer {method} within {timeout_s:g} s and was killed. "
                 f"Its log is {self.log_path}."
             ) from None
+        except BaseException:
+            # An interrupted call would leave its answer in the pipe, for the next call to find.
+            self.kill()
+            raise
         return msgspec.json.decode(body, type=channel.Answer)
 
     def _obituary(self, method: str) -> str:

@@ -8,6 +8,8 @@ with what they held.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 
@@ -17,6 +19,13 @@ from schedules.reference import compare
 
 # All ones is NaN in every IEEE float and -1 in integers; the other is a small finite number.
 POISONS = (0xFF, 0x3C)
+CHUNK = 1 << 19
+N_THREADS = 4
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(N_THREADS, thread_name_prefix="compare")
 
 
 class Checker:
@@ -55,14 +64,38 @@ class Checker:
         found = [output.read_bytes() for output in arguments.outputs]
         if self._known_right is not None and all(map(np.array_equal, found, self._known_right)):
             return ""
-        for output, data, reference in zip(
-            arguments.outputs, found, self._prepared.references, strict=True
+        for output, data, reference, bounds in zip(
+            arguments.outputs,
+            found,
+            self._prepared.references,
+            self._prepared.bounds,
+            strict=True,
         ):
-            wrong = compare(output.typed(data), reference, self._prepared.tolerance)
+            actual = output.typed(data)
+            if self._is_surely_right(actual, bounds):
+                continue
+            wrong = compare(actual, reference, self._prepared.tolerance)
             if wrong:
                 return f"output {output.spec.name}: {wrong}"
         self._known_right = found
         return ""
+
+    def _is_surely_right(self, actual: np.ndarray, bounds: tuple[np.ndarray, np.ndarray]) -> bool:
+        """Whether every element lies within its bounds.
+
+        A full comparison of 16 million elements takes seconds, this milliseconds; it
+        says no wherever float32 cannot tell.
+        """
+        if actual.dtype.itemsize > np.dtype(np.float32).itemsize or actual.dtype.kind in "iu":
+            return False
+        flat, lowest, highest = actual.reshape(-1), *(bound.reshape(-1) for bound in bounds)
+
+        def holds(start: int) -> bool:
+            part = slice(start, start + CHUNK)
+            values = flat[part].astype(np.float32)
+            return bool(((values >= lowest[part]) & (values <= highest[part])).all())
+
+        return all(_threads().map(holds, range(0, flat.size, CHUNK)))
 
     def _stray_writes(self, arguments: Arguments) -> str:
         for argument in (*arguments.inputs, *arguments.outputs):

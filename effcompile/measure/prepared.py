@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from schedules.inputs import numpy_dtype
-from schedules.reference import Tolerance
+from schedules.reference import Tolerance, allowed_error
 from schedules.workload import Workload
 
 TOLERANCE = "tolerance.json"
@@ -31,11 +31,14 @@ class Prepared:
         inputs: One array per input, in call order.
         references: One float64 (or integer) array per output.
         tolerance: How far an element may be from its reference.
+        bounds: Per output, float32 arrays of lowest and highest right values, rounded
+            inwards: what lies between them is right, what does not needs a closer look.
     """
 
     inputs: list[np.ndarray]
     references: list[np.ndarray]
     tolerance: Tolerance
+    bounds: list[tuple[np.ndarray, np.ndarray]]
 
 
 def folder_of(workload: Workload, *, seed: int, root: Path) -> Path:
@@ -52,6 +55,7 @@ def write_prepared(workload: Workload, *, seed: int, folder: Path) -> None:
         return
     inputs = make_inputs(workload, seed)
     references = compute_reference(workload, inputs)
+    tolerance = tolerance_of(workload)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
     try:
@@ -59,12 +63,27 @@ def write_prepared(workload: Workload, *, seed: int, folder: Path) -> None:
             _save(beside / f"input-{index}.npy", array)
         for index, array in enumerate(references):
             _save(beside / f"reference-{index}.npy", array)
-        (beside / TOLERANCE).write_bytes(msgspec.json.encode(tolerance_of(workload)))
+            lowest, highest = bounds_of(array, tolerance)
+            _save(beside / f"lowest-{index}.npy", lowest)
+            _save(beside / f"highest-{index}.npy", highest)
+        (beside / TOLERANCE).write_bytes(msgspec.json.encode(tolerance))
         # Another process may have been faster; its folder has the same content.
         with contextlib.suppress(OSError):
             os.rename(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def bounds_of(reference: np.ndarray, tolerance: Tolerance) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest right values in float32; an empty range where nothing is certain."""
+    wide = reference.astype(np.float64)
+    allowed = allowed_error(wide, tolerance)
+    with np.errstate(invalid="ignore", over="ignore"):
+        lowest = np.nextafter((wide - allowed).astype(np.float32), np.float32(np.inf))
+        highest = np.nextafter((wide + allowed).astype(np.float32), np.float32(-np.inf))
+    unsure = ~np.isfinite(wide)
+    lowest[unsure], highest[unsure] = np.inf, -np.inf
+    return lowest, highest
 
 
 def _save(path: Path, array: np.ndarray) -> None:
@@ -93,7 +112,14 @@ def read_prepared(workload: Workload, *, folder: Path) -> Prepared:
         wide = dtype if dtype.kind in "iub" else np.dtype(np.float64)
         references.append(_load(folder / f"reference-{index}.npy").view(wide).reshape(spec.shape))
     tolerance = msgspec.json.decode((folder / TOLERANCE).read_bytes(), type=Tolerance)
-    return Prepared(inputs=inputs, references=references, tolerance=tolerance)
+    bounds = [
+        (
+            _load(folder / f"lowest-{index}.npy").view(np.float32).reshape(spec.shape),
+            _load(folder / f"highest-{index}.npy").view(np.float32).reshape(spec.shape),
+        )
+        for index, spec in enumerate(workload.outputs)
+    ]
+    return Prepared(inputs=inputs, references=references, tolerance=tolerance, bounds=bounds)
 
 
 def _load(path: Path) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from effcompile.config import BuildConfig, MeasureConfig
-from effcompile.errors import WorkerDied, WorkerLate, WorkerRaised
+from effcompile.errors import CompilerUnavailable, WorkerDied, WorkerLate, WorkerRaised
 from effcompile.measure.build_worker import KnownRequest, PrepareRequest
 from effcompile.measure.builder import MODULE as COMPILER_MODULE
 from effcompile.measure.builder import first_lines
@@ -70,12 +70,7 @@ class DeviceRunner:
     def device(self) -> DeviceProcess:
         """The device process; the known kernel is built when it is first needed."""
         if self._device is None:
-            request = KnownRequest(
-                target=self._target,
-                library_dir=str(self._work_dir / "libraries"),
-                cache_dir=self._cache_dir,
-            )
-            known = self._preparer.call("build_known", request, answer=Build, timeout_s=PREPARE_S)
+            known = self._build_known()
             self._device = DeviceProcess(
                 target=self._target,
                 config=self._config,
@@ -83,6 +78,20 @@ class DeviceRunner:
                 log_path=self._work_dir / "logs" / "device.log",
             )
         return self._device
+
+    def _build_known(self) -> Build:
+        request = KnownRequest(
+            target=self._target,
+            library_dir=str(self._work_dir / "libraries"),
+            cache_dir=self._cache_dir,
+        )
+        try:
+            return self._preparer.call("build_known", request, answer=Build, timeout_s=PREPARE_S)
+        except (WorkerDied, WorkerLate, WorkerRaised) as error:
+            raise CompilerUnavailable(
+                f"cannot compile the simplest kernel for {self._target.name}: {error} "
+                f"See {self._preparer.log_path}, and run effcompile doctor."
+            ) from None
 
     @property
     def measures_energy(self) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from effcompile.errors import WorkerDied, WorkerLate, WorkerRaised
+from effcompile.measure import channel
 from effcompile.measure.child import ChildProcess
 
 MODULE = "tests.effcompile.measure.misbehaving_child"
@@ -147,3 +148,18 @@ def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
     assert wait_until_dead(pid)
+
+
+def test_an_interrupted_call_leaves_no_answer_for_the_next(
+    child: ChildProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(child, "well")
+
+    def interrupted(*_: object, **__: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(channel, "receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ask(child, "first")
+    assert ask(child, "second") == "did second"

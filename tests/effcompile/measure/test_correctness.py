@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from effcompile.measure.arguments import Arguments, place
+from effcompile.measure.correctness import Checker
+from effcompile.measure.memory import HostDevice
+from effcompile.measure.prepared import Prepared, bounds_of
+from schedules.reference import Tolerance, compare
+from schedules.workload import TensorSpec, Workload
+
+TOLERANCE = Tolerance(rtol=1e-3, atol=1e-3)
+
+
+def checked(reference: np.ndarray, actual: np.ndarray) -> tuple[str, int]:
+    """The checker's sentence, and how many elements the quick way was sure of."""
+    spec = TensorSpec(name="y", shape=actual.shape, dtype=actual.dtype.name)
+    workload = Workload(
+        op="generic", name="w", inputs=(), outputs=(spec,), program="", program_hash="0"
+    )
+    bounds = bounds_of(reference, TOLERANCE)
+    prepared = Prepared(inputs=[], references=[reference], tolerance=TOLERANCE, bounds=[bounds])
+    arguments: Arguments = place(HostDevice(), workload, [])
+
+    def launch() -> None:
+        raw = np.ascontiguousarray(actual).reshape(-1).view(np.uint8)
+        arguments.outputs[0].memory.write(4096, raw)
+
+    sure = (actual.astype(np.float32) >= bounds[0]) & (actual.astype(np.float32) <= bounds[1])
+    return Checker(prepared).check(launch, arguments), int(np.count_nonzero(sure))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_what_is_near_enough_is_right_and_surely_so(dtype: str) -> None:
+    reference = np.random.default_rng(0).standard_normal((64, 64))
+    actual = (reference * (1 + 1e-4)).astype(getattr(ml_dtypes, dtype, dtype))
+    if dtype == "bfloat16":
+        reference = actual.astype(np.float64)
+    assert checked(reference, actual) == ("", 4096)
+
+
+def test_one_element_too_far_is_found() -> None:
+    reference = np.random.default_rng(0).standard_normal((64, 64))
+    actual = reference.astype(np.float32)
+    actual[3, 5] += 0.1
+    words, n_sure = checked(reference, actual)
+    assert "1 of 4096" in words
+    assert n_sure == 4095
+
+
+def test_infinities_where_they_belong_are_right() -> None:
+    reference = np.array([1.0, np.inf, -np.inf, np.nan])
+    assert checked(reference, reference.astype(np.float32)) == ("", 1)
+    words, _ = checked(reference, np.array([1.0, 2.0, -np.inf, np.nan], dtype=np.float32))
+    assert "1 of 4" in words
+
+
+def test_the_quick_way_never_accepts_what_the_full_comparison_refuses() -> None:
+    rng = np.random.default_rng(1)
+    reference = rng.standard_normal(20_000)
+    allowed = 1e-3 * np.sqrt(np.mean(reference**2)) + 1e-3 * np.abs(reference)
+    # Around the limit, on both sides, as finely as float32 can tell.
+    actual = reference + allowed * rng.choice([-1, 1], 20_000) * (
+        1 + 1e-3 * rng.normal(size=20_000)
+    )
+    actual = actual.astype(np.float32)
+    lowest, highest = bounds_of(reference, TOLERANCE)
+    accepted = (actual >= lowest) & (actual <= highest)
+    assert 0.1 < accepted.mean() < 0.9
+    assert np.all(np.abs(actual[accepted] - reference[accepted]) <= allowed[accepted])
+    assert compare(actual, reference, TOLERANCE) is not None
