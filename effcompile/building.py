@@ -159,7 +159,8 @@ def _with_gain(
 ) -> Manifest:
     """Measure every static entry point, default and tuned in turn; note it in run and artifact."""
     from effcompile.errors import DeviceUnavailable
-    from effcompile.measuring import MODEL_NOTE, gain_of, measure_artifacts
+    from effcompile.measuring import gain_of, measure_artifacts
+    from effcompile.report.records import MODEL_NOTE
     from search.database import Database
 
     bare = replace(manifest, workloads=(), measured=())
@@ -180,5 +181,6 @@ def _with_gain(
             measured.append(MeasuredEntry(entry=entry.name, gain=gain_of(*pair)))
     for outcome in outcomes:
         with Database(outcome.folder.database_path) as database:
-            database.add_note(MODEL_NOTE, measured)
+            for entry_gain in measured:
+                database.add_note(MODEL_NOTE, entry_gain)
     return replace_manifest(out, replace(manifest, measured=tuple(measured)))

@@ -11,6 +11,9 @@ from search.trial import EnergyMeasurement, LatencyMeasurement
 
 FORMAT_VERSION = 1
 
+MODEL_NOTE = "model"
+"""Kind of the database notes that hold ``list[MeasuredEntry]``."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredLibrary:

@@ -104,7 +104,7 @@ def _outcome(
             history.add(trial)
     for energy in database.energies():
         if energy.measurement is not None:
-            history.add_energy(energy.trial_id, energy.measurement)
+            history.add_energy(energy)
     by_id = {trial.trial_id: trial for trial in history.trials}
     max_slowdown = float(identity.settings["search.max_slowdown"])
     choice = choose(history.points(), max_slowdown=max_slowdown)

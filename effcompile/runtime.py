@@ -12,7 +12,7 @@ imported unless the caller has done so.
 Threads: calls of one module take turns (a lock), since entry points share the state of
 one virtual machine; load the file again for calls side by side. On CUDA a call returns
 when the work is queued: on torch's current stream for torch tensors, otherwise results
-are waited for.
+are waited for. Keep to one stream per module: its memory pool does not know streams.
 """
 
 from __future__ import annotations

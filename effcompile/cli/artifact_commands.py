@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
 from effcompile.cli.options import parse_pairs
 from effcompile.cli.output import print_json, print_text
 from effcompile.cli.tune_commands import Json
+from effcompile.config import MeterName
 from effcompile.errors import BadInput, UsageError
 
 Entry = Annotated[str | None, typer.Option(help="Entry point; needed only if there are several.")]
@@ -146,11 +147,18 @@ def measure(
 
     Example: effcompile measure block.effc
     """
+    from effcompile.config import MeasureConfig
     from effcompile.measuring import measure_artifacts
 
+    if meter not in get_args(MeterName):
+        raise UsageError(f"unknown --meter {meter!r}: expected {', '.join(get_args(MeterName))}.")
     paths = [artifact] if versus is None else [artifact, versus]
     measured = measure_artifacts(
-        paths, entry=entry, n_rounds=rounds, dims=_dims(dim or []), meter=meter
+        paths,
+        entry=entry,
+        n_rounds=rounds,
+        dims=_dims(dim or []),
+        config=MeasureConfig(meter=cast(MeterName, meter)),
     )
     if json:
         print_json(measured)

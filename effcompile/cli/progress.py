@@ -6,6 +6,7 @@ that results on stdout stay clean.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -58,8 +59,9 @@ class Progress(Protocol):
     ) -> None: ...
 
 
-def open_progress(stream: TextIO) -> Progress:
-    """Live lines if ``stream`` is a terminal, else one plain line now and then."""
+def progress_display(stream: TextIO | None = None) -> Progress:
+    """Live lines if ``stream`` (stderr) is a terminal, else one plain line now and then."""
+    stream = stream or sys.stderr
     if stream.isatty():
         return LiveProgress(Console(file=stream))
     return PlainProgress(stream)
@@ -154,17 +156,16 @@ class LiveProgress:
     def _table(self) -> Group:
         table = Table(box=None, padding=(0, 1), show_edge=False)
         table.add_column("task", overflow="ellipsis", no_wrap=True, max_width=40)
-        for heading in ("trials", "latency", "energy", "failed"):
+        for heading in ("trials", "latency", "energy"):
             table.add_column(heading, no_wrap=True, justify="right")
-        table.add_column("", no_wrap=True)
+        table.add_column("failed, then outcome", no_wrap=True, overflow="ellipsis")
         for task in shown_tasks(self._tasks.values(), self._active, self._console.height - 6):
             table.add_row(
                 f"{task.weight} × {task.name}",
                 str(task.n_trials),
                 latency_words(task),
                 energy_words(task),
-                failure_words(task.failures),
-                self._verdicts.get(task.task_id, ""),
+                self._verdicts.get(task.task_id) or failure_words(task.failures),
                 style="bold" if task.task_id == self._active else None,
             )
         return Group(table, self._totals_line())

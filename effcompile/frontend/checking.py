@@ -83,7 +83,8 @@ def prepare_model(model: Any, origin: str = "the model") -> Any:
         if _is_small(model):
             onnx.checker.check_model(_with_declared_ranks(model))
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
+            # Functions written for another opset are left alone unless converted.
+            model = onnx.inliner.inline_local_functions(model, convert_version=True)
             # Nodes that came out of functions have no names yet.
             _name_nodes(model.graph, "")
     except (onnx.checker.ValidationError, RuntimeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -127,7 +128,7 @@ def convergence_chart(task: TaskReport) -> str:
 
 
 def _gain_mark(axes: Any, row: float, ratio: Ratio | None, colour: str, marker: str) -> None:
-    if ratio is None:
+    if ratio is None or not math.isfinite(ratio.high):
         return
     low, median, high = (100 * (end - 1) for end in (ratio.low, ratio.median, ratio.high))
     axes.errorbar(

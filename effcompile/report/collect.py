@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from effcompile.manifest import MeasuredEntry
+from effcompile.manifest import MODEL_NOTE, MeasuredEntry
 from effcompile.report.payback import payback_of
 from effcompile.report.records import (
-    MODEL_NOTE,
     Comparison,
     FailureKind,
     Improvement,
@@ -49,7 +48,7 @@ def collect(folder: Path) -> RunReport:
             _task_report(history, finals.get(history.task.task_id), max_slowdown)
             for history in histories
         )
-        models = _model_reports(database.notes(MODEL_NOTE, MeasuredEntry))
+        models = _model_reports(database.notes(MODEL_NOTE, list[MeasuredEntry]))
         spent = _spent(sessions)
         target = tasks[0].target if tasks else None
         return RunReport(
@@ -84,7 +83,7 @@ def _histories(database: Database, tasks: Sequence[Task]) -> list[TaskHistory]:
             owner[trial.trial_id] = history
     for energy in database.energies():
         if energy.measurement is not None and energy.trial_id in owner:
-            owner[energy.trial_id].add_energy(energy.trial_id, energy.measurement)
+            owner[energy.trial_id].add_energy(energy)
     return list(histories.values())
 
 
@@ -154,23 +153,28 @@ def _from_search(history: TaskHistory, default: Trial | None, chosen: Trial | No
     )
 
 
-def _model_reports(notes: Iterable[MeasuredEntry]) -> tuple[ModelReport, ...]:
-    latest = {(note.entry, tuple(sorted(note.dims.items()))): note for note in notes}
+def _model_reports(notes: Iterable[list[MeasuredEntry]]) -> tuple[ModelReport, ...]:
+    # Every build measures anew; the latest of each entry counts.
+    latest = {
+        (measured.entry, tuple(sorted(measured.dims.items()))): measured
+        for note in notes
+        for measured in note
+    }
     return tuple(
         ModelReport(
-            entry=note.entry,
-            dims=note.dims,
+            entry=measured.entry,
+            dims=measured.dims,
             comparison=Comparison(
-                default_latency_us=_latency(note.gain.default_latency),
-                latency_us=_latency(note.gain.latency),
-                latency_ratio=note.gain.latency_ratio,
-                default_energy_mj=_energy(note.gain.default_energy),
-                energy_mj=_energy(note.gain.energy),
-                energy_ratio=note.gain.energy_ratio,
-                no_energy_reason=_no_energy(note.gain.energy),
+                default_latency_us=_latency(measured.gain.default_latency),
+                latency_us=_latency(measured.gain.latency),
+                latency_ratio=measured.gain.latency_ratio,
+                default_energy_mj=_energy(measured.gain.default_energy),
+                energy_mj=_energy(measured.gain.energy),
+                energy_ratio=measured.gain.energy_ratio,
+                no_energy_reason=_no_energy(measured.gain.energy),
             ),
         )
-        for note in latest.values()
+        for measured in latest.values()
     )
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 from search.final import Ratio
 
-MODEL_NOTE = "model"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:

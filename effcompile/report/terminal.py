@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
+import sys
+
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +22,11 @@ def render(report: RunReport) -> RenderableType:
     parts.append(_task_table(report))
     parts += [Text(line, style="dim") for line in _notes(report)]
     return Group(*parts)
+
+
+def print_report(report: RunReport) -> None:
+    """Write the tables to stdout, 100 columns wide where that is no terminal."""
+    Console(width=None if sys.stdout.isatty() else 100).print(render(report))
 
 
 def _heading(report: RunReport) -> Text:

@@ -68,7 +68,7 @@ def run_lowered(
     machine = relax.VirtualMachine(executable, tvm.cpu())
     point = next(each for each in program.entries if each.name == entry)
     parameters = [program.parameters[identifier] for identifier in point.parameters]
-    arguments = [tvm.runtime.tensor(np.ascontiguousarray(a)) for a in (*inputs, *parameters)]
+    arguments = [tvm.runtime.tensor(np.asarray(a, order="C")) for a in (*inputs, *parameters)]
     result = machine[entry](*arguments)
     results = [result] if hasattr(result, "numpy") else list(result)
     return [each.numpy() for each in results]

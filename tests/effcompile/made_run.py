@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from effcompile.manifest import Gain, MeasuredEntry
-from effcompile.report.records import MODEL_NOTE
+from effcompile.manifest import MODEL_NOTE, Gain, MeasuredEntry
 from schedules.candidate import Candidate
 from schedules.stats import KernelStats
 from schedules.target import known_target
@@ -25,7 +24,7 @@ from search.history import TaskHistory
 from search.identity import Identity
 from search.pareto import front
 from search.ports import FinalMeasurement
-from search.stored import Proposal, Session
+from search.stored import EnergyPlan, Proposal, Session
 from search.trial import (
     Build,
     EnergyMeasurement,
@@ -89,7 +88,7 @@ def make_run(folder: Path, *, measures_energy: bool = True, with_model: bool = T
             _search(database, one, base_us, seed, measures_energy=measures_energy)
         _finals(database, measures_energy=measures_energy)
         if with_model:
-            database.add_note(MODEL_NOTE, _model(measures_energy=measures_energy))
+            database.add_note(MODEL_NOTE, [_model(measures_energy=measures_energy)])
         database.update_session(
             _spent(session, measures_energy=measures_energy),
             ended=True,
@@ -128,7 +127,9 @@ def _search(
             continue
         database.finish(_timed(trial, base_us * factor))
         timed.append((trial, factor))
-    planned = database.plan_energy(one.task_id, 1, [trial.trial_id for trial, _ in timed[:9]])
+    planned = database.plan_energy(
+        one.task_id, 1, [EnergyPlan(trial_id=trial.trial_id) for trial, _ in timed[:9]]
+    )
     for record, (_, factor) in zip(planned, timed, strict=False):
         value = base_us * 0.16 * factor * (1 + 0.1 * rng.standard_normal())
         measured = energy(value) if measures_energy else energy(None, NO_METER)
@@ -162,7 +163,7 @@ def _finals(database: Database, *, measures_energy: bool) -> None:
     for record in database.energies():
         for history in histories.values():
             if record.trial_id in {trial.trial_id for trial in history.trials}:
-                history.add_energy(record.trial_id, record.measurement)
+                history.add_energy(record)
     for one, latency_ratio, energy_ratio in (
         (MATMUL, ratio(0.921, 0.003), ratio(0.858, 0.006)),
         (SOFTMAX, ratio(0.999, 0.004), ratio(1.001, 0.007)),

@@ -208,7 +208,7 @@ def test_several_entries_without_main_ask_for_a_name(tmp_path: Path, x: np.ndarr
 
 def test_cuda_artifact_without_a_gpu_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "gpu.effc"
-    write_tiny(path, known_target("h200"))
+    write_tiny(path, known_target("h200"), library=b"never loaded")
     with pytest.raises(DeviceUnavailable, match="compiled for NVIDIA H200"):
         load(path, device="cpu")
     if not torch.cuda.is_available():

@@ -12,6 +12,7 @@ Entry points, all in one library and sharing the parameter ``w``:
 from __future__ import annotations
 
 import functools
+import json
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from schedules.target import Target
 CPU = Target(kind="llvm", arch="x86-64-v2", name="test CPU", n_cores=2)
 
 _COMPILE = """
-import sys
+import json, sys
 sys.modules["torch"] = None
 import tvm
 from tvm import relax
@@ -59,18 +60,35 @@ function("join", [tensor("a", (n, 64)), tensor("b", (n, 64)), tensor("keep", (n,
 function("same", [tensor("x", (4, 64)), tensor("w", (64, 32))], lambda x, w: relax.Tuple([x, w]))
 function("half", [tensor("x", (8,), "bfloat16")], lambda x: relax.op.add(x, x))
 
-target = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v2", "num-cores": 2})
+target = tvm.target.Target(json.loads(sys.argv[2]))
 with target:
-    tvm.compile(relax.get_pipeline("zero")(builder.get()), target).export_library(sys.argv[1])
+    module = relax.get_pipeline("zero")(builder.get())
+    if target.kind.name == "cuda":
+        import tvm.s_tir.dlight as dl
+        module = dl.ApplyDefaultSchedule(dl.gpu.Matmul(), dl.gpu.Fallback())(module)
+    tvm.compile(module, target).export_library(sys.argv[1])
 """
 
 
 @functools.cache
-def library_bytes() -> bytes:
+def library_bytes(target: Target = CPU) -> bytes:
     """The compiled library."""
+    attributes: dict[str, object] = {"kind": "llvm", "mcpu": target.arch, "num-cores": 2}
+    if target.kind == "cuda":
+        attributes = {
+            "kind": "cuda",
+            "arch": target.arch,
+            "max_threads_per_block": 1024,
+            "max_shared_memory_per_block": 49152,
+            "thread_warp_size": 32,
+            "registers_per_block": 65536,
+            "l2_cache_size_bytes": 1 << 25,
+            "host": {"kind": "llvm"},
+        }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "module.so"
-        subprocess.run([sys.executable, "-c", _COMPILE, str(path)], check=True)
+        command = [sys.executable, "-c", _COMPILE, str(path), json.dumps(attributes)]
+        subprocess.run(command, check=True)
         return path.read_bytes()
 
 
@@ -138,6 +156,7 @@ def manifest(target: Target = CPU) -> Manifest:
     )
 
 
-def write_tiny(path: Path, target: Target = CPU) -> Manifest:
-    """Write the artifact."""
-    return write_artifact(path, manifest(target), library_bytes(), {"w": weight()})
+def write_tiny(path: Path, target: Target = CPU, *, library: bytes | None = None) -> Manifest:
+    """Write the artifact; with ``library`` nothing is compiled."""
+    payload = library_bytes(target) if library is None else library
+    return write_artifact(path, manifest(target), payload, {"w": weight()})

@@ -363,6 +363,7 @@ def best_energy_mj(folder: Path, strategy: Literal["random", "evolutionary"], se
     return energy_mj(winner.trial.candidate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_evolution_finds_less_energy_than_random_search(
     tmp_path_factory: pytest.TempPathFactory, seed: int

@@ -13,7 +13,7 @@ from effcompile.cli.progress import (
     energy_words,
     failure_words,
     latency_words,
-    open_progress,
+    progress_display,
     shown_tasks,
     task_line,
 )
@@ -130,7 +130,7 @@ def test_plain_lines_come_at_round_ends_and_every_half_minute() -> None:
 
 
 def test_streams_that_are_no_terminal_get_plain_lines() -> None:
-    assert isinstance(open_progress(io.StringIO()), PlainProgress)
+    assert isinstance(progress_display(io.StringIO()), PlainProgress)
 
 
 def test_live_display_shows_every_task_and_leaves_the_last_state() -> None:

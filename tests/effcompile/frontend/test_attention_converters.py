@@ -206,22 +206,16 @@ def test_multi_head_attention_agrees_with_the_formula(padding: str) -> None:
         inputs["more"] = normal(1, 4, 5, 5, seed=5)
         names.append("more")
         added = inputs["more"].astype(np.float64)
-    node = helper.make_node(
-        "MultiHeadAttention", names, ["y"], domain="com.microsoft", num_heads=4
-    )
+    node = helper.make_node("MultiHeadAttention", names, ["y"], domain="com.microsoft", num_heads=4)
     found = run_lowered(lowered(graph_model([node], inputs, ["y"])), list(inputs.values()))
-    parts = [
-        split(x + bias[i * 16 : (i + 1) * 16], 4) for i, x in enumerate((q, k, v))
-    ]
+    parts = [split(x + bias[i * 16 : (i + 1) * 16], 4) for i, x in enumerate((q, k, v))]
     expected = join(plain_attention(*parts, allowed, added))
     np.testing.assert_allclose(found[0], expected, **TOLERANCE)
 
 
 def test_multi_head_attention_reads_packed_projections() -> None:
     packed = normal(2, 5, 4, 3, 8, seed=1)
-    node = helper.make_node(
-        "MultiHeadAttention", ["x"], ["y"], domain="com.microsoft", num_heads=4
-    )
+    node = helper.make_node("MultiHeadAttention", ["x"], ["y"], domain="com.microsoft", num_heads=4)
     found = run_lowered(lowered(graph_model([node], {"x": packed}, ["y"])), [packed])
     q, k, v = (packed[:, :, :, i].swapaxes(1, 2).astype(np.float64) for i in range(3))
     expected = join(plain_attention(q, k, v, np.ones((1, 1, 1, 5), dtype=bool)))
