@@ -18,7 +18,7 @@ class SearchConfig:
         max_slowdown: Share of latency that may be given up for energy, 0.02 for 2 %.
         round_size: Trials proposed together; small rounds learn sooner, large ones
             keep builders and device busy. 0 chooses from budget and tasks.
-        population: Candidates ranked by the models per generation.
+        population: Most candidates ranked by the models per generation; small rounds rank fewer.
         n_generations: Generations per round.
         random_share: Share of a round picked without the model.
         energy_band: Candidates within this share of the best latency are eligible for

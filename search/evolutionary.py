@@ -29,8 +29,9 @@ LOW_ENERGY_SHARE = 0.25
 SAMPLE_SHARE = 0.25
 """Fresh random candidates in the first generation, as a share of the population."""
 
-POPULATION_PER_PROPOSAL = 8
-"""Small batches evolve small populations: ranking more costs more than it finds."""
+POPULATION_PER_TRIAL = 8
+LEAST_POPULATION = 32
+"""Small rounds evolve small populations: ranking more costs more than it finds."""
 
 PARENT_DECAY = 0.95
 """Each rank is chosen as parent this much less often than the one before."""
@@ -60,48 +61,36 @@ class Evolutionary:
         rng: np.random.Generator,
     ) -> list[Proposal]:
         """See :class:`search.strategy.Strategy`."""
+        size = self._population_size(n)
         n_random = min(n, max(1, round(self.config.random_share * n)))
-        size = min(self.config.population, POPULATION_PER_PROPOSAL * n)
-        n_samples = max(n, n_random + round(SAMPLE_SHARE * size))
-        samples = fresh_samples(history, space, n_samples, rng)
-        elites = self._elites(history, space)
-        known = samples[:1] or elites[:1]
-        if not known or ranker.rank(space, known) is None:
-            return self._without_models(history, space, n, samples, elites, rng=rng)
-        # The last samples stay out of the evolution: an unbiased look at the space.
-        n_random = min(n_random, len(samples))
-        blind, pool = samples[:n_random], samples[n_random:]
-        population = self._evolve(
-            history, space, pool, elites, size=size, ranker=ranker, rng=rng
-        )
-        chosen = self._batch(space, population, n - len(blind), ranker)
-        return _distinct([*chosen, *_as(blind, "sample"), *_as(pool, "sample")], n)
+        samples = fresh_samples(history, space, n_random + round(SAMPLE_SHARE * size), rng)
+        elites = self._elites(history, space, size)
+        if samples and ranker.rank(space, samples[:1]) is not None:
+            # The first samples stay out of the evolution: an unbiased look at the space.
+            blind, pool = samples[:n_random], samples[n_random:]
+            population = self._evolve(
+                history, space, pool, elites, size=size, ranker=ranker, rng=rng
+            )
+            chosen = self._batch(space, population, n - len(blind), ranker)
+            found = _distinct([*chosen, *_as(blind, "sample"), *_as(pool, "sample")], n)
+        else:
+            parents = [elites[i % len(elites)] for i in range(n // 2)] if elites else []
+            children = _new_children(history, space, parents, rng)
+            found = _distinct([*_as(children, "mutate"), *_as(samples, "sample")], n)
+        if len(found) == n:
+            return found
+        return _distinct([*found, *_as(fresh_samples(history, space, n, rng), "sample")], n)
 
-    def _elites(self, history: TaskHistory, space: DesignSpace) -> list[Candidate]:
+    def _population_size(self, n: int) -> int:
+        """Smaller for small rounds: ranking costs milliseconds per candidate in large spaces."""
+        return min(self.config.population, max(LEAST_POPULATION, POPULATION_PER_TRIAL * n))
+
+    def _elites(self, history: TaskHistory, space: DesignSpace, size: int) -> list[Candidate]:
         """Best measured candidates of the space: by objective, filled up by latency."""
         trials = {t.trial_id: t for t in history.ok_trials() if t.candidate.space == space.name}
         points = [history.point(trial) for trial in trials.values() if trial.same_as is None]
         ranked = rank(points, max_slowdown=self.config.energy_band)
-        return [trials[p.trial_id].candidate for p in ranked[: self.config.population // 4]]
-
-    def _without_models(
-        self,
-        history: TaskHistory,
-        space: DesignSpace,
-        n: int,
-        samples: list[Candidate],
-        elites: list[Candidate],
-        *,
-        rng: np.random.Generator,
-    ) -> list[Proposal]:
-        """Half random, half changed copies of the best; all random before anything ran."""
-        children: list[Candidate] = []
-        if elites:
-            parents = [elites[i % len(elites)] for i in range(n // 2)]
-            children = _new_children(history, space, parents, rng)
-        n_samples = n - len(children)
-        first = [*_as(children, "mutate"), *_as(samples[:n_samples], "sample")]
-        return _distinct([*first, *_as(samples[n_samples:], "sample")], n)
+        return [trials[p.trial_id].candidate for p in ranked[: size // 4]]
 
     def _evolve(
         self,

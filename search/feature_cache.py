@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from schedules.candidate import Candidate
 from schedules.space import DesignSpace
+from schedules.task import Task
 
 LARGEST_BYTES = 256 * 2**20
+
+SpaceOf = Callable[[Task, str], DesignSpace]
 
 
 class FeatureCache:
     """Feature rows by task, space and candidate; the oldest leave when it grows too large."""
 
-    def __init__(self) -> None:
+    def __init__(self, space_of: SpaceOf) -> None:
+        self._space_of = space_of
         self._rows: dict[tuple[str, str, str], np.ndarray] = {}
         self._size_bytes = 0
 
-    def rows(self, task_id: str, space: DesignSpace, candidates: Sequence[Candidate]) -> np.ndarray:
-        """Features in the given order, float32, shape (n_candidates, n_features)."""
-        keys = [(task_id, space.name, candidate.candidate_id) for candidate in candidates]
+    def rows(self, task: Task, space_name: str, candidates: Sequence[Candidate]) -> np.ndarray:
+        """Features in the given order, float32, shape (n_candidates, n_features).
+
+        The space is opened only if a candidate is new.
+        """
+        task_id = task.task_id
+        keys = [(task_id, space_name, candidate.candidate_id) for candidate in candidates]
         missing = {
             key: candidate
             for key, candidate in zip(keys, candidates, strict=True)
@@ -29,6 +37,7 @@ class FeatureCache:
         }
         found: dict[tuple[str, str, str], np.ndarray] = {}
         if missing:
+            space = self._space_of(task, space_name)
             new = np.asarray(space.features(list(missing.values())), dtype=np.float32)
             found = dict(zip(missing, new, strict=True))
         answer = [found[key] if key in found else self._rows[key] for key in keys]

@@ -21,15 +21,12 @@ from cost_models.features import compiler_features
 from cost_models.latency import LatencyModel
 from schedules.candidate import Candidate
 from schedules.space import DesignSpace
-from schedules.task import Task
-from search.feature_cache import FeatureCache
+from search.feature_cache import FeatureCache, SpaceOf
 from search.history import TaskHistory
 from search.strategy import Ranking
 from search.trial import Trial
 
 LOW_ENERGY_GAMMA = 4.0
-
-SpaceOf = Callable[[Task, str], DesignSpace]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +66,8 @@ class Learner:
         self, histories: Sequence[TaskHistory], *, space_of: SpaceOf, factory: ModelFactory
     ) -> None:
         self._histories = histories
-        self._space_of = space_of
         self._factory = factory
-        self._cache = FeatureCache()
+        self._cache = FeatureCache(space_of)
         self._trained: dict[tuple[str, str, int], tuple[int, CostModel]] = {}
 
     def ranker(self, history: TaskHistory) -> TaskRanker:
@@ -82,7 +78,7 @@ class Learner:
         self, history: TaskHistory, space: DesignSpace, candidates: Sequence[Candidate]
     ) -> Ranking | None:
         """Predictions before building; ``None`` before the latency model knows the space."""
-        features = self._cache.rows(history.task.task_id, space, candidates)
+        features = self._cache.rows(history.task, space.name, candidates)
         if not candidates:
             return Ranking(log_slowdown=np.empty(0), power_w=None)
         latency = self._model("latency", space.name, features.shape[1])
@@ -119,9 +115,8 @@ class Learner:
     ) -> Prediction | None:
         if not trials:
             return None
-        space = self._space_of(history.task, space_name)
         candidates = [trial.candidate for trial in trials]
-        early = self._cache.rows(history.task.task_id, space, candidates)
+        early = self._cache.rows(history.task, space_name, candidates)
         model = self._model("power", space_name, early.shape[1])
         if not model.is_fitted:
             return None
@@ -174,9 +169,8 @@ class Learner:
             ]
             if not trials:
                 continue
-            space = self._space_of(history.task, space_name)
             features = self._cache.rows(
-                history.task.task_id, space, [trial.candidate for trial in trials]
+                history.task, space_name, [trial.candidate for trial in trials]
             )
             if features.shape[1] != n_features:
                 continue

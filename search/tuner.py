@@ -77,7 +77,7 @@ def tune(
 
     Args:
         tasks: Distinct workloads; the same ones in the same order at every start.
-        spaces: Opens a design space of a task by name.
+        spaces: Opens a design space of a task by name; asked often, so it should keep them.
         space_names: Spaces to search for a task, the preferred first.
         builder: Turns candidates into libraries.
         runner: Checks and measures them.
@@ -140,12 +140,11 @@ class _Loop:
         self._policy = energy_policy
         self._space_names = space_names
         self._open_space = open_space
-        self._spaces: dict[tuple[str, str], DesignSpace] = {}
         self._memory = RunMemory(tasks, database)
         self._progress = Progress(self._memory.histories, config)
         self._spending = Spending(database)
         self._libraries = Libraries(builder, stop, lambda: self._progress.is_late)
-        self._learner = Learner(self._memory.histories, space_of=self._space, factory=models)
+        self._learner = Learner(self._memory.histories, space_of=open_space, factory=models)
         self._strategy: Strategy = (
             RandomSearch() if config.strategy == "random" else Evolutionary(config)
         )
@@ -295,7 +294,7 @@ class _Loop:
             for name, share in shares.items():
                 if share == 0:
                     continue
-                space = self._space(history.task, name)
+                space = self._open_space(history.task, name)
                 got = self._strategy.propose(
                     history, space, share, ranker=self._learner.ranker(history), rng=rng
                 )
@@ -329,12 +328,6 @@ class _Loop:
                 continue
             if not is_current(finals.get(history.task.task_id), history, self._config):
                 self._finals.run(history)
-
-    def _space(self, task: Task, name: str) -> DesignSpace:
-        key = (task.task_id, name)
-        if key not in self._spaces:
-            self._spaces[key] = self._open_space(task, name)
-        return self._spaces[key]
 
     def _generator(self, history: TaskHistory, index: int, purpose: int) -> np.random.Generator:
         task_number = int(history.task.task_id, 16)

@@ -77,11 +77,14 @@ class TestContract:
         assert propose(strategy, tried(SimulatedSpace(), 40), 20, seed=5) == first
         assert propose(strategy, tried(SimulatedSpace(), 40), 20, seed=6) != first
 
-    def test_a_small_space_is_searched_to_the_last_candidate(self, strategy: Strategy) -> None:
+    @pytest.mark.parametrize("ranker", [NoModels(), Oracle()], ids=["untrained", "trained"])
+    def test_a_small_space_is_searched_to_the_last_candidate(
+        self, strategy: Strategy, ranker: Ranker
+    ) -> None:
         space, history = SimulatedSpace(n_knobs=2, n_values=4), TaskHistory(make_task(), position=0)
         rng, n_found = np.random.default_rng(0), []
         for _ in range(20):
-            got = strategy.propose(history, space, 5, ranker=NoModels(), rng=rng)
+            got = strategy.propose(history, space, 5, ranker=ranker, rng=rng)
             history.reserve(one.candidate for one in got)
             n_found.append(len(got))
         assert sum(n_found) == 4 * 4
@@ -93,6 +96,20 @@ class TestContract:
 
 
 class TestEvolution:
+    def test_small_rounds_ask_for_few_features(self) -> None:
+        space, history = SimulatedSpace(), tried(SimulatedSpace(), 40)
+        learner = Learner([history], space_of=lambda task, name: space, factory=boosted_models(0))
+        strategy, counts = Evolutionary(SearchConfig()), []
+        for n in (4, 64):
+            space.featured.clear()
+            strategy.propose(
+                history, space, n, ranker=learner.ranker(history), rng=np.random.default_rng(n)
+            )
+            counts.append(len(space.featured))
+        # Three generations of 32 and 128, the trials themselves, samples.
+        assert counts[0] <= 40 + 3 * 32 + 16
+        assert counts[1] <= 3 * 128 + 48
+
     def test_follows_the_models_to_faster_candidates(self) -> None:
         history = tried(SimulatedSpace(), 40)
         picked = propose(Evolutionary(CONFIG), history, 16)
