@@ -141,7 +141,9 @@ class _Emitter:
         self._add_kept()
         self._reduce_over_row(self.total, self.partial_sums, lambda a, b: a + b)
         log_or_inverse = (
-            self.tir.log(self.total[0]) if self.problem.log else self._float(1.0) / self.total[0]
+            self.tir.log(self.total[0])
+            if self.problem.log
+            else self._float(1.0) / self.total[0]
         )
         self._set(self.factor, 0, log_or_inverse)
         self._store_kept()
@@ -208,7 +210,9 @@ class _Emitter:
         with self._streamed():
             values = [self.batch[i] for i in range(self.schedule.batch * self.schedule.vector)]
             self._set(self.previous, 0, self.maximum[0])
-            self._set(self.maximum, 0, self.tir.max(self.maximum[0], self._tree(values)))
+            self._set(
+                self.maximum, 0, self.tir.max(self.maximum[0], self._tree(values))
+            )
             rescaled = self.total[0] * self._exponential(self.previous[0])
             terms = [self._exponential(value) for value in values]
             self._set(self.total, 0, rescaled + self._tree(terms, lambda a, b: a + b))
@@ -306,7 +310,9 @@ class _Emitter:
     ) -> None:
         tir, distance = self.tir, n_lanes // 2
         while distance:
-            other = tir.tvm_warp_shuffle_xor(tir.uint32(FULL_WARP), value[0], distance, WARP, WARP)
+            other = tir.tvm_warp_shuffle_xor(
+                tir.uint32(FULL_WARP), value[0], distance, WARP, WARP
+            )
             self._set(value, 0, combine(value[0], other))
             distance //= 2
 
