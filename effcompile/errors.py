@@ -8,9 +8,13 @@ from schedules.errors import EffcompileError
 class UsageError(EffcompileError):
     """An option or an argument cannot be used as given; exit status 2."""
 
+    exit_status = 2
+
 
 class BadModel(EffcompileError):
     """A model file is missing, damaged, or cannot be checked."""
+
+    exit_status = 2
 
 
 class UnsupportedOperators(BadModel):
@@ -23,6 +27,8 @@ class OpenDimensions(BadModel):
 
 class BadInput(EffcompileError):
     """An input array has the wrong name, shape or dtype."""
+
+    exit_status = 2
 
 
 class BadArtifact(EffcompileError):

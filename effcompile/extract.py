@@ -124,7 +124,7 @@ def _calls(lowered: LoweredProgram) -> tuple[Counter[str], dict[str, int]]:
             return
         if getattr(expression.op, "name", "") != "relax.call_tir":
             return
-        symbol = expression.args[0].name_hint
+        symbol = str(expression.args[0].name_hint)
         out_type = expression.ty_args[0]
         calls[symbol] += 1
         n_outputs[symbol] = len(out_type.fields) if hasattr(out_type, "fields") else 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from effcompile.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +38,20 @@ class EntryPoint:
     inputs: tuple[ArgumentSpec, ...]
     outputs: tuple[ArgumentSpec, ...]
     parameters: tuple[str, ...] = ()
+
+
+def chosen_entry(entries: Sequence[EntryPoint], name: str | None) -> EntryPoint:
+    """The entry point of a name, or the only one.
+
+    Raises:
+        UsageError: No name was given and there are several, or there is none of that name.
+    """
+    if name is None and len(entries) == 1:
+        return entries[0]
+    for entry in entries:
+        if entry.name == name:
+            return entry
+    raise UsageError(
+        f"choose an entry point: found {', '.join(entry.name for entry in entries)}, "
+        f"given {name or 'none'}."
+    )

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 
 class EffcompileError(Exception):
-    """Base of every error that this project raises on purpose."""
+    """Base of every error that this project raises on purpose.
+
+    Attributes:
+        exit_status: What the command line ends with: 1 failed, 2 unusable input.
+    """
+
+    exit_status = 1
 
 
 class IllegalCandidate(EffcompileError):
@@ -22,6 +28,8 @@ class UnknownSpace(EffcompileError):
 
 class UnknownTarget(EffcompileError):
     """A target was named that is neither known nor found on this machine."""
+
+    exit_status = 2
 
 
 class BadPin(EffcompileError):

@@ -38,8 +38,8 @@ def workload_of(
     import tvm_ffi
 
     return Workload(
-        op=op,
-        name=name,
+        op=str(op),
+        name=str(name),
         inputs=specs[:-n_outputs],
         outputs=specs[-n_outputs:],
         attrs=attrs or {},

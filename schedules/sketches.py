@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 from functools import cached_property
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from schedules import _tvm
@@ -51,7 +51,7 @@ class Sketch:
 
     def owns(self, trace: Any) -> bool:
         """Whether a trace takes exactly this sketch's steps, with whatever decisions."""
-        return _without_locations(instructions_of(trace)) == _without_locations(self._instructions)
+        return _steps(instructions_of(trace)) == _steps(self._instructions)
 
     def draw(self, rng: np.random.Generator) -> Any | None:
         """The trace with fitting tile sizes where they matter and everything else open."""
@@ -87,9 +87,9 @@ class Sketch:
         return [nest for nest in nests if nest]
 
 
-def _without_locations(instructions: str) -> str:
-    """Compute locations are decided while replaying, so loops after them are renumbered."""
-    return re.sub(r'"[a-z]\d+"', '""', instructions)
+def _steps(instructions: str) -> list[tuple[str, str]]:
+    """Kinds and attributes: loops are renumbered and annotated values change in mutation."""
+    return [(kind, repr(attrs)) for kind, _, attrs, _ in msgspec.json.decode(instructions)]
 
 
 def _extent(trace: Any, step: Any) -> int:

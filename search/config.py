@@ -12,6 +12,7 @@ class SearchConfig:
 
     Attributes:
         n_trials: Trials over all tasks; more finds better kernels and takes longer.
+        max_seconds: No new trial starts after this time in one session; ``None`` for no limit.
         seed: Same seed, same history: same proposals.
         strategy: ``evolutionary`` learns from measurements, ``random`` does not.
         max_slowdown: Share of latency that may be given up for energy, 0.02 for 2 %.
@@ -29,6 +30,7 @@ class SearchConfig:
     """
 
     n_trials: int = 256
+    max_seconds: float | None = None
     seed: int = 0
     strategy: Literal["evolutionary", "random"] = "evolutionary"
     max_slowdown: float = 0.02

@@ -45,10 +45,10 @@ class Checker:
             for output in arguments.outputs:
                 output.poison(poison)
             launch()
-            wrong = self.compare_outputs(arguments)
+            wrong = self.compare_outputs(arguments) or self._stray_writes(arguments)
             if wrong:
                 return wrong
-        return self._stray_writes(arguments)
+        return ""
 
     def compare_outputs(self, arguments: Arguments) -> str:
         """Compare what the outputs hold now with the references."""

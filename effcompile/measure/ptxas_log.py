@@ -36,7 +36,7 @@ class AssemblerReport:
 def parse(log: str) -> list[AssemblerReport]:
     """One report per kernel named in the log, in its order; kernels cut short are left out."""
     starts = list(_ENTRY.finditer(log))
-    ends = [match.start() for match in starts[1:]] + [len(log)]
+    ends = [*(match.start() for match in starts[1:]), len(log)][: len(starts)]
     reports = []
     for start, end in zip(starts, ends, strict=True):
         section = log[start.end() : end]

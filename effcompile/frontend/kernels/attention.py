@@ -150,19 +150,26 @@ def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, sc
     total = te.compute(
         rows, lambda b, h, i: te.sum(raised[b, h, i, j_sum], axis=j_sum), name="attention_sum"
     )
+    one, zero = tirx.const(1, "float32"), tirx.const(0, "float32")
+    # Probabilities are scaled before the second product, not after: a stage behind the product
+    # that also reads the sums is one that TVM's tiling rule tries to move, and fails.
+    scaled = te.compute(
+        scores_shape,
+        lambda b, h, i, j: (
+            raised[b, h, i, j] / tirx.Select(total[b, h, i] > zero, total[b, h, i], one)
+        ),
+        name="attention_probability",
+    )
     mixed = te.compute(
         (*rows, value_width),
         lambda b, h, i, e: te.sum(
-            raised[b, h, i, j] * v[b, h // group, j, e].astype("float32"), axis=j
+            scaled[b, h, i, j] * v[b, h // group, j, e].astype("float32"), axis=j
         ),
         name="attention_mix",
     )
-    one, zero = tirx.const(1, "float32"), tirx.const(0, "float32")
     return te.compute(
         (*rows, value_width),
-        lambda b, h, i, e: (
-            mixed[b, h, i, e] / tirx.Select(total[b, h, i] > zero, total[b, h, i], one)
-        ).astype(q.dtype),
+        lambda b, h, i, e: mixed[b, h, i, e].astype(q.dtype),
         name="attention",
     )
 

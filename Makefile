@@ -1,0 +1,28 @@
+# make demo   set up, then tune, build, run and report a transformer block on the device found
+# make test   set up, then run every test that needs no GPU
+PYTHON ?= python3
+VENV   ?= .venv
+RUN     = $(VENV)/bin/python
+
+.PHONY: setup demo test lint types clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt scripts/setup.sh
+	PYTHON="$(PYTHON)" VENV="$(VENV)" bash scripts/setup.sh
+
+demo: setup
+	PYTHON="$(RUN)" bash examples/demo.sh
+
+test: setup
+	$(RUN) -m pytest
+
+lint: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+types: setup
+	$(RUN) -m mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs

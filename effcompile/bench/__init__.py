@@ -1,0 +1,1 @@
+"""Benchmarks: ours and the strongest peers on the same work, measured in one run."""

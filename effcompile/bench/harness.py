@@ -1,0 +1,178 @@
+"""One way to measure every contender on a GPU: same stream, graph, clock and meter.
+
+Contenders are functions that queue one launch on torch's current stream. Each is
+captured into a CUDA graph where it can be, timed in bursts, then run back to back for
+an energy window; contenders take turns, so drift of temperature and clocks meets all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from effcompile.config import MeasureConfig
+from effcompile.measure.statistics import median_with_ci95
+from search.trial import EnergyMeasurement, LatencyMeasurement
+
+Launch = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """One implementation of a workload.
+
+    Attributes:
+        name: For people.
+        launches: One function per set of buffers; each queues one launch.
+        error: Why it cannot be measured here; then ``launches`` is empty.
+    """
+
+    name: str
+    launches: Sequence[Launch] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One contender on one workload.
+
+    Attributes:
+        workload: For people.
+        contender: For people.
+        burst_us: Latency in short bursts: median over rounds.
+        burst_ci95_us: Half width of its interval.
+        sustained_us: Time per launch back to back, inside the energy window.
+        energy_mj: Energy per launch, median over rounds; ``None`` if unmeasured.
+        energy_ci95_mj: Half width of its interval.
+        power_w: Mean power inside the window.
+        bytes_per_s: Bytes that must move over the burst latency.
+        verdict: Of the energy windows; the first that is not ``ok``.
+        error: Why there are no numbers.
+    """
+
+    workload: str
+    contender: str
+    burst_us: float | None = None
+    burst_ci95_us: float | None = None
+    sustained_us: float | None = None
+    energy_mj: float | None = None
+    energy_ci95_mj: float | None = None
+    power_w: float | None = None
+    bytes_per_s: float | None = None
+    verdict: str = ""
+    error: str = ""
+
+
+class GpuHarness:
+    """A stream, a stopwatch and a meter on the GPU that torch uses."""
+
+    def __init__(self, config: MeasureConfig) -> None:
+        import torch
+
+        from effcompile.measure.cuda_device import CudaDevice, CudaStopwatch
+        from effcompile.measure.meters import NvmlMeter
+
+        torch.cuda.init()
+        self._config = config
+        self._device = CudaDevice(torch.cuda.current_device())
+        self._stream = torch.cuda.ExternalStream(int(self._device.stream))
+        self._stopwatch = CudaStopwatch(self._device)
+        self._meter = NvmlMeter(self._device.uuid)
+
+    @contextmanager
+    def stream(self) -> Any:
+        """Send torch's and TVM's launches of this thread to the measured stream."""
+        import torch
+
+        from effcompile.runtime_libraries import load_runtime
+
+        ffi = load_runtime()
+        with (
+            torch.cuda.stream(self._stream),
+            ffi.use_raw_stream(ffi.device("cuda", 0), int(self._device.stream)),
+        ):
+            yield
+            self._device.synchronise()
+
+    def compare(
+        self, workload: str, contenders: Sequence[Contender], *, n_bytes: int, n_rounds: int
+    ) -> list[Row]:
+        """Measure contenders in turn, ``n_rounds`` times, starting with another one each time."""
+        timings: dict[str, list[LatencyMeasurement]] = {one.name: [] for one in contenders}
+        energies: dict[str, list[EnergyMeasurement]] = {one.name: [] for one in contenders}
+        errors = {one.name: one.error for one in contenders}
+        with self.stream():
+            for index in range(n_rounds):
+                turn = index % len(contenders)
+                for one in [*contenders[turn:], *contenders[:turn]]:
+                    if not errors[one.name]:
+                        errors[one.name] = self._measure(one, timings, energies)
+        return [
+            _row(workload, one.name, timings[one.name], energies[one.name], n_bytes, errors)
+            for one in contenders
+        ]
+
+    def _measure(
+        self,
+        one: Contender,
+        timings: Mapping[str, list[LatencyMeasurement]],
+        energies: Mapping[str, list[EnergyMeasurement]],
+    ) -> str:
+        from effcompile.measure.timing import measure_latency
+
+        try:
+            for launch in one.launches:
+                launch()
+            self._device.synchronise()
+            timings[one.name].append(measure_latency(self._stopwatch, one.launches, self._config))
+            energies[one.name].append(self._energy(one.launches, timings[one.name][-1].latency_us))
+        except Exception as error:  # a peer that fails here is a row that says so
+            return f"{type(error).__name__}: {str(error)[:200]}"
+        return ""
+
+    def _energy(self, launches: Sequence[Launch], latency_us: float) -> EnergyMeasurement:
+        from effcompile.measure.cuda_device import CudaLoad
+        from effcompile.measure.energy import evaluate, observe
+
+        n_launches = max(1, round(5000 / latency_us))
+        load = CudaLoad(self._device, self._stopwatch.batch(launches, n_launches))
+        window_ms = self._config.energy_window_ms
+        observed = observe(load, self._meter, settle_ms=self._config.settle_ms, window_ms=window_ms)
+        return evaluate(observed, window_ms=window_ms, meter=self._meter.name)
+
+
+def _row(
+    workload: str,
+    name: str,
+    timings: Sequence[LatencyMeasurement],
+    energies: Sequence[EnergyMeasurement],
+    n_bytes: int,
+    errors: Mapping[str, str],
+) -> Row:
+    if errors[name] or not timings:
+        return Row(workload=workload, contender=name, error=errors[name] or "not measured")
+    burst_us, ci95_us = median_with_ci95([one.latency_us for one in timings])
+    usable = [one for one in energies if one.verdict.usable and one.energy_mj is not None]
+    joules = [one.energy_mj for one in usable if one.energy_mj is not None]
+    energy_mj, energy_ci95_mj = median_with_ci95(joules) if joules else (None, None)
+    return Row(
+        workload=workload,
+        contender=name,
+        burst_us=burst_us,
+        burst_ci95_us=ci95_us,
+        sustained_us=_median([one.sustained_latency_us for one in usable]),
+        energy_mj=energy_mj,
+        energy_ci95_mj=energy_ci95_mj,
+        power_w=_median([one.power_w for one in usable]),
+        bytes_per_s=n_bytes / (burst_us * 1e-6),
+        verdict=next((one.verdict.value for one in energies if one.verdict.value != "ok"), "ok"),
+    )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None

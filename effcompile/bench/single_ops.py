@@ -1,0 +1,45 @@
+"""ONNX models of one operator, so that benchmarks go through the same door as users."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+_DTYPES = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "bfloat16": TensorProto.BFLOAT16,
+}
+
+
+def softmax_model(rows: int, columns: int, dtype: str) -> onnx.ModelProto:
+    """Softmax over the last axis of a (rows, columns) tensor."""
+    shape = [rows, columns]
+    return _model(
+        helper.make_node("Softmax", ["x"], ["y"], axis=-1), {"x": shape}, {"y": shape}, dtype
+    )
+
+
+def matmul_model(m: int, n: int, k: int, dtype: str) -> onnx.ModelProto:
+    """Product of an (m, k) and a (k, n) matrix."""
+    return _model(
+        helper.make_node("MatMul", ["a", "b"], ["c"]),
+        {"a": [m, k], "b": [k, n]},
+        {"c": [m, n]},
+        dtype,
+    )
+
+
+def _model(
+    node: Any, inputs: dict[str, list[int]], outputs: dict[str, list[int]], dtype: str
+) -> onnx.ModelProto:
+    def values(specs: dict[str, list[int]]) -> list[Any]:
+        return [
+            helper.make_tensor_value_info(name, _DTYPES[dtype], shape)
+            for name, shape in specs.items()
+        ]
+
+    graph = helper.make_graph([node], node.op_type.lower(), values(inputs), values(outputs))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)

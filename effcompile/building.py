@@ -1,0 +1,186 @@
+"""From run folders to one artifact, and the whole model's gain measured on the device."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import effcompile
+from effcompile.artifact import replace_manifest, write_artifact
+from effcompile.errors import UsageError
+from effcompile.manifest import Gain, Manifest, MeasuredEntry, TunedWorkload
+from effcompile.outcome import RunOutcome, TaskOutcome, default_candidate, read_outcome
+from schedules.candidate import Candidate
+from schedules.target import Target
+from search.final import Finalist
+
+logger = logging.getLogger(__name__)
+
+
+def build_artifact(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    measure: bool = True,
+    choices: Mapping[str, Candidate] | None = None,
+) -> Manifest:
+    """Compile the chosen schedules of one or several runs into one artifact.
+
+    Args:
+        runs: Run folders of one target. Their models become entry points of the artifact
+            and share parameters and kernels; a run with the single entry ``main`` among
+            several lends it the folder's name.
+        out: File to write.
+        measure: Measure the default module and this one in turn, if the device is here.
+        choices: Task id to candidate, instead of what the runs chose.
+
+    Raises:
+        UsageError: Not a run folder, different targets, or equal entry names.
+    """
+    outcomes = [read_outcome(path) for path in runs]
+    target = _common_target(outcomes)
+    lowered, extracted = _lowered(outcomes, target)
+    tasks = {one.task.task_id: one for outcome in outcomes for one in outcome.tasks}
+    if choices is None:
+        choices = {task_id: one.chosen for task_id, one in tasks.items()}
+    manifest = Manifest(
+        target=target,
+        entries=lowered.entries,
+        fingerprint=outcomes[0].identity.device,
+        workloads=tuple(
+            _workload(each, choices.get(each.task.task_id), tasks) for each in extracted
+        ),
+        created_utc=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        seed=int(outcomes[0].identity.settings["search.seed"]),
+        effcompile_version=effcompile.__version__,
+        **_tvm_versions(),
+    )
+    manifest = _compile(lowered, choices, target, manifest, out)
+    if measure:
+        manifest = _with_gain(lowered, target, manifest, out, outcomes)
+    return manifest
+
+
+def _common_target(outcomes: Sequence[RunOutcome]) -> Target:
+    targets = {outcome.identity.target for outcome in outcomes}
+    if len(targets) != 1:
+        names = ", ".join(f"{one.folder.path}: {one.identity.target.name}" for one in outcomes)
+        raise UsageError(
+            f"cannot build one artifact for several targets: {names}. "
+            "Tune every model for the same target."
+        )
+    return targets.pop()
+
+
+def _lowered(outcomes: Sequence[RunOutcome], target: Target) -> tuple[Any, Any]:
+    from effcompile.extract import extract_tasks
+    from effcompile.frontend.checking import load_model
+    from effcompile.lower import lower
+
+    models: dict[str, Any] = {}
+    for outcome in outcomes:
+        paths = outcome.folder.model_paths()
+        for name, path in paths.items():
+            lent = outcome.folder.path.name if len(outcomes) > 1 and name == "main" else name
+            if lent in models:
+                raise UsageError(
+                    f"two runs have an entry point named {lent}: give each model a name of its "
+                    "own when tuning, as in NAME=FILE.onnx."
+                )
+            models[lent] = load_model(path)
+    lowered = lower(models, target, allow_open=True)
+    return lowered, extract_tasks(lowered, target)
+
+
+def _workload(
+    extracted: Any, choice: Candidate | None, tasks: Mapping[str, TaskOutcome]
+) -> TunedWorkload:
+    task = extracted.task
+    outcome = tasks.get(task.task_id)
+    chosen = choice or default_candidate()
+    use_final = outcome is not None and outcome.chosen == chosen
+    return TunedWorkload(
+        task_id=task.task_id,
+        name=task.workload.name,
+        op=task.workload.op,
+        n_calls=extracted.n_calls,
+        space=chosen.space,
+        decisions=chosen.decisions,
+        gain=_gain(outcome.default, outcome.winner) if outcome and use_final else Gain(),
+    )
+
+
+def _gain(default: Finalist | None, winner: Finalist | None) -> Gain:
+    before = default.measurement if default else None
+    after = winner.measurement if winner else None
+    return Gain(
+        default_latency=before.latency if before else None,
+        default_energy=before.energy if before else None,
+        latency=after.latency if after else None,
+        energy=after.energy if after else None,
+    )
+
+
+def _tvm_versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {"tvm_version": version("apache-tvm"), "ffi_version": version("apache-tvm-ffi")}
+
+
+def _compile(
+    lowered: Any,
+    choices: Mapping[str, Candidate],
+    target: Target,
+    manifest: Manifest,
+    out: Path,
+) -> Manifest:
+    from effcompile.apply import apply, compile_program
+
+    if not out.parent.is_dir():
+        raise UsageError(f"cannot write {out}: the folder {out.parent} does not exist.")
+    with tempfile.TemporaryDirectory(prefix="effcompile-build-") as folder:
+        library = compile_program(
+            apply(lowered, choices, target), target, Path(folder) / "module.so"
+        )
+        return write_artifact(out, manifest, library, lowered.parameters)
+
+
+def _with_gain(
+    lowered: Any,
+    target: Target,
+    manifest: Manifest,
+    out: Path,
+    outcomes: Sequence[RunOutcome],
+) -> Manifest:
+    """Measure every static entry point, default and tuned in turn; note it in run and artifact."""
+    from effcompile.errors import DeviceUnavailable
+    from effcompile.measuring import gain_of, measure_artifacts
+    from effcompile.report.records import MODEL_NOTE
+    from search.database import Database
+
+    bare = replace(manifest, workloads=(), measured=())
+    with tempfile.TemporaryDirectory(prefix="effcompile-default-") as folder:
+        default_path = Path(folder) / "default.effc"
+        _compile(lowered, {}, target, bare, default_path)
+        measured = []
+        for entry in manifest.entries:
+            if any(isinstance(extent, str) for spec in entry.inputs for extent in spec.shape):
+                continue
+            try:
+                pair = measure_artifacts(
+                    [default_path, out], entry=entry.name, config=outcomes[0].config.measure
+                )
+            except DeviceUnavailable as error:
+                logger.warning("the whole model was not measured: %s", error)
+                return manifest
+            measured.append(MeasuredEntry(entry=entry.name, gain=gain_of(*pair)))
+    for outcome in outcomes:
+        with Database(outcome.folder.database_path) as database:
+            for entry_gain in measured:
+                database.add_note(MODEL_NOTE, entry_gain)
+    return replace_manifest(out, replace(manifest, measured=tuple(measured)))

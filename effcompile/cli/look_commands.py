@@ -1,0 +1,75 @@
+"""Commands that look: ``report``, ``show``, ``doctor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from effcompile.cli.output import print_json
+from effcompile.cli.tune_commands import Json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(report)
+    app.command()(show)
+    app.command()(doctor)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    html: Annotated[
+        Path | None, typer.Option(help="Page to write; default RUN/report.html.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Default against tuned: terminal table and a self-contained HTML page.
+
+    Example: effcompile report runs/block
+    """
+    from effcompile.report.collect import collect
+    from effcompile.report.html import write_html
+    from effcompile.report.terminal import print_report
+
+    collected = collect(run)
+    page = html or run / "report.html"
+    write_html(collected, page)
+    if json:
+        print_json(collected)
+    else:
+        print_report(collected)
+        typer.echo(f"page: {page}")
+
+
+def show(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    task: Annotated[str | None, typer.Option(help="Task id, or the start of one.")] = None,
+    failed: Annotated[bool, typer.Option(help="Failed trials only, with their causes.")] = False,
+    json: Json = False,
+) -> None:
+    """Tasks of a run; with --task or --failed, its trials.
+
+    Example: effcompile show runs/block --failed
+    """
+    from effcompile.cli.show import show_run
+
+    show_run(run, task=task, failed=failed, json=json)
+
+
+def doctor(json: Json = False) -> None:
+    """Device, meters, rights, versions: what works here, and what to do about the rest.
+
+    Example: effcompile doctor
+    """
+    from effcompile.cli.output import print_rows
+    from effcompile.doctor import examine
+
+    checks = examine()
+    if json:
+        print_json(checks)
+    else:
+        print_rows(checks)
+    if any(check.status == "fail" for check in checks):
+        raise typer.Exit(1)

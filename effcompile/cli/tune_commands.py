@@ -1,0 +1,158 @@
+"""Commands that lead from a model to a tuned run: ``export`` and ``tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from effcompile.cli.options import merged, parse_shapes, parse_share, read_config
+from effcompile.cli.output import print_json, print_text
+from effcompile.config import Effort, TuneConfig, preset
+
+STOPPED_EARLY = 3
+"""Exit status of a run that was stopped on request: what it found so far can be built."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(export)
+    app.command()(tune)
+
+
+def export(
+    source: Annotated[str, typer.Argument(help="file.py:function; it returns (module, inputs).")],
+    out: Annotated[Path, typer.Option(help="ONNX file to write.")],
+    save_inputs: Annotated[
+        Path | None, typer.Option(help="Folder for the example inputs, one NAME.npy each.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """PyTorch model to a checked ONNX file.
+
+    Example: effcompile export examples/transformer_block.py:build --out block.onnx
+    """
+    from effcompile.export import export_module, load_builder, write_onnx
+    from effcompile.frontend.checking import data_inputs, declared_shape
+
+    loaded = load_builder(source)
+    model = export_module(
+        loaded.module, loaded.example_inputs, dynamic_shapes=loaded.dynamic_shapes
+    )
+    write_onnx(model, out)
+    inputs = {value.name: declared_shape(value) for value in data_inputs(model)}
+    if save_inputs is not None:
+        _save_inputs(save_inputs, list(inputs), loaded.example_inputs)
+    if json:
+        print_json({"path": out, "inputs": inputs, "n_nodes": len(model.graph.node)})
+    else:
+        shown = ", ".join(f"{name} {shape}" for name, shape in inputs.items())
+        print_text(f"wrote {out}: {len(model.graph.node)} nodes, inputs {shown}")
+
+
+def _save_inputs(folder: Path, names: list[str], inputs: tuple[Any, ...]) -> None:
+    import numpy as np
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in zip(names, inputs, strict=True):
+        np.save(folder / f"{name}.npy", value.detach().cpu().numpy())
+
+
+def tune(
+    models: Annotated[
+        list[str], typer.Argument(help="ONNX file, or NAME=FILE for each of several entry points.")
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder; the same command again resumes it.")],
+    target: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, or a known GPU such as h200.")
+    ] = "auto",
+    effort: Annotated[str, typer.Option(help="quick, normal or thorough: presets.")] = "normal",
+    trials: Annotated[int | None, typer.Option(help="Trials over all tasks.", min=1)] = None,
+    max_slowdown: Annotated[
+        str | None, typer.Option(help="Latency that may be given up for energy, 2% or 0.02.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="evolutionary or random.")] = None,
+    meter: Annotated[
+        str | None, typer.Option(help="Energy meter: auto, nvml, rapl or none.")
+    ] = None,
+    cache: Annotated[
+        str | None, typer.Option(help="hot (same buffers) or cold (rotating over twice the L2).")
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(help="Fix an input: NAME=EXTENT,EXTENT,...")
+    ] = None,
+    keep_dynamic: Annotated[
+        bool, typer.Option(help="Keep open dimensions; kernels that see them are not tuned.")
+    ] = False,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    print_config: Annotated[bool, typer.Option(help="Print the settings and stop.")] = False,
+    json: Json = False,
+) -> None:
+    """Search schedules for low energy at low latency; resumable, safe to interrupt.
+
+    Example: effcompile tune block.onnx --trials 256 --max-slowdown 2% --out runs/block
+    """
+    overrides: dict[str, dict[str, Any]] = {"search": {}, "measure": {}}
+    given = {"n_trials": trials, "seed": seed, "strategy": strategy}
+    overrides["search"] = {name: value for name, value in given.items() if value is not None}
+    if max_slowdown is not None:
+        overrides["search"]["max_slowdown"] = parse_share(max_slowdown, "--max-slowdown")
+    overrides["measure"] = {
+        name: value for name, value in {"meter": meter, "cache": cache}.items() if value is not None
+    }
+    settings = _settings(effort, config, overrides)
+    if print_config:
+        print_json(settings)
+        return
+    _run_tuning(
+        models, out, target, settings, shapes=shape or [], keep_dynamic=keep_dynamic, json=json
+    )
+
+
+def _settings(effort: str, file: Path | None, overrides: dict[str, dict[str, Any]]) -> TuneConfig:
+    from effcompile.errors import UsageError
+
+    if effort not in ("quick", "normal", "thorough"):
+        raise UsageError(f"unknown --effort {effort!r}: expected quick, normal or thorough.")
+    settings = preset(cast(Effort, effort))
+    if file is not None:
+        settings = merged(settings, read_config(file), str(file))
+    return merged(settings, overrides, "the command line")
+
+
+def _run_tuning(
+    models: list[str],
+    out: Path,
+    target: str,
+    settings: TuneConfig,
+    *,
+    shapes: list[str],
+    keep_dynamic: bool,
+    json: bool,
+) -> None:
+    from effcompile.cli.progress import progress_display
+    from effcompile.tuning import named_models, tune_models
+    from search.stopping import StopRequest, stop_on_interrupt
+
+    stop = StopRequest()
+    with stop_on_interrupt(stop), progress_display() as events:
+        run = tune_models(
+            named_models(models),
+            out,
+            target=target,
+            config=settings,
+            shapes=parse_shapes(shapes),
+            keep_dynamic=keep_dynamic,
+            events=events,
+            stop=stop,
+        )
+    if json:
+        print_json(run)
+    else:
+        print_text(f"{run.path}: ended by {run.stopped_by}; effcompile report {run.path}")
+    if run.stopped_by == "request":
+        raise typer.Exit(STOPPED_EARLY)

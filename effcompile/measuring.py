@@ -1,0 +1,115 @@
+"""Latency and energy of whole artifacts, in a process of their own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from effcompile.artifact import read_manifest
+from effcompile.config import MeasureConfig
+from effcompile.errors import DeviceUnavailable, UsageError
+from effcompile.manifest import Gain
+from effcompile.model_inputs import make_model_inputs
+from effcompile.rounding import quantity
+from effcompile.signature import chosen_entry
+from search.ports import FinalMeasurement
+from search.trial import Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactMeasurement:
+    """One artifact, measured in turn with the others.
+
+    Attributes:
+        path: The artifact.
+        entry: Entry point.
+        measurement: Numbers, ``None`` if it failed.
+        failure: Why, if it failed.
+    """
+
+    path: Path
+    entry: str
+    measurement: FinalMeasurement | None
+    failure: Failure | None
+
+    def text(self) -> str:
+        """One line for people."""
+        if self.measurement is None:
+            cause = self.failure.message if self.failure else "not measured"
+            return f"{self.path} {self.entry}: failed: {cause}"
+        latency, energy = self.measurement.latency, self.measurement.energy
+        shown = quantity(latency.latency_us, latency.ci95_us, "us")
+        if energy.energy_mj is None:
+            joules = f"not measured: {energy.reason or energy.verdict.value}"
+        else:
+            joules = quantity(energy.energy_mj, energy.ci95_mj, "mJ")
+        return f"{self.path} {self.entry}: latency {shown}, energy {joules}"
+
+
+def measure_artifacts(
+    paths: Sequence[Path],
+    *,
+    entry: str | None = None,
+    n_rounds: int = 5,
+    dims: Mapping[str, int] | None = None,
+    config: MeasureConfig | None = None,
+) -> list[ArtifactMeasurement]:
+    """Measure the same entry point of artifacts in turn.
+
+    Args:
+        paths: Artifacts of one target and one signature.
+        entry: Entry point; may be left out if there is only one.
+        n_rounds: Interleaved repetitions.
+        dims: Values of open dimensions.
+        config: How to measure.
+
+    Raises:
+        DeviceUnavailable: The artifacts' device is not here.
+        UsageError: Different targets or input signatures.
+    """
+    from effcompile.measure.environment import detect_target
+    from effcompile.measure.module_runner import ModuleRunner
+
+    manifests = [read_manifest(path) for path in paths]
+    chosen = [chosen_entry(manifest.entries, entry) for manifest in manifests]
+    target = manifests[0].target
+    if any(manifest.target.kind != target.kind for manifest in manifests):
+        raise UsageError("cannot measure artifacts of different targets against each other.")
+    if any(one.inputs != chosen[0].inputs for one in chosen):
+        raise UsageError("cannot measure artifacts with different inputs against each other.")
+    here = detect_target("cuda" if target.kind == "cuda" else "cpu")
+    if target.kind == "cuda" and here.name != target.name:
+        raise DeviceUnavailable(
+            f"the artifact was built for {target.name}, found {here.name}. "
+            "Numbers of another device would say nothing about it."
+        )
+    config = config or MeasureConfig()
+    inputs = make_model_inputs(chosen[0], config.input_seed, dims)
+    with tempfile.TemporaryDirectory(prefix="effcompile-measure-") as folder:
+        runner = ModuleRunner(here, config, work_dir=Path(folder))
+        try:
+            outcomes = runner.compare(paths, chosen[0].name, inputs, n_rounds)
+        finally:
+            runner.close()
+    return [
+        ArtifactMeasurement(
+            path=path,
+            entry=chosen[0].name,
+            measurement=None if isinstance(outcome, Failure) else outcome,
+            failure=outcome if isinstance(outcome, Failure) else None,
+        )
+        for path, outcome in zip(paths, outcomes, strict=True)
+    ]
+
+
+def gain_of(default: ArtifactMeasurement, tuned: ArtifactMeasurement) -> Gain:
+    """Default beside tuned."""
+    before, after = default.measurement, tuned.measurement
+    return Gain(
+        default_latency=before.latency if before else None,
+        default_energy=before.energy if before else None,
+        latency=after.latency if after else None,
+        energy=after.energy if after else None,
+    )

@@ -1,0 +1,118 @@
+"""What a run has found so far, read from its folder: one choice per task, at any moment.
+
+A run stopped before its finalists were compared still has a choice: the best point
+of the search by the objective, or the default schedule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from effcompile.config import TuneConfig
+from effcompile.run_folder import RunFolder
+from schedules.candidate import Candidate
+from schedules.task import Task
+from search.database import Database
+from search.final import Final, Finalist
+from search.history import TaskHistory
+from search.identity import Identity
+from search.objective import choose
+from search.trial import Trial, TrialState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOutcome:
+    """One task and the schedule to ship.
+
+    Attributes:
+        task: The task.
+        chosen: Candidate to compile; the default where nothing ran.
+        final: Interleaved re-measurement, ``None`` if the run ended before it.
+    """
+
+    task: Task
+    chosen: Candidate
+    final: Final | None
+
+    @property
+    def winner(self) -> Finalist | None:
+        """Fresh numbers of the chosen candidate."""
+        return self.final.winner if self.final else None
+
+    @property
+    def default(self) -> Finalist | None:
+        """Fresh numbers of the default schedule."""
+        return self.final.default if self.final else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """Everything a run folder says about what to build.
+
+    Attributes:
+        folder: Where.
+        identity: What was tuned, on what.
+        config: Effective settings of the latest start.
+        tasks: One outcome per task, in order.
+    """
+
+    folder: RunFolder
+    identity: Identity
+    config: TuneConfig
+    tasks: tuple[TaskOutcome, ...]
+
+
+def read_outcome(path: Path) -> RunOutcome:
+    """Read a run folder.
+
+    Raises:
+        UsageError: Not a run folder, or nothing was started in it.
+    """
+    folder = RunFolder(path)
+    folder.require()
+    with Database(folder.database_path, read_only=True) as database:
+        identity, config = database.identity(), database.config_json()
+        if identity is None or config is None:
+            raise folder.nothing_started()
+        trials, finals = database.trials(), database.finals()
+        outcomes = tuple(
+            _outcome(task, position, trials, finals.get(task.task_id), database, identity)
+            for position, task in enumerate(database.tasks())
+        )
+    return RunOutcome(
+        folder=folder,
+        identity=identity,
+        config=msgspec.json.decode(config, type=TuneConfig),
+        tasks=outcomes,
+    )
+
+
+def _outcome(
+    task: Task,
+    position: int,
+    trials: list[Trial],
+    final: Final | None,
+    database: Database,
+    identity: Identity,
+) -> TaskOutcome:
+    history = TaskHistory(task, position=position)
+    for trial in trials:
+        if trial.task_id == task.task_id and trial.state is not TrialState.PROPOSED:
+            history.add(trial)
+    for energy in database.energies():
+        if energy.measurement is not None:
+            history.add_energy(energy)
+    by_id = {trial.trial_id: trial for trial in history.trials}
+    max_slowdown = float(identity.settings["search.max_slowdown"])
+    choice = choose(history.points(), max_slowdown=max_slowdown)
+    trial_id = final.winner_trial_id if final else choice.point.trial_id if choice else None
+    chosen = by_id[trial_id].candidate if trial_id in by_id else default_candidate()
+    return TaskOutcome(task=task, chosen=chosen, final=final)
+
+
+def default_candidate() -> Candidate:
+    """The one point of the space ``default``."""
+    return Candidate(space="default", decisions="{}")

@@ -1,0 +1,197 @@
+"""A model into a tuned run folder: lower, extract, then hand everything to the loop."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import effcompile
+from effcompile.config import TuneConfig
+from effcompile.errors import UsageError
+from effcompile.run_folder import RunFolder
+from schedules.target import Target
+from schedules.task import Task
+from search.database import Database
+from search.events import Events, ignore
+from search.identity import Identity, search_settings
+from search.stopping import StopRequest
+
+MEASURE_VERSION = 1
+"""Raised whenever new measurements are not comparable with older ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A tuning run on disk; what ``build`` and ``report`` take.
+
+    Attributes:
+        path: The run folder.
+        stopped_by: Why the search ended: ``budget``, ``seconds``, ``request``, ``exhausted``.
+    """
+
+    path: Path
+    stopped_by: str
+
+
+def named_models(texts: Sequence[str]) -> dict[str, Path]:
+    """``["block.onnx"]`` as ``{"main": ...}``, ``["a=x.onnx", "b=y.onnx"]`` by name.
+
+    Raises:
+        UsageError: Several files without names, or a name given twice.
+    """
+    if len(texts) == 1 and "=" not in texts[0]:
+        return {"main": Path(texts[0])}
+    models: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not name.isidentifier() or name in models:
+            raise UsageError(
+                f"cannot read the model argument {text!r}: several models need distinct names, "
+                "as in prefill=prefill.onnx decode=decode.onnx."
+            )
+        models[name] = Path(path)
+    return models
+
+
+def tune_models(
+    models: Mapping[str, Any],
+    out: Path,
+    *,
+    target: str = "auto",
+    config: TuneConfig | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    keep_dynamic: bool = False,
+    events: Events = ignore,
+    stop: StopRequest | None = None,
+) -> Run:
+    """Tune models in a run folder, or continue the run that is there.
+
+    Args:
+        models: Entry-point name to ONNX file or ``onnx.ModelProto``.
+        out: Run folder.
+        target: ``auto``, ``cpu``, ``cuda``, or the name of a known GPU.
+        config: Settings; defaults of :class:`~effcompile.config.TuneConfig`.
+        shapes: Input name to extents, for open dimensions.
+        keep_dynamic: Leave open dimensions open; kernels that see them are not tuned.
+        events: Receives what happens.
+        stop: Asked between trials whether to stop.
+
+    Raises:
+        BadModel: A model is missing, damaged, open, or holds unknown operators.
+        DeviceUnavailable: The target's device is not here.
+        IdentityMismatch: The folder belongs to another run.
+    """
+    from effcompile.extract import extract_tasks
+    from effcompile.lower import lower
+    from effcompile.measure.environment import detect_target, fingerprint
+
+    config = config or TuneConfig()
+    prepared = _prepare(models, shapes or {}, keep_dynamic)
+    device = detect_target(target)
+    lowered = lower(prepared, device, allow_open=keep_dynamic)
+    tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
+    if not tasks:
+        raise UsageError("the model holds nothing to tune: every operator is a view or a copy.")
+    identity = Identity(
+        model_hash=_content_hash(lowered),
+        target=device,
+        device=fingerprint(device),
+        settings={
+            **search_settings(config.search),
+            **{f"measure.{name}": value for name, value in asdict(config.measure).items()},
+        },
+        versions={"effcompile": effcompile.__version__, "measure": str(MEASURE_VERSION)},
+    )
+    folder = RunFolder(out)
+    folder.create()
+    with Database(folder.database_path) as database:
+        database.claim(identity, config_json=msgspec.json.encode(config).decode())
+        _keep_models(prepared, folder)
+        stopped_by = _search(tasks, device, folder, database, config, events, stop)
+    return Run(path=folder.path, stopped_by=stopped_by)
+
+
+def _prepare(
+    models: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], keep_dynamic: bool
+) -> dict[str, Any]:
+    from effcompile.frontend.checking import (
+        check_dimensions,
+        data_inputs,
+        fix_shapes,
+        load_model,
+        prepare_model,
+    )
+
+    prepared = {}
+    for name, model in models.items():
+        is_file = isinstance(model, (str, os.PathLike))
+        loaded = load_model(model) if is_file else prepare_model(model)
+        names = {value.name for value in data_inputs(loaded)}
+        # With several models, a shape belongs to those that have an input of that name.
+        own = shapes if len(models) == 1 else {k: v for k, v in shapes.items() if k in names}
+        loaded = fix_shapes(loaded, own)
+        check_dimensions(loaded, allow_open=keep_dynamic)
+        prepared[name] = loaded
+    return prepared
+
+
+def _content_hash(lowered: Any) -> str:
+    """Hash of program and weights; names, comments and exporter versions do not matter."""
+    import tvm_ffi
+
+    digest = hashlib.sha256(repr(lowered.entries).encode())
+    for variable, function in sorted(
+        lowered.module.functions_items(), key=lambda item: str(item[0].name_hint)
+    ):
+        digest.update(f"{variable.name_hint}:{tvm_ffi.structural_hash(function)}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _keep_models(models: Mapping[str, Any], folder: RunFolder) -> None:
+    from effcompile.export import write_onnx
+
+    for name, model in models.items():
+        path = folder.model_path(name)
+        if not path.is_file():
+            write_onnx(model, path)
+
+
+def _search(
+    tasks: list[Task],
+    target: Target,
+    folder: RunFolder,
+    database: Database,
+    config: TuneConfig,
+    events: Events,
+    stop: StopRequest | None,
+) -> str:
+    from effcompile.measure.builder import ProcessBuilder
+    from effcompile.measure.runner import DeviceRunner
+    from schedules.spaces import open_space, spaces_for
+    from search.tuner import tune
+
+    builder = ProcessBuilder(config.build, work_dir=folder.work)
+    try:
+        runner = DeviceRunner(target, config.measure, work_dir=folder.work)
+        try:
+            return tune(
+                tasks,
+                spaces=open_space,
+                space_names=spaces_for,
+                builder=builder,
+                runner=runner,
+                database=database,
+                config=config.search,
+                events=events,
+                stop=stop,
+            )
+        finally:
+            runner.close()
+    finally:
+        builder.close()

@@ -1,0 +1,38 @@
+"""How much may still be spent, and how long that will take."""
+
+from __future__ import annotations
+
+from search.config import SearchConfig
+
+ROUNDS_PER_TASK = 4
+SMALLEST_ROUND = 8
+LARGEST_ROUND = 64
+
+
+def round_size(config: SearchConfig, *, n_tasks: int) -> int:
+    """Trials of one round: as configured, else about four rounds per task.
+
+    Small budgets give each task one small round rather than the first task a large one.
+    """
+    if config.round_size > 0:
+        return config.round_size
+    per_task = max(1, (config.n_trials - n_tasks) // max(1, n_tasks))
+    wanted = min(LARGEST_ROUND, max(SMALLEST_ROUND, per_task // ROUNDS_PER_TASK))
+    return min(wanted, per_task)
+
+
+def seconds_left(
+    *, elapsed_s: float, n_done: int, n_left: int, limit_s: float | None
+) -> float | None:
+    """Time the remaining trials will take at this session's pace, ``None`` before the first.
+
+    Args:
+        elapsed_s: Seconds of this session.
+        n_done: Trials finished in this session.
+        n_left: Trials that remain.
+        limit_s: The session's own time limit.
+    """
+    if n_done == 0:
+        return None
+    expected_s = elapsed_s / n_done * n_left
+    return expected_s if limit_s is None else min(expected_s, max(0.0, limit_s - elapsed_s))

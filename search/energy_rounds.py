@@ -1,0 +1,170 @@
+"""Energy measurements of a round: choose, store the choice, measure, store each number."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+
+import numpy as np
+
+from cost_models.energy import energy_mj
+from search.config import SearchConfig
+from search.database import Database
+from search.energy_policy import EnergyCandidate, EnergyPolicy, EnergyState, ModelError
+from search.events import EnergyMeasured, Events
+from search.history import TaskHistory
+from search.learner import Learner
+from search.libraries import Libraries
+from search.objective import choose
+from search.ports import Runner
+from search.progress import Progress
+from search.spending import Spending
+from search.stored import EnergyPlan, EnergyRecord
+from search.trial import EnergyMeasurement, Failure, Trial, Verdict
+
+
+def plan_energy(
+    history: TaskHistory,
+    *,
+    learner: Learner,
+    policy: EnergyPolicy,
+    config: SearchConfig,
+    rng: np.random.Generator,
+) -> list[EnergyPlan]:
+    """Which trials of a task get an energy measurement now; the default always, once."""
+    plans: list[EnergyPlan] = []
+    default = history.default_trial()
+    if default is not None and history.energy_of(default) is None:
+        plans.append(EnergyPlan(trial_id=default.trial_id))
+    best_us = history.best_latency_us()
+    if best_us is None:
+        return plans
+    limit_us = best_us * (1.0 + config.energy_band)
+    waiting = [
+        trial
+        for trial in history.ok_trials()
+        if trial.same_as is None
+        and trial is not default
+        and history.energy_of(trial) is None
+        and history.point(trial).latency_us <= limit_us
+    ]
+    candidates, has_model = _predictions(history, waiting, learner)
+    state = _state(history, candidates, config)
+    predicted = {one.trial_id: one.energy_mj for one in candidates}
+    for pick in policy.pick(state, rng):
+        expected = predicted[pick.trial_id] if has_model else None
+        plans.append(
+            EnergyPlan(trial_id=pick.trial_id, predicted_mj=expected, is_control=pick.is_control)
+        )
+    return plans
+
+
+def _predictions(
+    history: TaskHistory, trials: Sequence[Trial], learner: Learner
+) -> tuple[list[EnergyCandidate], bool]:
+    """Predicted energies; one watt for all, hence order by latency, before any is known."""
+    latencies_us = np.array([history.point(trial).latency_us for trial in trials])
+    power = learner.power_of(history, trials) if trials else None
+    mean_w = np.ones(len(trials)) if power is None else power.mean
+    spread_w = np.zeros(len(trials)) if power is None else power.spread
+    energies, spreads = energy_mj(mean_w, latencies_us), energy_mj(spread_w, latencies_us)
+    return [
+        EnergyCandidate(
+            trial_id=trial.trial_id,
+            latency_us=float(latencies_us[i]),
+            energy_mj=float(energies[i]),
+            spread_mj=float(spreads[i]),
+        )
+        for i, trial in enumerate(trials)
+    ], power is not None
+
+
+def _state(
+    history: TaskHistory, candidates: list[EnergyCandidate], config: SearchConfig
+) -> EnergyState:
+    choice = choose(history.points(), max_slowdown=config.max_slowdown)
+    incumbent = None
+    if choice is not None and choice.criterion == "energy":
+        incumbent = history.energy_by_id(choice.point.trial_id)
+    return EnergyState(
+        candidates=candidates,
+        incumbent_mj=None if incumbent is None else incumbent.energy_mj,
+        incumbent_ci95_mj=None if incumbent is None else incumbent.ci95_mj,
+        errors=model_errors(history),
+    )
+
+
+def model_errors(history: TaskHistory) -> list[ModelError]:
+    """Predictions of a task beside what was measured afterwards, in order."""
+    return [
+        ModelError(
+            round_index=record.round_index,
+            trial_id=record.trial_id,
+            predicted_mj=record.plan.predicted_mj,
+            measured_mj=record.measurement.energy_mj,
+            is_control=record.plan.is_control,
+        )
+        for record in history.energy_records
+        if record.plan.predicted_mj is not None
+        and record.measurement is not None
+        and record.measurement.verdict.usable
+        and record.measurement.energy_mj is not None
+    ]
+
+
+class EnergyRunner:
+    """Takes planned energy measurements of one session."""
+
+    def __init__(
+        self,
+        *,
+        runner: Runner,
+        database: Database,
+        libraries: Libraries,
+        progress: Progress,
+        spending: Spending,
+        events: Events,
+    ) -> None:
+        self._runner = runner
+        self._database = database
+        self._libraries = libraries
+        self._progress = progress
+        self._spending = spending
+        self._events = events
+
+    def run(self, history: TaskHistory, records: Sequence[EnergyRecord]) -> None:
+        """Measure and store, in order.
+
+        Raises:
+            Stopped: Asked to stop; what was not measured stays planned.
+        """
+        trials = {trial.trial_id: trial for trial in history.trials}
+        for record in records:
+            self._libraries.check_stop()
+            with self._spending.time("energy_s"):
+                measurement = self._measure(history, trials[record.trial_id])
+            self._spending.add_energy(measurement)
+            history.add_energy(self._database.finish_energy(record, measurement))
+            self._events(
+                EnergyMeasured(
+                    trial_id=record.trial_id,
+                    measurement=measurement,
+                    task=self._progress.task(history),
+                    totals=self._progress.totals(),
+                )
+            )
+
+    def _measure(self, history: TaskHistory, trial: Trial) -> EnergyMeasurement:
+        build = self._libraries.get(history.task, trial)
+        if isinstance(build, Failure):
+            return _lost(f"could not be built again: {build.message}")
+        try:
+            return self._runner.measure_energy(history.task, build)
+        except Exception:
+            return _lost(traceback.format_exc())
+
+
+def _lost(reason: str) -> EnergyMeasurement:
+    return EnergyMeasurement(
+        energy_mj=None, meter="none", verdict=Verdict.METER_LOST, reason=reason
+    )

@@ -1,0 +1,189 @@
+"""Evolution guided by the cost models.
+
+best measured ---+
+                 +--> parents --mutate--> children --rank--> parents ... (n generations)
+random samples --+                           |
+                                             v
+         batch: fast by prediction | low energy by prediction | random, without the models
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedules.candidate import Candidate
+from schedules.space import DesignSpace
+from search.config import SearchConfig
+from search.history import TaskHistory
+from search.objective import rank
+from search.random_search import fresh_samples
+from search.stored import Proposal
+from search.strategy import Ranker, Ranking
+
+LOW_ENERGY_SHARE = 0.25
+"""Share of a batch picked for predicted energy instead of latency."""
+
+SAMPLE_SHARE = 0.25
+"""Fresh random candidates in the first generation, as a share of the population."""
+
+POPULATION_PER_PROPOSAL = 8
+"""Small batches evolve small populations: ranking more costs more than it finds."""
+
+PARENT_DECAY = 0.95
+"""Each rank is chosen as parent this much less often than the one before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """A candidate in the population, and where it came from."""
+
+    candidate: Candidate
+    origin: str
+
+
+class Evolutionary:
+    """Mutates around the fast and the low-energy, lets the models choose what to try."""
+
+    def __init__(self, config: SearchConfig) -> None:
+        self.config = config
+
+    def propose(
+        self,
+        history: TaskHistory,
+        space: DesignSpace,
+        n: int,
+        *,
+        ranker: Ranker,
+        rng: np.random.Generator,
+    ) -> list[Proposal]:
+        """See :class:`search.strategy.Strategy`."""
+        n_random = min(n, max(1, round(self.config.random_share * n)))
+        size = min(self.config.population, POPULATION_PER_PROPOSAL * n)
+        n_samples = max(n, n_random + round(SAMPLE_SHARE * size))
+        samples = fresh_samples(history, space, n_samples, rng)
+        elites = self._elites(history, space)
+        known = samples[:1] or elites[:1]
+        if not known or ranker.rank(space, known) is None:
+            return self._without_models(history, space, n, samples, elites, rng=rng)
+        # The last samples stay out of the evolution: an unbiased look at the space.
+        n_random = min(n_random, len(samples))
+        blind, pool = samples[:n_random], samples[n_random:]
+        population = self._evolve(
+            history, space, pool, elites, size=size, ranker=ranker, rng=rng
+        )
+        chosen = self._batch(space, population, n - len(blind), ranker)
+        return _distinct([*chosen, *_as(blind, "sample"), *_as(pool, "sample")], n)
+
+    def _elites(self, history: TaskHistory, space: DesignSpace) -> list[Candidate]:
+        """Best measured candidates of the space: by objective, filled up by latency."""
+        trials = {t.trial_id: t for t in history.ok_trials() if t.candidate.space == space.name}
+        points = [history.point(trial) for trial in trials.values() if trial.same_as is None]
+        ranked = rank(points, max_slowdown=self.config.energy_band)
+        return [trials[p.trial_id].candidate for p in ranked[: self.config.population // 4]]
+
+    def _without_models(
+        self,
+        history: TaskHistory,
+        space: DesignSpace,
+        n: int,
+        samples: list[Candidate],
+        elites: list[Candidate],
+        *,
+        rng: np.random.Generator,
+    ) -> list[Proposal]:
+        """Half random, half changed copies of the best; all random before anything ran."""
+        children: list[Candidate] = []
+        if elites:
+            parents = [elites[i % len(elites)] for i in range(n // 2)]
+            children = _new_children(history, space, parents, rng)
+        n_samples = n - len(children)
+        first = [*_as(children, "mutate"), *_as(samples[:n_samples], "sample")]
+        return _distinct([*first, *_as(samples[n_samples:], "sample")], n)
+
+    def _evolve(
+        self,
+        history: TaskHistory,
+        space: DesignSpace,
+        samples: list[Candidate],
+        elites: list[Candidate],
+        *,
+        size: int,
+        ranker: Ranker,
+        rng: np.random.Generator,
+    ) -> list[_Known]:
+        """Untried candidates of all generations, at most ``size``."""
+        untried = {c.candidate_id: _Known(candidate=c, origin="sample") for c in samples}
+        for _ in range(self.config.n_generations):
+            parents = [*elites, *(known.candidate for known in untried.values())]
+            if not parents:
+                break
+            order = _fitness_order(ranker.rank(space, parents), len(parents))
+            weights = PARENT_DECAY ** np.arange(len(parents))
+            drawn = rng.choice(order, size=size, p=weights / weights.sum())
+            children = _new_children(history, space, [parents[i] for i in drawn], rng)
+            for child in children:
+                untried.setdefault(child.candidate_id, _Known(candidate=child, origin="mutate"))
+            known = list(untried.values())
+            ranking = ranker.rank(space, [one.candidate for one in known])
+            kept = [known[i] for i in _fitness_order(ranking, len(known))[:size]]
+            untried = {one.candidate.candidate_id: one for one in kept}
+        return list(untried.values())
+
+    def _batch(
+        self, space: DesignSpace, population: Sequence[_Known], n: int, ranker: Ranker
+    ) -> list[Proposal]:
+        """The predicted fastest, with a share of the predicted least energy among the fast."""
+        ranking = ranker.rank(space, [known.candidate for known in population])
+        if ranking is None or n <= 0:
+            return []
+        by_latency = [int(i) for i in np.argsort(ranking.log_slowdown, kind="stable")]
+        energy = ranking.energy()
+        by_energy: list[int] = []
+        if energy is not None and by_latency:
+            limit = ranking.log_slowdown[by_latency[0]] + np.log2(1.0 + self.config.energy_band)
+            near = [i for i in by_latency if ranking.log_slowdown[i] <= limit]
+            by_energy = sorted(near, key=lambda i: float(energy[i]))
+        n_energy = min(len(by_energy), round(LOW_ENERGY_SHARE * n))
+        order = dict.fromkeys([*by_energy[:n_energy], *by_latency])
+        picked = [population[i] for i in order][:n]
+        return [Proposal(candidate=one.candidate, origin=one.origin) for one in picked]
+
+
+def _new_children(
+    history: TaskHistory,
+    space: DesignSpace,
+    parents: Sequence[Candidate],
+    rng: np.random.Generator,
+) -> list[Candidate]:
+    children = {c.candidate_id: c for c in space.mutate(parents, rng) if c is not None}
+    return [c for key, c in children.items() if not history.was_tried(key)]
+
+
+def _fitness_order(ranking: Ranking | None, n: int) -> np.ndarray:
+    """Indices from fit to unfit: ranks by latency and by energy take turns."""
+    if ranking is None:
+        return np.arange(n)
+    by_latency = np.argsort(ranking.log_slowdown, kind="stable")
+    energy = ranking.energy()
+    if energy is None:
+        return by_latency
+    rank_of = np.empty(n)
+    rank_of[by_latency] = np.arange(n)
+    by_energy = np.argsort(energy, kind="stable")
+    energy_rank = np.empty(n)
+    energy_rank[by_energy] = np.arange(n)
+    return np.argsort(np.minimum(rank_of, energy_rank + 0.5), kind="stable")
+
+
+def _as(candidates: Iterable[Candidate], origin: str) -> list[Proposal]:
+    return [Proposal(candidate=candidate, origin=origin) for candidate in candidates]
+
+
+def _distinct(proposals: Iterable[Proposal], n: int) -> list[Proposal]:
+    found: dict[str, Proposal] = {}
+    for proposal in proposals:
+        found.setdefault(proposal.candidate.candidate_id, proposal)
+    return list(found.values())[:n]

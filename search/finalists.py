@@ -1,0 +1,146 @@
+"""Measure the best of a task again, interleaved with the default, before one may win.
+
+The best of many noisy numbers looks better than it is; only fresh ones go into reports.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from search.comparison import decide, ratio_of
+from search.config import SearchConfig
+from search.database import Database
+from search.events import Events, FinalsStarted, TaskFinished
+from search.final import Final, Finalist
+from search.history import TaskHistory
+from search.libraries import Libraries
+from search.objective import rank
+from search.pareto import front
+from search.ports import FinalMeasurement, Runner
+from search.progress import Progress
+from search.spending import Spending
+from search.trial import Build, Failure, Trial, TrialState
+
+
+def pick_finalists(history: TaskHistory, config: SearchConfig) -> list[Trial]:
+    """Best distinct binaries of a task by objective, without the default's own."""
+    default = history.default_trial()
+    own = None if default is None or default.build is None else default.build.binary_id
+    trials = {
+        trial.trial_id: trial
+        for trial in history.ok_trials()
+        if trial.same_as is None and trial.build is not None and trial.build.binary_id != own
+    }
+    points = [history.point(trial) for trial in trials.values()]
+    ranked = rank(points, max_slowdown=config.max_slowdown)
+    return [trials[point.trial_id] for point in ranked[: config.n_finalists]]
+
+
+def settings_text(config: SearchConfig) -> str:
+    """What an outcome depends on beside the trials."""
+    return f"{config.n_finalists} finalists, {config.n_final_rounds} rounds"
+
+
+def is_current(final: Final | None, history: TaskHistory, config: SearchConfig) -> bool:
+    """True if an outcome still stands: no newer trials, same settings."""
+    return (
+        final is not None
+        and bool(history.trials)
+        and final.last_trial_id == history.trials[-1].trial_id
+        and final.settings == settings_text(config)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalRunner:
+    """Settles the outcome of tasks in one session."""
+
+    runner: Runner
+    database: Database
+    libraries: Libraries
+    progress: Progress
+    spending: Spending
+    events: Events
+    config: SearchConfig
+
+    def run(self, history: TaskHistory) -> Final:
+        """Measure a task's finalists and store who won.
+
+        Raises:
+            Stopped: Asked to stop before the measurement began.
+        """
+        default = history.default_trial()
+        if default is None:
+            raise ValueError(f"task {history.task.task_id} has no default that ran")
+        chosen = pick_finalists(history, self.config)
+        self.libraries.check_stop()
+        self.events(
+            FinalsStarted(
+                task=self.progress.task(history),
+                n_finalists=len(chosen),
+                totals=self.progress.totals(),
+            )
+        )
+        with self.spending.time("final_s"):
+            finalists = self._compare(history, [default, *chosen])
+        decision = decide(finalists[0], finalists[1:], max_slowdown=self.config.max_slowdown)
+        final = Final(
+            task_id=history.task.task_id,
+            default_trial_id=default.trial_id,
+            winner_trial_id=decision.trial_id,
+            criterion=decision.criterion,
+            is_tie=decision.is_tie,
+            finalists=tuple(finalists),
+            front=front(history.points()),
+            last_trial_id=history.trials[-1].trial_id,
+            settings=settings_text(self.config),
+        )
+        self.database.store_final(final)
+        self.events(
+            TaskFinished(
+                final=final, task=self.progress.task(history), totals=self.progress.totals()
+            )
+        )
+        return final
+
+    def _compare(self, history: TaskHistory, trials: Sequence[Trial]) -> list[Finalist]:
+        """One finalist per trial in the given order; the first is the reference of ratios."""
+        outcomes = [self.libraries.get(history.task, trial) for trial in trials]
+        builds = [build for build in outcomes if isinstance(build, Build)]
+        measured = iter(self._measure(history, builds))
+        found = [next(measured) if isinstance(outcome, Build) else outcome for outcome in outcomes]
+        has_reference = isinstance(found[0], FinalMeasurement)
+        finalists = [_finalist(trial, one) for trial, one in zip(trials, found, strict=True)]
+        if has_reference:
+            return finalists
+        return [replace(one, latency_ratio=None, energy_ratio=None) for one in finalists]
+
+    def _measure(
+        self, history: TaskHistory, builds: Sequence[Build]
+    ) -> list[FinalMeasurement | Failure]:
+        try:
+            measured = self.runner.compare(
+                history.task, builds, n_rounds=self.config.n_final_rounds
+            )
+        except Exception:
+            failure = Failure(state=TrialState.RUN_ERROR, message=traceback.format_exc())
+            return [failure] * len(builds)
+        for one in measured:
+            if isinstance(one, FinalMeasurement):
+                self.spending.add_energy(one.energy)
+        return measured
+
+
+def _finalist(trial: Trial, found: FinalMeasurement | Failure) -> Finalist:
+    if isinstance(found, Failure):
+        return Finalist(trial_id=trial.trial_id, failure=found)
+    usable = found.latency.verdict.usable
+    has_energy = usable and found.energy.verdict.usable
+    return Finalist(
+        trial_id=trial.trial_id,
+        measurement=found,
+        latency_ratio=ratio_of(found.latency_ratios) if usable else None,
+        energy_ratio=ratio_of(found.energy_ratios) if has_energy else None,
+    )

@@ -1,0 +1,172 @@
+"""Takes proposed trials to their final state: build, look for a twin, measure, store.
+
+    builds   [1][2][3][4]...          several at a time, ahead of the device
+    device        [1]  [2][3] ...     one at a time, in the order of proposal
+
+A trial that fails is recorded and the next one follows. Only a dead device ends the
+loop: after many deaths in a row, a kernel that is known to work is tried.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+
+from search.database import Database
+from search.errors import DeviceLost
+from search.events import Events, TrialFinished
+from search.history import TaskHistory
+from search.libraries import Libraries
+from search.ports import Runner
+from search.progress import Progress
+from search.spending import Spending
+from search.trial import Build, Failure, LatencyMeasurement, Trial, TrialState
+
+BUILDS_AHEAD = 64
+"""Builds submitted but not yet measured; bounds files and memory."""
+
+DEATHS_IN_A_ROW = 20
+
+_DEADLY = (TrialState.RUN_ERROR, TrialState.RUN_TIMEOUT)
+
+_Waiting = tuple[Trial, Future[Build | Failure]]
+
+
+class TrialRunner:
+    """Runs trials of one session."""
+
+    def __init__(
+        self,
+        *,
+        histories: Mapping[str, TaskHistory],
+        runner: Runner,
+        database: Database,
+        libraries: Libraries,
+        progress: Progress,
+        spending: Spending,
+        events: Events,
+    ) -> None:
+        self._histories = histories
+        self._runner = runner
+        self._database = database
+        self._libraries = libraries
+        self._progress = progress
+        self._spending = spending
+        self._events = events
+        self._n_deaths = 0
+
+    def run(self, trials: Sequence[Trial]) -> None:
+        """Finish every trial, in order.
+
+        Raises:
+            Stopped: Asked to stop; the trials not yet finished stay proposed.
+            DeviceLost: Trials keep dying, and so does a kernel that worked before.
+        """
+        coming = deque(trials)
+        waiting: deque[_Waiting] = deque()
+        try:
+            while coming or waiting:
+                while coming and len(waiting) < BUILDS_AHEAD:
+                    trial = coming.popleft()
+                    task = self._histories[trial.task_id].task
+                    waiting.append((trial, self._libraries.submit(task, trial)))
+                self._libraries.check_stop()
+                trial, future = waiting.popleft()
+                self._finish(trial, future)
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+    def _finish(self, trial: Trial, future: Future[Build | Failure]) -> None:
+        history = self._histories[trial.task_id]
+        started_s = time.monotonic()
+        with self._spending.time("build_s"):
+            outcome = self._libraries.wait(trial, future)
+        if isinstance(outcome, Failure) and outcome.state is TrialState.CANCELLED:
+            # Cancelled builds belong to a stop; the trial stays proposed if there is one.
+            self._libraries.check_stop()
+        waited_s = time.monotonic() - started_s
+        with self._spending.time("latency_s"):
+            finished = self._measured(history, trial, outcome)
+        build_s = finished.build.build_s if finished.build else waited_s
+        run_s = time.monotonic() - started_s - waited_s
+        finished = self._database.finish(replace(finished, spent_s=build_s + run_s))
+        history.add(finished)
+        self._events(
+            TrialFinished(
+                trial=finished,
+                task=self._progress.task(history),
+                totals=self._progress.totals(),
+            )
+        )
+        self._watch_device(history, finished)
+
+    def _measured(self, history: TaskHistory, trial: Trial, outcome: Build | Failure) -> Trial:
+        if isinstance(outcome, Failure):
+            return replace(trial, state=outcome.state, failure=outcome)
+        trial = replace(trial, build=outcome)
+        twin = history.twin_of(outcome.binary_id)
+        # A default that failed may be tried again once the cause is mended.
+        may_copy = twin is not None and (twin.failure is None or trial.origin != "default")
+        if twin is not None and may_copy:
+            return _copy_of_twin(trial, twin)
+        return _with_timing(trial, self._time(history, outcome))
+
+    def _time(self, history: TaskHistory, build: Build) -> LatencyMeasurement | Failure:
+        try:
+            return self._runner.time(history.task, build)
+        except Exception:
+            return Failure(state=TrialState.RUN_ERROR, message=traceback.format_exc())
+
+    def _watch_device(self, history: TaskHistory, trial: Trial) -> None:
+        if trial.same_as is not None:
+            return
+        if trial.state not in _DEADLY:
+            self._n_deaths = 0 if trial.latency is not None else self._n_deaths
+            return
+        self._n_deaths += 1
+        if self._n_deaths < DEATHS_IN_A_ROW:
+            return
+        default = history.default_trial()
+        if default is not None:
+            build = self._libraries.get(history.task, default)
+            if isinstance(build, Build) and not isinstance(self._time(history, build), Failure):
+                self._n_deaths = 0
+                return
+        raise DeviceLost(_device_lost_text(self._n_deaths, history, trial))
+
+
+def _with_timing(trial: Trial, timing: LatencyMeasurement | Failure) -> Trial:
+    if isinstance(timing, Failure):
+        return replace(trial, state=timing.state, failure=timing)
+    if timing.verdict.usable:
+        return replace(trial, state=TrialState.OK, latency=timing)
+    failure = Failure(
+        state=TrialState.INVALID_MEASUREMENT,
+        message=f"latency may not be used: {timing.verdict.value}",
+    )
+    return replace(trial, state=failure.state, latency=timing, failure=failure)
+
+
+def _copy_of_twin(trial: Trial, twin: Trial) -> Trial:
+    failure = twin.failure
+    if failure is not None:
+        note = f"same binary as trial {twin.trial_id}: {failure.message}"
+        failure = replace(failure, message=note)
+    return replace(
+        trial, state=twin.state, latency=twin.latency, failure=failure, same_as=twin.trial_id
+    )
+
+
+def _device_lost_text(n_deaths: int, history: TaskHistory, trial: Trial) -> str:
+    cause = trial.failure.message if trial.failure else trial.state.value
+    return (
+        f"stopped at trial {trial.trial_id}: {n_deaths} trials in a row died on the device, and "
+        f"the default schedule of {history.task.workload.name} no longer runs either. "
+        f"Last cause: {cause}\nCheck the device (effcompile doctor), then run the same command "
+        "again: every finished trial is kept."
+    )

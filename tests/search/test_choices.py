@@ -1,0 +1,120 @@
+"""Which task, which space, which energy: the small decisions between rounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from search.budget import round_size, seconds_left
+from search.config import SearchConfig
+from search.energy_policy import EnergyCandidate, EnergyState, TopPredicted
+from search.history import TaskHistory
+from search.space_shares import split_round
+from search.task_scheduler import next_task
+from tests.doubles import make_task
+from tests.search.makers import finished, history_of, trial_of
+
+
+def schedule(histories: list[TaskHistory], rounds: list[int]) -> str | None:
+    for position, history in enumerate(histories):
+        history.position = position
+    counts = {one.task.task_id: n for one, n in zip(histories, rounds, strict=True)}
+    chosen = next_task(histories, counts)
+    return None if chosen is None else chosen.task.workload.name
+
+
+class TestTaskScheduler:
+    def test_every_task_gets_a_first_round_the_heaviest_first(self) -> None:
+        light, heavy = history_of(10.0, name="light"), history_of(10.0, name="heavy", weight=5)
+        assert schedule([light, heavy], [0, 0]) == "heavy"
+        assert schedule([light, heavy], [0, 1]) == "light"
+
+    def test_the_task_that_still_improves_goes_before_one_that_stands(self) -> None:
+        moving = history_of(10.0, 9.0, 8.0, 7.0, name="moving")
+        standing = history_of(9.0, 9.0, 9.0, 9.0, name="standing")
+        assert schedule([standing, moving], [3, 3]) == "moving"
+
+    def test_a_task_with_few_rounds_goes_before_an_equal_one_with_many(self) -> None:
+        few, many = history_of(9.0, 9.0, name="few"), history_of(9.0, 9.0, name="many")
+        assert schedule([many, few], [8, 2]) == "few"
+
+    def test_exhausted_tasks_are_left_out(self) -> None:
+        one, other = history_of(10.0, name="one", weight=9), history_of(10.0, name="other")
+        one.exhausted = True
+        assert schedule([one, other], [1, 1]) == "other"
+        other.exhausted = True
+        assert schedule([one, other], [1, 1]) is None
+
+
+class TestSpaceShares:
+    def history(self, **best_us: float) -> TaskHistory:
+        history = TaskHistory(make_task(), position=0)
+        for i, (space, value) in enumerate(best_us.items()):
+            history.add(finished(trial_of(i + 1, space=space), value))
+        return history
+
+    def test_spaces_share_evenly_until_each_has_a_latency(self) -> None:
+        shares = split_round(9, ["own", "tvm"], self.history(own=10.0))
+        assert shares == {"own": 5, "tvm": 4}
+
+    def test_the_faster_space_gets_more_and_the_slower_one_is_not_given_up(self) -> None:
+        shares = split_round(20, ["own", "tvm"], self.history(own=10.0, tvm=20.0))
+        assert shares["own"] > 15
+        assert shares["tvm"] >= 1
+
+    @pytest.mark.parametrize("n", [1, 2, 3, 7, 64])
+    def test_shares_add_up(self, n: int) -> None:
+        shares = split_round(n, ["a", "b", "c"], self.history(a=1.0, b=9.0, c=1.1))
+        assert sum(shares.values()) == n
+
+
+class TestBudget:
+    def test_a_configured_round_size_is_used(self) -> None:
+        assert round_size(SearchConfig(round_size=5), n_tasks=3) == 5
+
+    @pytest.mark.parametrize(
+        ("n_trials", "n_tasks", "expected"),
+        [
+            (257, 1, 64),  # 256 left for one task, a quarter of them
+            (120, 12, 8),  # 9 per task, but no round below 8
+            (24, 12, 1),  # one trial per task after the defaults
+            (5, 12, 1),  # not even the defaults fit
+        ],
+    )
+    def test_about_four_rounds_per_task(self, n_trials: int, n_tasks: int, expected: int) -> None:
+        assert round_size(SearchConfig(n_trials=n_trials), n_tasks=n_tasks) == expected
+
+    def test_time_left_follows_the_pace_and_the_limit(self) -> None:
+        assert seconds_left(elapsed_s=10.0, n_done=5, n_left=20, limit_s=None) == 40.0
+        assert seconds_left(elapsed_s=10.0, n_done=5, n_left=20, limit_s=25.0) == 15.0
+        assert seconds_left(elapsed_s=10.0, n_done=0, n_left=20, limit_s=None) is None
+
+
+class TestEnergyPolicy:
+    def state(self, *energies_mj: float) -> EnergyState:
+        return EnergyState(
+            candidates=[
+                EnergyCandidate(trial_id=i, latency_us=1.0, energy_mj=one, spread_mj=0.1)
+                for i, one in enumerate(energies_mj)
+            ]
+        )
+
+    def pick(self, state: EnergyState, seed: int = 0) -> list[tuple[int, bool]]:
+        policy = TopPredicted(SearchConfig(energy_top=2, energy_random=1))
+        return [(p.trial_id, p.is_control) for p in policy.pick(state, np.random.default_rng(seed))]
+
+    def test_predicted_best_first_then_random_controls(self) -> None:
+        picks = self.pick(self.state(5.0, 1.0, 3.0, 2.0, 4.0))
+        assert picks[:2] == [(1, False), (3, False)]
+        assert len(picks) == 3
+        assert picks[2][0] in (0, 2, 4)
+        assert picks[2][1] is True
+
+    def test_controls_differ_with_the_generator_only(self) -> None:
+        state = self.state(*range(1, 30))
+        assert self.pick(state, 1) == self.pick(state, 1)
+        assert len({tuple(self.pick(state, seed)) for seed in range(8)}) > 1
+
+    def test_few_candidates_are_all_measured(self) -> None:
+        assert self.pick(self.state(1.0)) == [(0, False)]
+        assert self.pick(self.state()) == []
