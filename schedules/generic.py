@@ -32,6 +32,7 @@ from schedules.traces import dump_trace, load_trace_onto
 KEPT_SCHEDULES = 160
 KEPT_FEATURES = 4096
 MOST_DRY_ROUNDS = 3
+SMALLEST_ROUND = 16
 LARGEST_SEED = 2**31 - 1
 
 
@@ -57,7 +58,7 @@ class TvmSpace:
         dry_rounds = 0
         while len(found) < n and self.sketches and dry_rounds < MOST_DRY_ROUNDS:
             missing, n_before = n - len(found), len(found)
-            seeds = rng.integers(1, LARGEST_SEED, size=missing + missing // 4 + 1)
+            seeds = rng.integers(1, LARGEST_SEED, size=max(SMALLEST_ROUND, missing))
             for candidate in parallel_map(self._sample_one, [int(seed) for seed in seeds]):
                 if candidate is not None and len(found) < n:
                     found.setdefault(candidate.candidate_id, candidate)

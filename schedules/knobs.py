@@ -150,5 +150,8 @@ class KnobSpace(ABC):
         Raises:
             IllegalCandidate: See :meth:`values_of`.
         """
-        function = self.program(self.values_of(candidate))
-        return _tvm.load().IRModule({"main": function})
+        return self.program_module(self.values_of(candidate))
+
+    def program_module(self, values: Values) -> Any:
+        """The program of legal values as a module."""
+        return _tvm.load().IRModule({"main": self.program(values)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -11,6 +11,8 @@ from schedules.target import Target
 
 STATIC_SHARED_BYTES = 48 * 1024
 UNROLL_STEPS = (0, 16, 64, 256)
+TENSOR_DTYPES = (("float16", "float16"), ("float16", "float32"), ("int8", "int32"))
+TENSOR_TILE = 16
 
 RuleSet = Literal["llvm", "cuda", "cuda-tensorcore"]
 
@@ -35,6 +37,7 @@ def sketch_rules(kind: RuleSet) -> SketchRules:
 
     - Layout rewriting is left out: it changes the shape of arguments, which only a
       compiler that also rewrites every caller can allow.
+    - Tensor cores use one group of intrinsics, see :func:`_tensor_rule`.
     - On CUDA, explicit unrolling stops at 256 steps; longer bodies cost the compiler
       seconds to minutes.
     """
@@ -44,7 +47,12 @@ def sketch_rules(kind: RuleSet) -> SketchRules:
     postprocs = list(ms.postproc.Postproc.create(kind))
     mutators = {key: float(value) for key, value in ms.mutator.Mutator.create(kind).items()}
     if kind != "llvm":
-        rules = [_short_unroll(rule) for rule in rules]
+        rules = [_short_unroll(rule) for rule in rules if not _is_tensor_rule(rule)]
+    if kind == "cuda-tensorcore":
+        first_tiling = next(
+            i for i, rule in enumerate(rules) if isinstance(rule, ms.schedule_rule.MultiLevelTiling)
+        )
+        rules.insert(first_tiling, _tensor_rule())
     return SketchRules(
         rules=rules,
         postprocs=[p for p in postprocs if not isinstance(p, ms.postproc.RewriteLayout)],
@@ -65,25 +73,53 @@ def _short_unroll(rule: Any) -> Any:
     )
 
 
+def _is_tensor_rule(rule: Any) -> bool:
+    from tvm.s_tir.meta_schedule import schedule_rule
+
+    return isinstance(rule, schedule_rule.MultiLevelTilingTensorCore)
+
+
+def _tensor_rule() -> Any:
+    """Tiling for 16x16x16 tensor instructions.
+
+    Operands are staged in static shared memory and results in dynamic: TVM merges buffers
+    of one scope into one arena and refuses element types of different size in it, which
+    would lose every candidate that accumulates in a wider type.
+    """
+    from tvm.s_tir.meta_schedule import schedule_rule
+    from tvm.s_tir.tensor_intrin.cuda import get_wmma_intrin_group
+
+    groups = [
+        get_wmma_intrin_group(
+            load_scope="shared",
+            store_scope="shared.dyn",
+            in_dtype=in_dtype,
+            out_dtype=out_dtype,
+            trans_b=trans_b,
+        )
+        for in_dtype, out_dtype in TENSOR_DTYPES
+        for trans_b in (False, True)
+    ]
+    return schedule_rule.MultiLevelTilingTensorCore(
+        intrin_groups=groups,
+        structure="SSSRRSRS",
+        tile_binds=["blockIdx.y", "blockIdx.x", "threadIdx.y"],
+        max_innermost_factor=4,
+        vector_load_lens=[1, 2, 4, 8],
+        reuse_read=schedule_rule.ReuseType(req="must", levels=[4], scope="shared"),
+        reuse_write=schedule_rule.ReuseType(req="must", levels=[2], scope="shared.dyn"),
+        use_software_pipeline=False,
+    )
+
+
 @cache
-def search_target(target: Target) -> Any:
+def search_target(target: Target, kind: RuleSet) -> Any:
     """The target that sketches are generated and checked for.
 
-    Their shared memory is static, of which CUDA grants 48 KiB whatever the device has.
+    Plain sketches have static shared memory only, of which CUDA grants 48 KiB whatever
+    the device has. Tensor sketches keep their larger part in dynamic shared memory.
     """
-    if target.kind == "llvm":
+    if kind != "cuda":
         return _tvm.tvm_target(target)
-    limited = Target(
-        kind="cuda",
-        arch=target.arch,
-        name=target.name,
-        n_cores=target.n_cores,
-        max_threads_per_block=target.max_threads_per_block,
-        shared_memory_per_block_bytes=min(
-            STATIC_SHARED_BYTES, target.shared_memory_per_block_bytes
-        ),
-        registers_per_block=target.registers_per_block,
-        warp_size=target.warp_size,
-        cache_bytes=target.cache_bytes,
-    )
-    return _tvm.tvm_target(limited)
+    available = min(STATIC_SHARED_BYTES, target.shared_memory_per_block_bytes)
+    return _tvm.tvm_target(replace(target, shared_memory_per_block_bytes=available))

@@ -10,16 +10,29 @@ import msgspec
 import numpy as np
 
 from schedules import _tvm
+from schedules.counts import dtype_bits
 from schedules.programs import function_of
-from schedules.sketch_rules import RuleSet, search_target, sketch_rules
+from schedules.sketch_rules import (
+    STATIC_SHARED_BYTES,
+    TENSOR_DTYPES,
+    TENSOR_TILE,
+    RuleSet,
+    search_target,
+    sketch_rules,
+)
 from schedules.task import Task
-from schedules.tiles import draw_tiles
+from schedules.tiles import TileLimits, draw_tiles
 from schedules.traces import instructions_of
 
 logger = logging.getLogger(__name__)
 
 GPU_TILING = '"SSSRRSRS"'
-FEWEST_THREADS = 32
+MOST_VIRTUAL_THREADS = 8
+MOST_RESULTS_PER_THREAD = 128
+MOST_TENSOR_WARPS = 16
+# The rest is padding that keeps rows of a staged tile on different memory banks.
+STAGED_SHARE = 0.8
+MOST_TENSOR_TILES = 32
 
 
 class Sketch:
@@ -63,13 +76,45 @@ class Sketch:
                 [_extent(self._trace, step) for step in nest],
                 [int(step.attrs[0]) for step in nest],
                 [int(step.attrs[1]) for step in nest],
-                threads=(FEWEST_THREADS, self._task.target.max_threads_per_block),
+                limits=self._limits,
                 rng=rng,
             )
             if tiles is None:
                 return None
             decisions.update(zip(nest, tiles, strict=True))
         return Trace(self._trace.insts, decisions)
+
+    @cached_property
+    def is_tensorised(self) -> bool:
+        """Whether the sketch computes on tensor cores."""
+        return any(
+            str(step.kind.name) == "Annotate" and str(step.attrs[0]).endswith(".auto_tensorize")
+            for step in self._trace.insts
+        )
+
+    @property
+    def _limits(self) -> TileLimits:
+        target = self._task.target
+        if self.is_tensorised:
+            return TileLimits(
+                fewest_threads=1,
+                most_threads=MOST_TENSOR_WARPS,
+                most_virtual=None,
+                most_results=MOST_TENSOR_TILES,
+                most_staged_tiles=int(STAGED_SHARE * STATIC_SHARED_BYTES)
+                // self._tensor_tile_bytes,
+            )
+        return TileLimits(
+            fewest_threads=target.warp_size,
+            most_threads=target.max_threads_per_block,
+            most_virtual=MOST_VIRTUAL_THREADS,
+            most_results=MOST_RESULTS_PER_THREAD,
+        )
+
+    @property
+    def _tensor_tile_bytes(self) -> int:
+        widest = max(dtype_bits(spec.dtype) for spec in self._task.workload.inputs)
+        return TENSOR_TILE * TENSOR_TILE * widest // 8
 
     @cached_property
     def _nests(self) -> list[list[Any]]:
@@ -101,12 +146,32 @@ def generate_sketches(task: Task) -> list[Sketch]:
     function = function_of(task.workload)
     if str(function.body.block.name_hint) != "root":
         return _none(task, "its program is a single opaque block")
-    context = _context(task, task.target.kind)
     try:
-        schedules = context.generate_design_space()
+        for kind in _rule_sets(task):
+            sketches = _generate(task, kind)
+            if kind != "cuda-tensorcore" or any(sketch.is_tensorised for sketch in sketches):
+                return sketches
     except (RuntimeError, ValueError) as error:
         return _none(task, f"a schedule rule failed with {type(error).__name__}")
-    return [Sketch(schedule.trace.simplified(True), context, task) for schedule in schedules]
+    return _none(task, "no rule set applies")
+
+
+def _rule_sets(task: Task) -> tuple[RuleSet, ...]:
+    """What to try in turn: tensor cores first where an input has a type they take."""
+    if task.target.kind == "llvm":
+        return ("llvm",)
+    taken = {dtype for dtype, _ in TENSOR_DTYPES}
+    if any(spec.dtype in taken for spec in task.workload.inputs):
+        return ("cuda-tensorcore", "cuda")
+    return ("cuda",)
+
+
+def _generate(task: Task, kind: RuleSet) -> list[Sketch]:
+    context = _context(task, kind)
+    schedules = context.generate_design_space()
+    sketches = [Sketch(schedule.trace.simplified(True), context, task) for schedule in schedules]
+    tensorised = [sketch for sketch in sketches if sketch.is_tensorised]
+    return tensorised or sketches
 
 
 def _none(task: Task, reason: str) -> list[Sketch]:
@@ -122,7 +187,7 @@ def _context(task: Task, kind: RuleSet) -> Any:
     function = function_of(task.workload).with_attr("tirx.noalias", True)
     return ms.TuneContext(
         tvm.IRModule({"main": function}),
-        target=search_target(task.target),
+        target=search_target(task.target, kind),
         space_generator=ms.space_generator.PostOrderApply(
             sch_rules=lists.rules, postprocs=lists.postprocs, mutator_probs=lists.mutators
         ),

@@ -78,18 +78,20 @@ class CudaSoftmaxSpace(_SoftmaxSpace):
         schedule = self.schedule(values)
         chunks = n_chunks(self._problem, schedule.threads_per_row, schedule.vector)
         n_streamed = chunks - schedule.kept_chunks
-        if schedule.threads_per_row > 1 and self._idle_half(schedule):
-            return "half of the threads of a row would have nothing to do"
-        if schedule.kept_chunks * schedule.vector > MOST_KEPT_ELEMENTS:
-            return f"more than {MOST_KEPT_ELEMENTS} elements per thread would be kept"
-        if values["kept_percent"] == 50 and schedule.kept_chunks == 0:
-            return "half of one chunk is none"
-        if n_streamed == 0 and schedule.batch > 1:
-            return "nothing is streamed, so batch must be 1"
-        if n_streamed and schedule.exp == "fma":
-            return "the fused exponent needs the final maximum, so all chunks must be kept"
-        if n_streamed and schedule.batch > n_streamed:
-            return "a batch would be longer than the streamed part"
+        faults = {
+            "half of the threads of a row would have nothing to do": self._idle_half(schedule),
+            f"more than {MOST_KEPT_ELEMENTS} elements per thread would be kept": (
+                schedule.kept_chunks * schedule.vector > MOST_KEPT_ELEMENTS
+            ),
+            "half of one chunk is none": values["kept_percent"] == 50 and not schedule.kept_chunks,
+            "a batch would be longer than the streamed part": schedule.batch > max(1, n_streamed),
+            "the fused exponent needs the final maximum, so all chunks must be kept": (
+                n_streamed > 0 and schedule.exp == "fma"
+            ),
+        }
+        for reason, applies in faults.items():
+            if applies:
+                return reason
         return launch_refusal(
             self._target,
             threads_per_block=schedule.threads_per_row * schedule.rows_per_block,
@@ -98,7 +100,8 @@ class CudaSoftmaxSpace(_SoftmaxSpace):
         )
 
     def _idle_half(self, schedule: CudaSchedule) -> bool:
-        return (schedule.threads_per_row // 2) * schedule.vector >= self._problem.n
+        needed = schedule.threads_per_row // 2 * schedule.vector
+        return schedule.threads_per_row > 1 and needed >= self._problem.n
 
     def _registers(self, schedule: CudaSchedule, n_streamed: int) -> int:
         n_elements = schedule.kept_chunks + (schedule.batch if n_streamed else 0)

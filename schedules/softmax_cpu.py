@@ -103,9 +103,7 @@ class _Emitter:
         with tir.vectorized(0, self.schedule.vector) as lane:
             tir.buffer_store(lanes, tir.float32(start), [lane])
         self._sweep(
-            lambda column, lane: tir.buffer_store(
-                lanes, combine(lanes[lane], term(column)), [lane]
-            )
+            lambda column, lane: tir.buffer_store(lanes, combine(lanes[lane], term(column)), [lane])
         )
         tir.buffer_store(target, tir.float32(start), [0])
         with tir.serial(0, self.schedule.vector) as lane:

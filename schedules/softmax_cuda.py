@@ -120,7 +120,7 @@ class _Emitter:
         self.batch, self.batch_raw = registers(n_batch), registers(n_batch, self.problem.dtype)
         self.maximum, self.total = registers(1), registers(1)
         self.previous, self.factor, self.shift = registers(1), registers(1), registers(1)
-        # In a register and not a constant: generated code takes the address of what it reinterprets.
+        # A register and no constant: generated code takes the address of what it reinterprets.
         self.infinity_bits = registers(1, "int32")
         self.partial_maxima = tir.sblock_alloc_buffer((n_warps,), "float32", scope="shared")
         self.partial_sums = tir.sblock_alloc_buffer((n_warps,), "float32", scope="shared")
@@ -141,9 +141,7 @@ class _Emitter:
         self._add_kept()
         self._reduce_over_row(self.total, self.partial_sums, lambda a, b: a + b)
         log_or_inverse = (
-            self.tir.log(self.total[0])
-            if self.problem.log
-            else self._float(1.0) / self.total[0]
+            self.tir.log(self.total[0]) if self.problem.log else self._float(1.0) / self.total[0]
         )
         self._set(self.factor, 0, log_or_inverse)
         self._store_kept()
@@ -210,9 +208,7 @@ class _Emitter:
         with self._streamed():
             values = [self.batch[i] for i in range(self.schedule.batch * self.schedule.vector)]
             self._set(self.previous, 0, self.maximum[0])
-            self._set(
-                self.maximum, 0, self.tir.max(self.maximum[0], self._tree(values))
-            )
+            self._set(self.maximum, 0, self.tir.max(self.maximum[0], self._tree(values)))
             rescaled = self.total[0] * self._exponential(self.previous[0])
             terms = [self._exponential(value) for value in values]
             self._set(self.total, 0, rescaled + self._tree(terms, lambda a, b: a + b))
@@ -259,10 +255,7 @@ class _Emitter:
         for chunk in range(self.schedule.kept_chunks):
             for i in self._vector_range():
                 value = self._element(self.kept, chunk, i)
-                if self.problem.log:
-                    value = self._log_result(value)
-                else:
-                    value = value * self.factor[0]
+                value = self._log_result(value) if self.problem.log else value * self.factor[0]
                 self._narrow(self.kept_raw, chunk, i, value)
             self._store(self.kept_raw, chunk, chunk)
 
@@ -310,9 +303,7 @@ class _Emitter:
     ) -> None:
         tir, distance = self.tir, n_lanes // 2
         while distance:
-            other = tir.tvm_warp_shuffle_xor(
-                tir.uint32(FULL_WARP), value[0], distance, WARP, WARP
-            )
+            other = tir.tvm_warp_shuffle_xor(tir.uint32(FULL_WARP), value[0], distance, WARP, WARP)
             self._set(value, 0, combine(value[0], other))
             distance //= 2
 

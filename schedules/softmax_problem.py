@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log2, prod
 from math import e as euler
+from math import log2, prod
 
 from schedules.workload import Workload
 
@@ -64,7 +64,7 @@ def softmax_problem(workload: Workload) -> SoftmaxProblem | None:
         and source.shape == result.shape
         and source.dtype == result.dtype
         and source.dtype in DTYPES
-        and 0 < min(source.shape)
+        and min(source.shape) > 0
         and source.shape[-1] <= LONGEST_ROW
         and scale > 0.0
     )

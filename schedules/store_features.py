@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from schedules import _tvm
 from schedules.analysis import THREAD_BINDING
 from schedules.counts import flops_of, unique_bytes_of
-from schedules.sketch_rules import search_target
 from schedules.task import Task
 
 STORE_COLUMNS = 164
@@ -37,7 +37,7 @@ class StoreFeatures:
     def __init__(self, task: Task) -> None:
         from tvm.s_tir import meta_schedule as ms
 
-        self._context = ms.TuneContext(target=search_target(task.target), num_threads=1)
+        self._context = ms.TuneContext(target=_tvm.tvm_target(task.target), num_threads=1)
         self._extractor = ms.feature_extractor.PerStoreFeature()
         self._counts = [
             float(np.log2(1.0 + (flops_of(task.workload) or 0.0))),

@@ -1,0 +1,129 @@
+"""The softmax family: numbers on the CPU, code shape on CUDA."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schedules.inputs import numpy_dtype
+from schedules.softmax import CpuSoftmaxSpace, CudaSoftmaxSpace, softmax_space
+from schedules.target import Target, known_target
+from schedules.task import Task
+from schedules.workload import Workload
+
+SHAPES = [((1,), "float32"), ((7, 1), "float32"), ((3, 5, 17), "float16"), ((33, 260), "bfloat16")]
+
+
+def cpu_space(workload: Workload, cpu: Target) -> CpuSoftmaxSpace:
+    return CpuSoftmaxSpace(Task(workload=workload, target=cpu))
+
+
+@pytest.mark.parametrize("tensor", SHAPES, ids=str)
+@pytest.mark.parametrize("log", [False, True])
+def test_cpu_programs_are_right_on_ragged_shapes(
+    tensor: tuple[tuple[int, ...], str],
+    log: bool,
+    cpu: Target,
+    softmax: Callable[..., Workload],
+    run_on_cpu: Callable[..., Any],
+) -> None:
+    workload = softmax(*tensor, log=log, scale=0.7)
+    space = cpu_space(workload, cpu)
+    for candidate in space.sample(3, np.random.default_rng(1)):
+        assert run_on_cpu(workload, space.realise(candidate)) is None
+
+
+@pytest.mark.parametrize("exp", ["polynomial", "libm"])
+def test_masked_elements_and_masked_rows(
+    exp: str, cpu: Target, softmax: Callable[..., Workload], run_on_cpu: Callable[..., Any]
+) -> None:
+    rows = np.random.default_rng(0).standard_normal((4, 40)).astype(np.float32)
+    rows[0, :20] = -np.inf
+    rows[1, 1:] = np.finfo(np.float32).min
+    rows[2, :] = np.finfo(np.float32).min
+    rows[3, :] = -np.inf
+    workload = softmax((4, 40))
+    space = cpu_space(workload, cpu)
+    values = {"rows_per_task": 1, "vector": 16, "exp": exp, "keep": "kept"}
+    with np.errstate(invalid="ignore"):
+        assert run_on_cpu(workload, space.program_module(values), [rows]) is None
+
+
+def cuda_space(workload: Workload, target: Target) -> CudaSoftmaxSpace:
+    return CudaSoftmaxSpace(Task(workload=workload, target=target))
+
+
+def kernel(source: str) -> str:
+    return source[source.rindex('extern "C" __global__') :]
+
+
+def test_row_in_registers_is_read_once_by_wide_loads(
+    gpu: Target, softmax: Callable[..., Workload], cuda_source: Callable[..., str]
+) -> None:
+    space = cuda_space(softmax((64, 4096)), gpu)
+    values = {
+        "threads_per_row": 256, "rows_per_block": 1, "vector": 4,
+        "kept_percent": 100, "batch": 1, "exp": "fma",
+    }  # fmt: skip
+    text = kernel(cuda_source(space.program_module(values), gpu))
+    assert len(re.findall(r"= \*\(float4\*\)\(A_ptr", text)) == 4
+    assert len(re.findall(r"^\s*\*\(float4\*\)\(\w+_ptr \+", text, re.M)) == 4
+    assert "__launch_bounds__(256)" in text
+
+
+def test_half_precision_moves_sixteen_bytes_at_a_time(
+    gpu: Target, softmax: Callable[..., Workload], cuda_source: Callable[..., str]
+) -> None:
+    space = cuda_space(softmax((64, 4096), "bfloat16"), gpu)
+    values = {
+        "threads_per_row": 256, "rows_per_block": 1, "vector": 8,
+        "kept_percent": 100, "batch": 1, "exp": "fma",
+    }  # fmt: skip
+    assert "*(uint4*)(A_ptr" in kernel(cuda_source(space.program_module(values), gpu))
+
+
+def test_vectors_divide_the_row(gpu: Target, softmax: Callable[..., Workload]) -> None:
+    for n, vectors in ((4096, (1, 2, 4, 8)), (4098, (1, 2)), (4097, (1,))):
+        knobs = {k.name: k.values for k in cuda_space(softmax((2, n), "float16"), gpu).knobs}
+        assert knobs["vector"] == vectors
+
+
+@pytest.mark.parametrize("n", [1, 31, 4097, 262144])
+def test_every_row_length_has_points(n: int, gpu: Target, softmax: Callable[..., Workload]) -> None:
+    assert len(cuda_space(softmax((3, n)), gpu).points) > 0
+
+
+def test_points_respect_the_device(softmax: Callable[..., Workload]) -> None:
+    target = known_target("a100")
+    space = cuda_space(softmax((128, 4096)), target)
+    for point in space.points:
+        n_threads = int(point["threads_per_row"]) * int(point["rows_per_block"])
+        assert n_threads <= target.max_threads_per_block
+        assert n_threads % target.warp_size == 0
+
+
+def test_uncovered_workloads_have_no_family(
+    gpu: Target, softmax: Callable[..., Workload], matmul: Callable[..., Workload]
+) -> None:
+    assert softmax_space(Task(workload=matmul(8, 8, 8), target=gpu)) is None
+    assert softmax_space(Task(workload=softmax((4, 8), "float64"), target=gpu)) is None
+    assert softmax_space(Task(workload=softmax((4, 8), scale=-1.0), target=gpu)) is None
+
+
+def test_neighbours_differ_in_one_knob(gpu: Target, softmax: Callable[..., Workload]) -> None:
+    space = cuda_space(softmax((64, 1000), "float16"), gpu)
+    (candidate,) = space.sample(1, np.random.default_rng(0))
+    values = space.values_of(candidate)
+    neighbours = space.neighbours(candidate)
+    assert neighbours
+    for neighbour in neighbours:
+        other = space.values_of(neighbour)
+        assert sum(other[name] != values[name] for name in values) == 1
+
+
+def test_dtype_names_reach_numpy() -> None:
+    assert numpy_dtype("bfloat16").itemsize == 2
