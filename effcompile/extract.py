@@ -17,6 +17,8 @@ from schedules.workload import Attribute
 
 # Below this many bytes, a kernel without arithmetic costs less than its launch.
 SMALLEST_MOVE_BYTES = 64 * 1024
+# Below this many, neither does one with arithmetic: index bookkeeping, mostly.
+FEWEST_OPERATIONS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +142,18 @@ def reason_not_to_tune(function: Any) -> str:
         return "a view of its input: no kernel runs"
     if _calls_external_code(function):
         return "calls library code"
+    return _reason_if_tiny(function)
+
+
+def _reason_if_tiny(function: Any) -> str:
     n_bytes = _argument_bytes(function)
-    if n_bytes < SMALLEST_MOVE_BYTES and _flops(function) == 0:
+    if n_bytes >= SMALLEST_MOVE_BYTES or marks_of(function)[0] != "generic":
+        return ""
+    flops = _flops(function)
+    if flops == 0:
         return f"moves {n_bytes} bytes without arithmetic"
+    if flops < FEWEST_OPERATIONS:
+        return f"computes only {flops:.0f} operations"
     return ""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from effcompile.frontend.matchers.accumulation import widen_products, widen_sums
 from effcompile.frontend.matchers.attention import match_attention
 from effcompile.frontend.matchers.expressions import Scope
 from effcompile.frontend.matchers.norms import match_layer_norm, match_rms_norm
@@ -24,7 +25,7 @@ Matcher = Callable[[Any, Scope], Any]
 SWEEPS: tuple[tuple[Matcher, ...], ...] = (
     (match_attention, match_layer_norm),
     (match_rms_norm,),
-    (match_softmax, mark_norm, mark_attention),
+    (match_softmax, mark_norm, mark_attention, widen_products, widen_sums),
 )
 
 

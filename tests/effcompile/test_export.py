@@ -62,7 +62,7 @@ def test_bad_references_say_what_was_expected(
 
 
 def test_only_modules_are_exported() -> None:
-    with pytest.raises(UsageError, match="expected a torch.nn.Module"):
+    with pytest.raises(UsageError, match=r"expected a torch\.nn\.Module"):
         export.export_module(torch.relu, [torch.zeros(1)])
 
 
@@ -71,7 +71,7 @@ def test_export_failure_holds_the_cause() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x + 1 if x.sum() > 0 else x - 1
 
-    with pytest.raises(BadModel, match="cannot export Branching to ONNX: .*data-dependent"):
+    with pytest.raises(BadModel, match=r"cannot export Branching to ONNX: .*data-dependent"):
         export.export_module(Branching(), [torch.ones(2)])
 
 
@@ -112,7 +112,7 @@ def test_written_models_are_whole_and_leave_nothing_else(tmp_path: Path) -> None
     export.write_onnx(model, path)
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     onnx.checker.check_model(str(path))
-    with pytest.raises(UsageError, match="the folder .* does not exist"):
+    with pytest.raises(UsageError, match=r"the folder .* does not exist"):
         export.write_onnx(model, tmp_path / "absent" / "model.onnx")
 
 

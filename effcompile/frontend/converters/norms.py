@@ -1,4 +1,4 @@
-"""Normalisations of com.microsoft, with and without a residual input."""
+"""Layer and root-mean-square normalisation, with and without a residual input."""
 
 from __future__ import annotations
 
@@ -8,6 +8,30 @@ from effcompile.frontend.converters.registry import Node, converter
 from effcompile.frontend.converters.tensors import outputs
 from effcompile.frontend.kernels.marking import type_of
 from effcompile.frontend.kernels.norms import layer_norm_call, rms_norm_call
+
+
+@converter("RMSNormalization")
+def rms_normalization(node: Node) -> Any:
+    """Root-mean-square norm (opset 23). Inputs: x, scale."""
+    if not _is_row_norm(node):
+        return node.stock()
+    return rms_norm_call(node.builder, node.required(0), node.required(1), epsilon=_epsilon(node))
+
+
+@converter("LayerNormalization")
+def layer_normalization(node: Node) -> Any:
+    """Layer norm. Inputs: x, scale, optional shift."""
+    if not _is_row_norm(node) or node.n_outputs > 1:
+        return node.stock()
+    x, scale, shift = node.required(0), node.required(1), node.input(2)
+    return layer_norm_call(node.builder, x, scale, shift, epsilon=_epsilon(node))
+
+
+def _is_row_norm(node: Node) -> bool:
+    """Whether the norm is over the last axis with one scale per feature."""
+    rank = len(type_of(node.required(0))[0])
+    axis = int(node.attrs.get("axis", -1)) % rank
+    return axis == rank - 1 and len(type_of(node.required(1))[0]) == 1
 
 
 @converter("SimplifiedLayerNormalization", domain="com.microsoft")

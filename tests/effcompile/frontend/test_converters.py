@@ -270,3 +270,37 @@ def test_bfloat16_weights_are_kept() -> None:
     x = normal(2, 3)
     found = run_lowered(lowered(graph_model(nodes, {"x": x}, ["y"], constants={"w": tensor})), [x])
     np.testing.assert_array_equal(found[0], x + weight.astype(np.float32))
+
+
+def test_batch_norm_without_convolution_is_one_multiplication_and_addition() -> None:
+    constants = {name: normal(4, seed=i) for i, name in enumerate(["g", "b", "m"])}
+    constants["v"] = np.abs(normal(4, seed=9)) + 0.5
+    node = helper.make_node("BatchNormalization", ["x", "g", "b", "m", "v"], ["y"], epsilon=1e-2)
+    inputs = {"x": normal(2, 4, 3, 3)}
+    model = graph_model([node], inputs, ["y"], constants=constants)
+    agrees_with_reference(model, inputs)
+    names = {variable.name_hint for variable, _ in lowered(model).module.functions_items()}
+    assert names == {"main", "fused_multiply_add"}
+
+
+def test_dropout_vanishes() -> None:
+    nodes = [
+        helper.make_node("Dropout", ["x", "ratio"], ["h"]),
+        helper.make_node("Relu", ["h"], ["y"]),
+    ]
+    inputs = {"x": normal(2, 4)}
+    constants = {"ratio": np.array(0.5, dtype=np.float32)}
+    model = graph_model(nodes, inputs, ["y"], constants=constants)
+    agrees_with_reference(model, inputs)
+    names = {variable.name_hint for variable, _ in lowered(model).module.functions_items()}
+    assert names == {"main", "relu"}
+
+
+@pytest.mark.parametrize("axis", [-1, 1])
+@pytest.mark.parametrize("op_type", ["LayerNormalization", "RMSNormalization"])
+def test_norms_agree_with_the_reference(op_type: str, axis: int) -> None:
+    shape = (8,) if axis == -1 else (3, 8)
+    constants = {"w": normal(*shape, seed=1)}
+    node = helper.make_node(op_type, ["x", "w"], ["y"], axis=axis, epsilon=1e-3)
+    inputs = {"x": normal(2, 3, 8)}
+    agrees_with_reference(graph_model([node], inputs, ["y"], constants=constants), inputs)

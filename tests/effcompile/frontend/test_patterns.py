@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from effcompile.extract import marks_of
@@ -187,3 +187,27 @@ def test_marked_functions_do_not_swallow_neighbours() -> None:
     assert operators(program) == ["softmax"]
     names = {variable.name_hint for variable, _ in program.module.functions_items()}
     assert names == {"main", "relu", "softmax", "add"}
+
+
+@pytest.mark.parametrize("op_type", ["MatMul", "ReduceSum"])
+def test_half_precision_accumulates_in_single_precision(op_type: str) -> None:
+    # 4096 ones: a float16 sum of them stops growing at 2048.
+    x = np.ones((1, 4096), dtype=np.float16)
+    constants = {
+        "MatMul": {"w": np.ones((4096, 2), dtype=np.float16)},
+        "ReduceSum": {"axes": np.array([1])},
+    }[op_type]
+    node = helper.make_node(op_type, ["x", *constants], ["y"])
+    types = {"y": TensorProto.FLOAT16}
+    model = graph_model([node], {"x": x}, ["y"], constants=constants, output_types=types)
+    np.testing.assert_array_equal(run_lowered(lowered(model), [x])[0], 4096)
+
+
+def test_half_precision_convolution_accumulates_in_single_precision() -> None:
+    x = np.ones((1, 1024, 2, 2), dtype=np.float16)
+    weight = np.ones((1, 1024, 2, 2), dtype=np.float16)
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    types = {"y": TensorProto.FLOAT16}
+    constants = {"w": weight}
+    model = graph_model([node], {"x": x}, ["y"], constants=constants, output_types=types)
+    np.testing.assert_array_equal(run_lowered(lowered(model), [x])[0], 4096)
