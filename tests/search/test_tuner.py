@@ -364,10 +364,12 @@ def best_energy_mj(folder: Path, strategy: Literal["random", "evolutionary"], se
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
 def test_evolution_finds_less_energy_than_random_search(
-    tmp_path_factory: pytest.TempPathFactory, seed: int
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    evolved = best_energy_mj(tmp_path_factory.mktemp("evolved"), "evolutionary", seed)
-    drawn = best_energy_mj(tmp_path_factory.mktemp("drawn"), "random", seed)
+    # Summed over seeds: one lucky draw must not decide between two strategies.
+    evolved = drawn = 0.0
+    for seed in range(3):
+        evolved += best_energy_mj(tmp_path_factory.mktemp("evolved"), "evolutionary", seed)
+        drawn += best_energy_mj(tmp_path_factory.mktemp("drawn"), "random", seed)
     assert evolved < 0.9 * drawn
