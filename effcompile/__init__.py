@@ -73,7 +73,7 @@ def tune(
 
 
 def build(
-    run: Run | str | Path | Sequence[Run | str | Path], out: str | Path, *, measure: bool = True
+    run: Run | str | Path | list[Run | str | Path], out: str | Path, *, measure: bool = True
 ) -> Module:
     """Compile the best schedules of one or several runs into one artifact, and load it.
 
@@ -84,7 +84,7 @@ def build(
     """
     from effcompile.building import build_artifact
 
-    given = list(run) if isinstance(run, (list, tuple)) else [run]
+    given = run if isinstance(run, list) else [run]
     folders = [Path(one) if isinstance(one, (str, Path)) else one.path for one in given]
     build_artifact(folders, Path(out), measure=measure)
     return load(out)

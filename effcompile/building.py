@@ -16,10 +16,11 @@ from effcompile.artifact import replace_manifest, write_artifact
 from effcompile.errors import UsageError
 from effcompile.gains import gain_of
 from effcompile.manifest import MODEL_NOTE, Gain, Manifest, MeasuredEntry, TunedWorkload
-from effcompile.outcome import RunOutcome, TaskOutcome, default_candidate, read_outcome
+from effcompile.outcome import RunOutcome, TaskOutcome, read_outcome
 from schedules.candidate import Candidate
 from schedules.target import Target
 from search.final import Finalist
+from search.tuner import DEFAULT_CANDIDATE
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ def build_artifact(
         tvm_version=version("apache-tvm"),
         ffi_version=version("apache-tvm-ffi"),
     )
-    manifest = _compile(lowered, choices, target, manifest, out)
+    fast_math = outcomes[0].config.build.fast_math
+    manifest = _compile(lowered, choices, target, manifest, out, fast_math=fast_math)
     if measure:
         manifest = _with_gain(lowered, target, manifest, out, outcomes)
     return manifest
@@ -105,7 +107,7 @@ def _workload(
 ) -> TunedWorkload:
     task = extracted.task
     outcome = tasks.get(task.task_id)
-    chosen = choice or default_candidate()
+    chosen = choice or DEFAULT_CANDIDATE
     use_final = outcome is not None and outcome.chosen == chosen
     return TunedWorkload(
         task_id=task.task_id,
@@ -137,6 +139,8 @@ def _compile(
     target: Target,
     manifest: Manifest,
     out: Path,
+    *,
+    fast_math: bool,
 ) -> Manifest:
     from effcompile.apply import apply, compile_program
 
@@ -144,7 +148,10 @@ def _compile(
         raise UsageError(f"cannot write {out}: the folder {out.parent} does not exist.")
     with tempfile.TemporaryDirectory(prefix="effcompile-build-") as folder:
         library = compile_program(
-            apply(lowered, choices, target), target, Path(folder) / "module.so"
+            apply(lowered, choices, target),
+            target,
+            Path(folder) / "module.so",
+            fast_math=fast_math,
         )
         return write_artifact(out, manifest, library, lowered.parameters)
 
@@ -164,7 +171,8 @@ def _with_gain(
     bare = replace(manifest, workloads=(), measured=())
     with tempfile.TemporaryDirectory(prefix="effcompile-default-") as folder:
         default_path = Path(folder) / "default.effc"
-        _compile(lowered, {}, target, bare, default_path)
+        fast_math = outcomes[0].config.build.fast_math
+        _compile(lowered, {}, target, bare, default_path, fast_math=fast_math)
         measured = []
         for entry in manifest.entries:
             if any(isinstance(extent, str) for spec in entry.inputs for extent in spec.shape):

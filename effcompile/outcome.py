@@ -17,10 +17,9 @@ from schedules.candidate import Candidate
 from schedules.task import Task
 from search.database import Database
 from search.final import Final, Finalist
-from search.history import TaskHistory
 from search.identity import Identity
-from search.objective import choose
-from search.trial import Trial, TrialState
+from search.tuner import DEFAULT_CANDIDATE
+from search.winners import Winner, winners
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,42 +76,15 @@ def read_outcome(path: Path) -> RunOutcome:
         identity, config = database.identity(), database.config_json()
         if identity is None or config is None:
             raise folder.nothing_started()
-        trials, finals = database.trials(), database.finals()
-        outcomes = tuple(
-            _outcome(task, position, trials, finals.get(task.task_id), database, identity)
-            for position, task in enumerate(database.tasks())
-        )
-    return RunOutcome(
-        folder=folder,
-        identity=identity,
-        config=msgspec.json.decode(config, type=TuneConfig),
-        tasks=outcomes,
+        settings = msgspec.json.decode(config, type=TuneConfig)
+        found = winners(database, settings.search)
+        outcomes = tuple(_outcome(task, found.get(task.task_id)) for task in database.tasks())
+    return RunOutcome(folder=folder, identity=identity, config=settings, tasks=outcomes)
+
+
+def _outcome(task: Task, winner: Winner | None) -> TaskOutcome:
+    return TaskOutcome(
+        task=task,
+        chosen=winner.trial.candidate if winner else DEFAULT_CANDIDATE,
+        final=winner.final if winner else None,
     )
-
-
-def _outcome(
-    task: Task,
-    position: int,
-    trials: list[Trial],
-    final: Final | None,
-    database: Database,
-    identity: Identity,
-) -> TaskOutcome:
-    history = TaskHistory(task, position=position)
-    for trial in trials:
-        if trial.task_id == task.task_id and trial.state is not TrialState.PROPOSED:
-            history.add(trial)
-    for energy in database.energies():
-        if energy.measurement is not None:
-            history.add_energy(energy)
-    by_id = {trial.trial_id: trial for trial in history.trials}
-    max_slowdown = float(identity.settings["search.max_slowdown"])
-    choice = choose(history.points(), max_slowdown=max_slowdown)
-    trial_id = final.winner_trial_id if final else choice.point.trial_id if choice else None
-    chosen = by_id[trial_id].candidate if trial_id in by_id else default_candidate()
-    return TaskOutcome(task=task, chosen=chosen, final=final)
-
-
-def default_candidate() -> Candidate:
-    """The one point of the space ``default``."""
-    return Candidate(space="default", decisions="{}")

@@ -27,6 +27,8 @@ from schedules.traces import instructions_of
 logger = logging.getLogger(__name__)
 
 GPU_TILING = '"SSSRRSRS"'
+# Rules that fail inside TVM on some programs of several reductions, with the others intact.
+FRAGILE_RULES = ("CrossThreadReduction", "AddRFactor", "RandomComputeLocation", "MultiLevelTiling")
 MOST_VIRTUAL_THREADS = 8
 MOST_RESULTS_PER_THREAD = 128
 MOST_TENSOR_WARPS = 16
@@ -167,8 +169,16 @@ def _rule_sets(task: Task) -> tuple[RuleSet, ...]:
 
 
 def _generate(task: Task, kind: RuleSet) -> list[Sketch]:
-    context = _context(task, kind)
-    schedules = context.generate_design_space()
+    """Sketches of one rule set, if need be without the rule that fails on this program."""
+    for left_out in ("", *FRAGILE_RULES):
+        context = _context(task, kind, left_out)
+        try:
+            schedules = context.generate_design_space()
+            break
+        except (RuntimeError, ValueError, IndexError) as error:
+            failure = error
+    else:
+        raise RuntimeError(str(failure))
     sketches = [Sketch(schedule.trace.simplified(True), context, task) for schedule in schedules]
     tensorised = [sketch for sketch in sketches if sketch.is_tensorised]
     return tensorised or sketches
@@ -179,7 +189,7 @@ def _none(task: Task, reason: str) -> list[Sketch]:
     return []
 
 
-def _context(task: Task, kind: RuleSet) -> Any:
+def _context(task: Task, kind: RuleSet, left_out: str) -> Any:
     tvm = _tvm.load()
     from tvm.s_tir import meta_schedule as ms
 
@@ -189,7 +199,9 @@ def _context(task: Task, kind: RuleSet) -> Any:
         tvm.IRModule({"main": function}),
         target=search_target(task.target, kind),
         space_generator=ms.space_generator.PostOrderApply(
-            sch_rules=lists.rules, postprocs=lists.postprocs, mutator_probs=lists.mutators
+            sch_rules=[rule for rule in lists.rules if type(rule).__name__ != left_out],
+            postprocs=lists.postprocs,
+            mutator_probs=lists.mutators,
         ),
         rand_state=1,
         num_threads=1,
