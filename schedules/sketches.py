@@ -103,20 +103,23 @@ class Sketch:
                 most_threads=MOST_TENSOR_WARPS,
                 most_virtual=None,
                 most_results=MOST_TENSOR_TILES,
-                most_staged_tiles=int(STAGED_SHARE * STATIC_SHARED_BYTES)
-                // self._tensor_tile_bytes,
+                most_staged=int(STAGED_SHARE * STATIC_SHARED_BYTES) // self._tensor_tile_bytes,
             )
         return TileLimits(
             fewest_threads=target.warp_size,
             most_threads=target.max_threads_per_block,
             most_virtual=MOST_VIRTUAL_THREADS,
             most_results=MOST_RESULTS_PER_THREAD,
+            most_staged=STATIC_SHARED_BYTES * 8 // self._widest_bits,
         )
 
     @property
     def _tensor_tile_bytes(self) -> int:
-        widest = max(dtype_bits(spec.dtype) for spec in self._task.workload.inputs)
-        return TENSOR_TILE * TENSOR_TILE * widest // 8
+        return TENSOR_TILE * TENSOR_TILE * self._widest_bits // 8
+
+    @property
+    def _widest_bits(self) -> int:
+        return max((dtype_bits(spec.dtype) for spec in self._task.workload.inputs), default=32)
 
     @cached_property
     def _nests(self) -> list[list[Any]]:

@@ -9,7 +9,7 @@ reduction loop into three.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -30,15 +30,15 @@ class TileLimits:
         most_virtual: Of the second outer factors where those are virtual threads, which
             multiply what a thread holds; ``None`` where they are a second grid axis.
         most_results: Results held by one thread, or tensor tiles held by one warp.
-        most_staged_tiles: Operand tiles that a block stages in static shared memory;
-            ``None`` where a later check counts bytes.
+        most_staged: Operand elements (or tiles) that a block stages in shared memory, as a
+            matrix product would: the sum of its spatial sides times its depth.
     """
 
     fewest_threads: int
     most_threads: int
     most_virtual: int | None
     most_results: int
-    most_staged_tiles: int | None = None
+    most_staged: int
 
 
 def draw_tiles(
@@ -58,40 +58,55 @@ def draw_tiles(
         limits: What fits together.
         rng: Source of the draw.
     """
-    pairs = list(zip(extents, parts, strict=True))
-    n_results = prod(extent for extent, n in pairs if n == SPATIAL_PARTS)
-    for _ in range(N_TRIES):
-        tiles = [_factors(extent, n, rng) for extent, n in pairs]
-        if _fits(tiles, innermost, limits, min(limits.fewest_threads, n_results)):
-            return tiles
-    return None
+    tiles = [_draw_factors(extent, n, rng) for extent, n in zip(extents, parts, strict=True)]
+    fitting = np.flatnonzero(_fits(tiles, extents, innermost, limits))
+    if not len(fitting):
+        return None
+    return [[int(factor) for factor in tile[fitting[0]]] for tile in tiles]
+
+
+def _draw_factors(extent: int, n_parts: int, rng: np.random.Generator) -> np.ndarray:
+    """Every prime of the extent goes to a random part: shape (N_TRIES, n_parts), int64."""
+    primes = np.array(_primes(extent), dtype=np.int64)
+    places = rng.integers(n_parts, size=(N_TRIES, len(primes)))
+    chosen = places[:, None, :] == np.arange(n_parts)[None, :, None]
+    factors: np.ndarray = np.where(chosen, primes, 1).prod(axis=2)
+    return factors
 
 
 def _fits(
-    tiles: list[list[int]], innermost: Sequence[int], limits: TileLimits, fewest: int
-) -> bool:
-    if any(tile[-1] > limit for tile, limit in zip(tiles, innermost, strict=True)):
-        return False
-    spatial = [tile for tile in tiles if len(tile) == SPATIAL_PARTS]
-    n_results = prod(tile[INNER] * tile[INNERMOST] for tile in spatial)
+    tiles: list[np.ndarray],
+    extents: Sequence[int],
+    innermost: Sequence[int],
+    limits: TileLimits,
+) -> np.ndarray:
+    """Which of the tries fit, shape (N_TRIES,)."""
+    spatial = [tile for tile in tiles if tile.shape[1] == SPATIAL_PARTS]
+    sizes = [e for e, tile in zip(extents, tiles, strict=True) if tile.shape[1] == SPATIAL_PARTS]
+    fits = np.ones(N_TRIES, dtype=bool)
+    for tile, limit in zip(tiles, innermost, strict=True):
+        fits &= tile[:, -1] <= limit
+    n_results = _product(tile[:, INNER] * tile[:, INNERMOST] for tile in spatial)
     if limits.most_virtual is not None:
-        n_virtual = prod(tile[SECOND] for tile in spatial)
-        if n_virtual > limits.most_virtual:
-            return False
-        n_results *= n_virtual
-    if limits.most_staged_tiles is not None:
-        depth = prod(prod(tile[1:]) for tile in tiles if len(tile) != SPATIAL_PARTS)
-        if depth * sum(prod(tile[THREAD:]) for tile in spatial) > limits.most_staged_tiles:
-            return False
-    n_threads = prod(tile[THREAD] for tile in spatial)
-    return fewest <= n_threads <= limits.most_threads and n_results <= limits.most_results
+        n_virtual = _product(tile[:, SECOND] for tile in spatial)
+        fits &= n_virtual <= limits.most_virtual
+        n_results = n_results * n_virtual
+    first_inside = THREAD if limits.most_virtual is None else SECOND
+    depth = _product(tile[:, 1:].prod(axis=1) for tile in tiles if tile.shape[1] != SPATIAL_PARTS)
+    width = np.sum([tile[:, first_inside:].prod(axis=1) for tile in spatial], axis=0)
+    fits &= depth * width <= limits.most_staged
+    n_threads = _product(tile[:, THREAD] for tile in spatial)
+    fewest = min(limits.fewest_threads, prod(sizes))
+    fits &= (fewest <= n_threads) & (n_threads <= limits.most_threads)
+    return np.asarray(fits & (n_results <= limits.most_results))
 
 
-def _factors(extent: int, n_parts: int, rng: np.random.Generator) -> list[int]:
-    factors = [1] * n_parts
-    for prime in _primes(extent):
-        factors[int(rng.integers(n_parts))] *= prime
-    return factors
+def _product(columns: Iterable[np.ndarray]) -> np.ndarray:
+    """Elementwise product; ones for no columns."""
+    result = np.ones(N_TRIES, dtype=np.int64)
+    for column in columns:
+        result = result * column
+    return result
 
 
 def _primes(number: int) -> list[int]:

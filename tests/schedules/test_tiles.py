@@ -8,7 +8,9 @@ import numpy as np
 
 from schedules.tiles import TileLimits, draw_tiles
 
-PLAIN = TileLimits(fewest_threads=32, most_threads=1024, most_virtual=8, most_results=128)
+PLAIN = TileLimits(
+    fewest_threads=32, most_threads=1024, most_virtual=8, most_results=128, most_staged=12288
+)
 
 
 def test_drawn_tiles_fit() -> None:
@@ -40,7 +42,7 @@ def test_impossible_limits_give_none() -> None:
 
 def test_staged_tiles_are_bounded() -> None:
     limits = TileLimits(
-        fewest_threads=1, most_threads=16, most_virtual=None, most_results=32, most_staged_tiles=40
+        fewest_threads=1, most_threads=16, most_virtual=None, most_results=32, most_staged=40
     )
     rng = np.random.default_rng(1)
     for _ in range(50):
