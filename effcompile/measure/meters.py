@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from effcompile.errors import MeterDenied, MeterUnavailable
+
+RECENT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,14 +126,33 @@ class NvmlMeter:
         return None
 
     def _n_foreign(self) -> int:
+        """Other processes that computed on the device in the last second.
+
+        A context that only exists draws no power worth a refusal; where the driver cannot
+        tell who computes, every other process counts.
+        """
         try:
             processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
         except self._nvml.NVMLError:
             return 0
-        others = {process.pid for process in processes} - {os.getpid()}
+        listed = {int(process.pid) for process in processes}
+        busy = self._busy_processes()
+        suspects = listed if busy is None else listed & busy
+        others = suspects - {os.getpid()}
         # In a container the driver may list ids of another namespace: one of them is ours.
-        ours_is_listed = len(others) < len(processes)
-        return len(others) if ours_is_listed else max(0, len(others) - 1)
+        hidden = bool(others) and os.getpid() not in listed
+        return len(others) - 1 if hidden else len(others)
+
+    def _busy_processes(self) -> set[int] | None:
+        """Processes with work on the multiprocessors lately; ``None`` if the driver cannot tell."""
+        since_us = int((time.time() - RECENT_S) * 1e6)
+        try:
+            samples = self._nvml.nvmlDeviceGetProcessUtilization(self._handle, since_us)
+        except self._nvml.NVMLError_NotFound:
+            return set()
+        except self._nvml.NVMLError:
+            return None
+        return {int(sample.pid) for sample in samples if sample.smUtil > 0}
 
 
 class RaplMeter:
