@@ -101,4 +101,3 @@ def measure_artifacts(
         )
         for path, outcome in zip(paths, outcomes, strict=True)
     ]
-

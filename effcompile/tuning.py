@@ -113,7 +113,9 @@ def tune_models(
     with Database(folder.database_path) as database:
         database.claim(identity, config_json=msgspec.json.encode(config).decode())
         _keep_models(prepared, folder)
-        stopped_by = _search(tasks, device, folder, database, config, events, stop)
+        stopped_by = _search(
+            tasks, device, folder, database, config=config, events=events, stop=stop
+        )
     return Run(path=folder.path, stopped_by=stopped_by)
 
 
@@ -172,6 +174,7 @@ def _search(
     target: Target,
     folder: RunFolder,
     database: Database,
+    *,
     config: TuneConfig,
     events: Events,
     stop: StopRequest | None,

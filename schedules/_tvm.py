@@ -14,6 +14,7 @@ release are handled here and nowhere else:
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import inspect
 import sys
@@ -69,7 +70,18 @@ def load() -> Any:
     with fast_parsing():
         import tvm
         import tvm.relax
-        import tvm.s_tir.tensor_intrin
+    return tvm
+
+
+@cache
+def load_intrinsics() -> Any:
+    """Import TVM with its tensor intrinsics, which schedule rules and their traces name.
+
+    Kept apart from :func:`load`: parsing them takes longer than importing TVM.
+    """
+    tvm = load()
+    with fast_parsing():
+        importlib.import_module("tvm.s_tir.tensor_intrin")
     return tvm
 
 

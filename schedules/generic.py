@@ -2,7 +2,8 @@
 
 A sketch is a trace without decisions, made once per workload by TVM's schedule rules.
 A candidate is a trace with every decision taken and with the instructions that the
-post-processors added, so replaying it needs neither rules nor random numbers.
+post-processors added, so replaying it needs neither rules nor random numbers. Whatever trace replays on the
+workload's program is a legal schedule of it.
 
 Determinism: each attempt has its own seed, drawn from the caller's generator before any
 thread starts, and results are taken in the order of the seeds.
@@ -23,7 +24,7 @@ from schedules.bounded import BoundedCache
 from schedules.candidate import Candidate
 from schedules.errors import IllegalCandidate
 from schedules.programs import function_of
-from schedules.sketches import Sketch, generate_sketches
+from schedules.sketches import Sketch, generate_sketches, launch_checks
 from schedules.store_features import StoreFeatures
 from schedules.task import Task
 from schedules.threads import parallel_map
@@ -147,21 +148,16 @@ class TvmSpace:
             )
         schedule = self._new_schedule(seed=1, enable_check=True)
         load_trace_onto(candidate, schedule)
-        self._check_origin(candidate, schedule)
-        return schedule
-
-    def _check_origin(self, candidate: Candidate, schedule: Any) -> None:
-        if not any(sketch.owns(schedule.trace) for sketch in self.sketches):
-            raise IllegalCandidate(
-                f"candidate {candidate.candidate_id} follows none of the {len(self.sketches)} "
-                f"sketches of {self._task.workload.name}. It was made for another workload, "
-                "target or version; sample this space anew."
-            )
-        if not all(check.apply(schedule) for check in self.sketches[0].checks):
+        if not all(check.apply(schedule) for check in self._checks):
             raise IllegalCandidate(
                 f"candidate {candidate.candidate_id} exceeds a limit of "
                 f"{self._task.target.name}: threads, vector width or shared memory of a block."
             )
+        return schedule
+
+    @cached_property
+    def _checks(self) -> list[Any]:
+        return launch_checks(self._task)
 
     def _new_schedule(self, seed: int, *, enable_check: bool) -> Any:
         from tvm.s_tir import Schedule

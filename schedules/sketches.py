@@ -6,7 +6,6 @@ import logging
 from functools import cached_property
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from schedules import _tvm
@@ -22,7 +21,6 @@ from schedules.sketch_rules import (
 )
 from schedules.task import Task
 from schedules.tiles import TileLimits, draw_tiles
-from schedules.traces import instructions_of
 
 logger = logging.getLogger(__name__)
 
@@ -52,21 +50,6 @@ class Sketch:
         items = [(key, float(p)) for key, p in self._context.space_generator.mutator_probs.items()]
         weights = np.array([weight for _, weight in items])
         return [mutator for mutator, _ in items], weights / weights.sum()
-
-    @cached_property
-    def checks(self) -> list[Any]:
-        """Post-processors that only accept or refuse."""
-        from tvm.s_tir.meta_schedule import postproc
-
-        return [p for p in self.postprocs if isinstance(p, postproc.VerifyGPUCode)]
-
-    @cached_property
-    def _instructions(self) -> str:
-        return instructions_of(self._trace)
-
-    def owns(self, trace: Any) -> bool:
-        """Whether a trace takes exactly this sketch's steps, with whatever decisions."""
-        return _steps(instructions_of(trace)) == _steps(self._instructions)
 
     def draw(self, rng: np.random.Generator) -> Any | None:
         """The trace with fitting tile sizes where they matter and everything else open."""
@@ -137,11 +120,6 @@ class Sketch:
         return [nest for nest in nests if nest]
 
 
-def _steps(instructions: str) -> list[tuple[str, str]]:
-    """Kinds and attributes: loops are renumbered and annotated values change in mutation."""
-    return [(kind, repr(attrs)) for kind, _, attrs, _ in msgspec.json.decode(instructions)]
-
-
 def _extent(trace: Any, step: Any) -> int:
     return int(np.prod([int(factor) for factor in trace.get_decision(step)]))
 
@@ -187,13 +165,32 @@ def _generate(task: Task, kind: RuleSet) -> list[Sketch]:
     return tensorised or sketches
 
 
+def launch_checks(task: Task) -> list[Any]:
+    """What refuses a schedule that exceeds the target's limits; needs no sketches."""
+    if task.target.kind == "llvm":
+        return []
+    tvm = _tvm.load_intrinsics()
+    from tvm.s_tir import meta_schedule as ms
+
+    context = ms.TuneContext(
+        tvm.IRModule({"main": function_of(task.workload)}),
+        target=search_target(task.target, _rule_sets(task)[0]),
+        space_generator=ms.space_generator.PostOrderApply(
+            sch_rules=[], postprocs=[ms.postproc.VerifyGPUCode()], mutator_probs={}
+        ),
+        rand_state=1,
+        num_threads=1,
+    )
+    return list(context.space_generator.postprocs)
+
+
 def _none(task: Task, reason: str) -> list[Sketch]:
     logger.info("no tvm space for %s: %s", task.workload.name, reason)
     return []
 
 
 def _context(task: Task, kind: RuleSet, left_out: str) -> Any:
-    tvm = _tvm.load()
+    tvm = _tvm.load_intrinsics()
     from tvm.s_tir import meta_schedule as ms
 
     lists = sketch_rules(kind)

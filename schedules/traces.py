@@ -20,11 +20,6 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value.value
 
 
-def instructions_of(trace: Any) -> str:
-    """The instructions without decisions and without those of post-processors."""
-    return msgspec.json.encode(trace.as_json(True)[0], enc_hook=_plain).decode()
-
-
 def load_trace_onto(candidate: Candidate, schedule: Any) -> None:
     """Replay a candidate's trace.
 

@@ -112,7 +112,14 @@ class GpuHarness:
                     if not errors[one.name]:
                         errors[one.name] = self._measure(one, timings, energies)
         return [
-            _row(workload, one.name, timings[one.name], energies[one.name], n_bytes, errors)
+            _row(
+                workload=workload,
+                name=one.name,
+                timings=timings[one.name],
+                energies=energies[one.name],
+                n_bytes=n_bytes,
+                error=errors[one.name],
+            )
             for one in contenders
         ]
 
@@ -146,15 +153,16 @@ class GpuHarness:
 
 
 def _row(
+    *,
     workload: str,
     name: str,
     timings: Sequence[LatencyMeasurement],
     energies: Sequence[EnergyMeasurement],
     n_bytes: int,
-    errors: Mapping[str, str],
+    error: str,
 ) -> Row:
-    if errors[name] or not timings:
-        return Row(workload=workload, contender=name, error=errors[name] or "not measured")
+    if error or not timings:
+        return Row(workload=workload, contender=name, error=error or "not measured")
     burst_us, ci95_us = median_with_ci95([one.latency_us for one in timings])
     usable = [one for one in energies if one.verdict.usable and one.energy_mj is not None]
     joules = [one.energy_mj for one in usable if one.energy_mj is not None]

@@ -106,7 +106,7 @@ def _ours(name: str, model: Path, n_trials: int, target: Target, work: Path) -> 
         session = database.sessions()[-1]
     latencies = [trial.latency.latency_us for trial in trials if trial.latency]
     loop_s = session.build_s + session.latency_s + session.model_s
-    return _row(name, "effcompile", len(trials), latencies, loop_s, use)
+    return _row(name, "effcompile", use, n_trials=len(trials), latencies=latencies, loop_s=loop_s)
 
 
 def _stock(name: str, model: Path, n_trials: int, target: Target, work: Path) -> SpeedRow:
@@ -120,7 +120,14 @@ def _stock(name: str, model: Path, n_trials: int, target: Target, work: Path) ->
     )
     _require_success(use, f"MetaSchedule on {name}", work)
     figures = json.loads(use.stdout.strip().splitlines()[-1])
-    return _row(name, "metaschedule", n_trials, figures["latencies_us"], figures["wall_s"], use)
+    return _row(
+        name,
+        "metaschedule",
+        use,
+        n_trials=n_trials,
+        latencies=figures["latencies_us"],
+        loop_s=figures["wall_s"],
+    )
 
 
 def _require_success(use: ProcessUse, what: str, work: Path) -> None:
@@ -129,7 +136,7 @@ def _require_success(use: ProcessUse, what: str, work: Path) -> None:
 
 
 def _row(
-    name: str, tuner: str, n_trials: int, latencies: list[float], loop_s: float, use: ProcessUse
+    name: str, tuner: str, use: ProcessUse, *, n_trials: int, latencies: list[float], loop_s: float
 ) -> SpeedRow:
     return SpeedRow(
         workload=name,

@@ -134,6 +134,7 @@ def verify(
 
 def measure(
     artifact: Annotated[Path, typer.Argument(help="Artifact made by build.")],
+    *,
     entry: Entry = None,
     versus: Annotated[Path | None, typer.Option(help="Artifact to measure in turn with.")] = None,
     rounds: Annotated[int, typer.Option(help="Repetitions, interleaved.", min=1)] = 5,

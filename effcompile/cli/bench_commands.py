@@ -18,6 +18,7 @@ Work = Annotated[Path, typer.Option(help="Folder for models, runs and logs.")]
 
 @app.command()
 def tuner(
+    *,
     workload: Annotated[
         list[str], typer.Option(help="For example matmul-2048-float16; may be repeated.")
     ] = ["softmax-4096x4096-float32", "matmul-2048-float16"],  # noqa: B006
@@ -42,6 +43,7 @@ def tuner(
 
 @app.command()
 def softmax(
+    *,
     trials: Annotated[int, typer.Option(help="Trials per shape.", min=1)] = 96,
     rounds: Annotated[int, typer.Option(help="Interleaved repetitions.", min=1)] = 5,
     shape: Annotated[

@@ -65,6 +65,7 @@ def tune(
     models: Annotated[
         list[str], typer.Argument(help="ONNX file, or NAME=FILE for each of several entry points.")
     ],
+    *,
     out: Annotated[Path, typer.Option(help="Run folder; the same command again resumes it.")],
     target: Annotated[
         str, typer.Option(help="auto, cpu, cuda, or a known GPU such as h200.")
