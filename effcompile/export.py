@@ -13,6 +13,7 @@ import inspect
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -185,7 +186,10 @@ def _quiet_exporter() -> Iterator[None]:
     level = registration.level
     registration.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Deprecations inside torch's own exporter.
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         registration.setLevel(level)
 

@@ -2,8 +2,8 @@
 
 A sketch is a trace without decisions, made once per workload by TVM's schedule rules.
 A candidate is a trace with every decision taken and with the instructions that the
-post-processors added, so replaying it needs neither rules nor random numbers. Whatever trace replays on the
-workload's program is a legal schedule of it.
+post-processors added, so replaying it needs neither rules nor random numbers. Whatever
+trace replays on the workload's program is a legal schedule of it.
 
 Determinism: each attempt has its own seed, drawn from the caller's generator before any
 thread starts, and results are taken in the order of the seeds.
