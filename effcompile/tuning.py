@@ -186,8 +186,11 @@ def _search(
 
     builder = ProcessBuilder(config.build, work_dir=folder.work)
     try:
-        runner = DeviceRunner(target, config.measure, work_dir=folder.work)
+        runner = DeviceRunner(
+            target, config.measure, work_dir=folder.work, build_config=config.build
+        )
         try:
+            runner.warm_up(tasks)
             return tune(
                 tasks,
                 spaces=open_space,

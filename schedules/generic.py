@@ -146,6 +146,8 @@ class TvmSpace:
                 f"candidate {candidate.candidate_id} belongs to space {candidate.space!r}, "
                 f"expected {self.name!r}. Open the space it names."
             )
+        if self._task.target.kind == "cuda":
+            _tvm.load_intrinsics()  # a trace may name them
         schedule = self._new_schedule(seed=1, enable_check=True)
         load_trace_onto(candidate, schedule)
         if not all(check.apply(schedule) for check in self._checks):
