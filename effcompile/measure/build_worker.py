@@ -40,6 +40,13 @@ class BuildRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WarmUpRequest:
+    """Builds will come for a target of this kind."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareRequest:
     """Inputs and reference to write for a workload."""
 
@@ -108,7 +115,16 @@ def build_known(request: KnownRequest) -> Build:
     return made
 
 
+def warm_up(request: WarmUpRequest) -> None:
+    """Import now what the first build would import."""
+    from schedules import _tvm
+
+    if request.kind == "cuda":
+        _tvm.load_intrinsics()
+
+
 ENDPOINTS = {
+    "warm_up": serving.Endpoint(request=WarmUpRequest, function=warm_up),
     "build_known": serving.Endpoint(request=KnownRequest, function=build_known),
     "build": serving.Endpoint(request=BuildRequest, function=build),
     "prepare": serving.Endpoint(request=PrepareRequest, function=prepare),

@@ -10,15 +10,17 @@ from pathlib import Path
 
 from effcompile.config import BuildConfig
 from effcompile.errors import WorkerDied, WorkerLate, WorkerRaised
-from effcompile.measure.build_worker import BuildRequest
+from effcompile.measure.build_worker import BuildRequest, WarmUpRequest
 from effcompile.measure.cache import user_cache_dir
 from effcompile.measure.child import ChildProcess
 from schedules.candidate import Candidate
+from schedules.target import Target
 from schedules.task import Task
 from search.trial import Build, Failure, TrialState
 
 logger = logging.getLogger(__name__)
 MAX_MESSAGE_LINES = 12
+WARM_UP_S = 120.0
 MODULE = "effcompile.measure.build_worker"
 # No context can be made on a device that the process cannot see.
 BLIND = {"CUDA_VISIBLE_DEVICES": "", "TVM_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -61,6 +63,22 @@ class ProcessBuilder:
             environment=BLIND,
             memory_limit_mib=self._config.memory_limit_mib,
         )
+
+    def warm_up(self, target: Target) -> None:
+        """Start every process now; returns at once."""
+        for _ in self._children:
+            self._threads.submit(self._warm_up, target)
+
+    def _warm_up(self, target: Target) -> None:
+        child = self._idle.get()
+        try:
+            request = WarmUpRequest(kind=target.kind)
+            child.call("warm_up", request, answer=type(None), timeout_s=WARM_UP_S)
+        except (WorkerDied, WorkerLate, WorkerRaised) as error:
+            # The first build will meet the same problem and record it.
+            logger.info("a build process did not start: %s", error)
+        finally:
+            self._idle.put(child)
 
     def submit(self, task: Task, candidate: Candidate) -> Future[Build | Failure]:
         """Start a build; the future never raises, a failed build is a :class:`Failure`."""
