@@ -86,6 +86,7 @@ def _maker(target: Target, library_dir: str, cache_dir: str, fast_math: bool) ->
 def build(request: BuildRequest) -> Build:
     """Realise a candidate and compile it."""
     from schedules.counts import flops_of, unique_bytes_of
+    from schedules.limits import require_launchable
     from schedules.spaces import open_space
 
     task = request.task
@@ -96,6 +97,7 @@ def build(request: BuildRequest) -> Build:
         flops=flops_of(task.workload),
         unique_bytes=unique_bytes_of(task.workload),
     )
+    require_launchable(made.stats, task.target)
     return made
 
 
