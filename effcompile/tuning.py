@@ -92,7 +92,7 @@ def tune_models(
     from effcompile.extract import extract_tasks
     from effcompile.lower import lower
     from effcompile.measure.environment import detect_target, fingerprint
-    from schedules.spaces import open_space, spaces_for
+    from effcompile.measure.shared_space import shared_spaces
     from search.tuner import tune as search_schedules
 
     config = config or TuneConfig()
@@ -120,10 +120,11 @@ def tune_models(
             database.claim(identity, config_json=msgspec.json.encode(config).decode())
             _keep_models(prepared, folder)
             runner.warm_up(tasks)
+            spaces, space_names = shared_spaces(builder)
             stopped_by = search_schedules(
                 tasks,
-                spaces=open_space,
-                space_names=spaces_for,
+                spaces=spaces,
+                space_names=space_names,
                 builder=builder,
                 runner=runner,
                 database=database,
