@@ -129,7 +129,7 @@ class Evolutionary:
         if ranking is None or n <= 0:
             return []
         by_latency = [int(i) for i in np.argsort(ranking.log_slowdown, kind="stable")]
-        energy = ranking.energy()
+        energy = ranking.energy_mj
         by_energy: list[int] = []
         if energy is not None and by_latency:
             limit = ranking.log_slowdown[by_latency[0]] + np.log2(1.0 + self.config.energy_band)
@@ -156,7 +156,7 @@ def _fitness_order(ranking: Ranking | None, n: int) -> np.ndarray:
     if ranking is None:
         return np.arange(n)
     by_latency = np.argsort(ranking.log_slowdown, kind="stable")
-    energy = ranking.energy()
+    energy = ranking.energy_mj
     if energy is None:
         return by_latency
     rank_of = np.empty(n)

@@ -77,6 +77,10 @@ def tune(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
     strategy: Annotated[str | None, typer.Option(help="evolutionary or random.")] = None,
+    energy_policy: Annotated[
+        str | None,
+        typer.Option(help="Who is metered: top, snr, overlap, measure_all or never."),
+    ] = None,
     meter: Annotated[
         str | None, typer.Option(help="Energy meter: auto, nvml, rapl or none.")
     ] = None,
@@ -98,7 +102,12 @@ def tune(
     Example: effcompile tune block.onnx --trials 256 --max-slowdown 2% --out runs/block
     """
     overrides: dict[str, dict[str, Any]] = {"search": {}, "measure": {}}
-    given = {"n_trials": trials, "seed": seed, "strategy": strategy}
+    given = {
+        "n_trials": trials,
+        "seed": seed,
+        "strategy": strategy,
+        "energy_policy": energy_policy,
+    }
     overrides["search"] = {name: value for name, value in given.items() if value is not None}
     if max_slowdown is not None:
         overrides["search"]["max_slowdown"] = parse_share(max_slowdown, "--max-slowdown")

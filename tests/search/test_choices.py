@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from search.budget import round_size, seconds_left
 from search.config import SearchConfig
-from search.energy_policy import EnergyCandidate, EnergyState, TopPredicted
 from search.history import TaskHistory
 from search.space_shares import split_round
 from search.task_scheduler import next_task
@@ -88,33 +86,3 @@ class TestBudget:
         assert seconds_left(elapsed_s=10.0, n_done=5, n_left=20, limit_s=None) == 40.0
         assert seconds_left(elapsed_s=10.0, n_done=5, n_left=20, limit_s=25.0) == 15.0
         assert seconds_left(elapsed_s=10.0, n_done=0, n_left=20, limit_s=None) is None
-
-
-class TestEnergyPolicy:
-    def state(self, *energies_mj: float) -> EnergyState:
-        return EnergyState(
-            candidates=[
-                EnergyCandidate(trial_id=i, latency_us=1.0, energy_mj=one, spread_mj=0.1)
-                for i, one in enumerate(energies_mj)
-            ]
-        )
-
-    def pick(self, state: EnergyState, seed: int = 0) -> list[tuple[int, bool]]:
-        policy = TopPredicted(SearchConfig(energy_top=2, energy_random=1))
-        return [(p.trial_id, p.is_control) for p in policy.pick(state, np.random.default_rng(seed))]
-
-    def test_predicted_best_first_then_random_controls(self) -> None:
-        picks = self.pick(self.state(5.0, 1.0, 3.0, 2.0, 4.0))
-        assert picks[:2] == [(1, False), (3, False)]
-        assert len(picks) == 3
-        assert picks[2][0] in (0, 2, 4)
-        assert picks[2][1] is True
-
-    def test_controls_differ_with_the_generator_only(self) -> None:
-        state = self.state(*range(1, 30))
-        assert self.pick(state, 1) == self.pick(state, 1)
-        assert len({tuple(self.pick(state, seed)) for seed in range(8)}) > 1
-
-    def test_few_candidates_are_all_measured(self) -> None:
-        assert self.pick(self.state(1.0)) == [(0, False)]
-        assert self.pick(self.state()) == []
