@@ -221,7 +221,11 @@ class _Loop:
         self._finish_open_work()
         self._run_defaults()
         while self._memory.n_proposed < self._config.n_trials:
-            history = next_task(self._memory.histories, self._memory.n_search_rounds())
+            history = next_task(
+                self._memory.histories,
+                self._memory.n_search_rounds(),
+                max_slowdown=self._config.max_slowdown,
+            )
             if history is None:
                 return "exhausted"
             self._libraries.check_stop()

@@ -54,7 +54,9 @@ class SearchOutcome:
     Attributes:
         seed: Seed of the search.
         excess_energy: Energy of the network's chosen candidates over the least that the
-            recording holds within the latency limit, minus 1; tasks weigh by energy.
+            recording holds within the latency limit, minus 1; tasks weigh by energy. A choice
+            slower than the limit is charged as much more energy as it is slower: a search
+            that missed the fast ones must not look frugal.
         slowdown: Their latency over the least recorded, minus 1; tasks weigh by latency.
         saved: Energy saved against the default schedules, as a share.
         n_unknown: Chosen candidates without a recorded energy, left out of the energies.
@@ -176,7 +178,8 @@ def _judge(recording: Recording, database: Database, config: SearchConfig) -> Se
     quality = model_quality(histories, model=config.energy_model)[0]
     choices = [_choice(one, chosen[one.task.task_id], config) for one in recording.tasks]
     known = [one for one in choices if one.energy_mj is not None and one.least_mj is not None]
-    energy = sum(one.weight * (one.energy_mj or 0.0) for one in known)
+    energy = sum(one.weight * one.charged_mj for one in known)
+    spent = sum(one.weight * (one.energy_mj or 0.0) for one in known)
     least = sum(one.weight * (one.least_mj or 0.0) for one in known)
     default = sum(one.weight * (one.default_mj or 0.0) for one in known)
     latency = sum(one.weight * one.latency_us for one in choices)
@@ -188,7 +191,7 @@ def _judge(recording: Recording, database: Database, config: SearchConfig) -> Se
         seed=config.seed,
         excess_energy=energy / least - 1.0 if least else None,
         slowdown=latency / fastest - 1.0,
-        saved=1.0 - energy / default if default else None,
+        saved=1.0 - spent / default if default else None,
         n_unknown=len(choices) - len(known),
         n_trials=len(trials),
         n_energies=sum(one.phase == "search" for one in energies),
@@ -214,16 +217,19 @@ class _Choice:
     default_mj: float | None
     least_mj: float | None
     fastest_us: float
+    limit_us: float
+
+    @property
+    def charged_mj(self) -> float:
+        """Energy, raised by whatever the latency limit is missed by."""
+        return (self.energy_mj or 0.0) * max(1.0, self.latency_us / self.limit_us)
 
 
 def _choice(task: RecordedTask, winner: Winner, config: SearchConfig) -> _Choice:
     usable = [(one, _latency_us(one)) for one in task.binaries if _is_usable(one)]
     fastest_us = min(latency_us for _, latency_us in usable)
-    allowed = [
-        one.energy_mj()
-        for one, latency_us in usable
-        if latency_us <= fastest_us * (1.0 + config.max_slowdown)
-    ]
+    limit_us = fastest_us * (1.0 + config.max_slowdown)
+    allowed = [one.energy_mj() for one, latency_us in usable if latency_us <= limit_us]
     by_id = {one.binary_id: one for one in task.binaries}
     build = winner.trial.build
     if build is None:
@@ -235,6 +241,7 @@ def _choice(task: RecordedTask, winner: Winner, config: SearchConfig) -> _Choice
         default_mj=by_id[task.default.binary_id].energy_mj(),
         least_mj=min((one for one in allowed if one is not None), default=None),
         fastest_us=fastest_us,
+        limit_us=limit_us,
     )
 
 

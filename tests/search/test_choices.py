@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from search.budget import round_size, seconds_left
@@ -10,14 +12,14 @@ from search.history import TaskHistory
 from search.space_shares import split_round
 from search.task_scheduler import next_task
 from tests.doubles import make_task
-from tests.search.makers import finished, history_of, trial_of
+from tests.search.makers import energy, finished, history_of, taken, trial_of
 
 
 def schedule(histories: list[TaskHistory], rounds: list[int]) -> str | None:
     for position, history in enumerate(histories):
         history.position = position
     counts = {one.task.task_id: n for one, n in zip(histories, rounds, strict=True)}
-    chosen = next_task(histories, counts)
+    chosen = next_task(histories, counts, max_slowdown=0.02)
     return None if chosen is None else chosen.task.workload.name
 
 
@@ -42,6 +44,39 @@ class TestTaskScheduler:
         assert schedule([one, other], [1, 1]) == "other"
         other.exhausted = True
         assert schedule([one, other], [1, 1]) is None
+
+
+class TestTaskSchedulerByEnergy:
+    def history(self, name: str, *energies_mj: float, window_ms: float = 100.0) -> TaskHistory:
+        """Equal latencies, one energy per round, the default's first."""
+        found = history_of(*[100.0] * len(energies_mj), name=name)
+        for i, value in enumerate(energies_mj):
+            measured = replace(energy(value), window_ms=window_ms)
+            found.add_energy(taken(i + 1, measured))
+        return found
+
+    def test_falling_energy_goes_before_equal_latency(self) -> None:
+        falling = self.history("falling", 20.0, 18.0, 16.0, 14.0)
+        standing = self.history("standing", 14.0, 14.0, 14.0, 14.0)
+        assert schedule([standing, falling], [3, 3]) == "falling"
+
+    def test_equal_savings_go_to_the_task_whose_rounds_are_short(self) -> None:
+        quick = self.history("quick", 20.0, 18.0, 16.0, 14.0)
+        slow = self.history("slow", 20.0, 18.0, 16.0, 14.0, window_ms=5000.0)
+        assert schedule([slow, quick], [3, 3]) == "quick"
+
+    def test_one_task_without_energy_makes_latency_decide(self) -> None:
+        falling = self.history("falling", 20.0, 18.0, 16.0, 14.0)
+        faster = history_of(100.0, 90.0, 80.0, 70.0, name="faster")
+        assert schedule([falling, faster], [3, 3]) == "faster"
+
+    def test_an_unmeasured_choice_draws_the_mean_power(self) -> None:
+        # The new best at 50 us draws 0.2 mJ per us: 10 mJ, half of what it was.
+        halved = history_of(100.0, 100.0, 50.0, name="halved")
+        halved.add_energy(taken(1, energy(20.0)))
+        standing = history_of(100.0, 100.0, 100.0, name="standing")
+        standing.add_energy(taken(1, energy(20.0)))
+        assert schedule([standing, halved], [2, 2]) == "halved"
 
 
 class TestSpaceShares:
