@@ -24,6 +24,10 @@ class SearchConfig:
         population: Most candidates ranked by the models per generation; small rounds rank fewer.
         n_generations: Generations per round.
         random_share: Share of a round picked without the model.
+        local_share: Share of a round that changes one decision of a candidate on the
+            latency-energy front.
+        batch_by: ``quota`` fills a round with the predicted fastest and a share of the
+            predicted least energy, ``hypervolume`` with what is expected to widen the front.
         energy_band: Candidates within this share of the best latency are eligible for
             an energy measurement.
         energy_top: Most energy measurements per round.
@@ -51,6 +55,8 @@ class SearchConfig:
     population: int = 128
     n_generations: int = 3
     random_share: float = 0.1
+    local_share: float = 0.1
+    batch_by: Literal["quota", "hypervolume"] = "quota"
     energy_band: float = 0.10
     energy_top: int = 8
     energy_random: int = 2
