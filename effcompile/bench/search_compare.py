@@ -54,9 +54,9 @@ class SearchOutcome:
     Attributes:
         seed: Seed of the search.
         excess_energy: Energy of the network's chosen candidates over the least that the
-            recording holds within the latency limit, minus 1; tasks weigh by energy. A choice
-            slower than the limit is charged as much more energy as it is slower: a search
-            that missed the fast ones must not look frugal.
+            recording holds, minus 1; tasks weigh by energy. Candidates slower than the latency
+            limit are charged as much more energy as they are slower: a search that missed the
+            fast ones must not look frugal.
         slowdown: Their latency over the least recorded, minus 1; tasks weigh by latency.
         saved: Energy saved against the default schedules, as a share.
         n_unknown: Chosen candidates without a recorded energy, left out of the energies.
@@ -178,7 +178,7 @@ def _judge(recording: Recording, database: Database, config: SearchConfig) -> Se
     quality = model_quality(histories, model=config.energy_model)[0]
     choices = [_choice(one, chosen[one.task.task_id], config) for one in recording.tasks]
     known = [one for one in choices if one.energy_mj is not None and one.least_mj is not None]
-    energy = sum(one.weight * one.charged_mj for one in known)
+    energy = sum(one.weight * (one.charged_mj or 0.0) for one in known)
     spent = sum(one.weight * (one.energy_mj or 0.0) for one in known)
     least = sum(one.weight * (one.least_mj or 0.0) for one in known)
     default = sum(one.weight * (one.default_mj or 0.0) for one in known)
@@ -215,21 +215,16 @@ class _Choice:
     energy_mj: float | None
     latency_us: float
     default_mj: float | None
+    charged_mj: float | None
     least_mj: float | None
     fastest_us: float
-    limit_us: float
-
-    @property
-    def charged_mj(self) -> float:
-        """Energy, raised by whatever the latency limit is missed by."""
-        return (self.energy_mj or 0.0) * max(1.0, self.latency_us / self.limit_us)
 
 
 def _choice(task: RecordedTask, winner: Winner, config: SearchConfig) -> _Choice:
     usable = [(one, _latency_us(one)) for one in task.binaries if _is_usable(one)]
     fastest_us = min(latency_us for _, latency_us in usable)
     limit_us = fastest_us * (1.0 + config.max_slowdown)
-    allowed = [one.energy_mj() for one, latency_us in usable if latency_us <= limit_us]
+    charged = [_charged_mj(one, limit_us) for one, _ in usable]
     by_id = {one.binary_id: one for one in task.binaries}
     build = winner.trial.build
     if build is None:
@@ -239,10 +234,16 @@ def _choice(task: RecordedTask, winner: Winner, config: SearchConfig) -> _Choice
         energy_mj=by_id[build.binary_id].energy_mj(),
         latency_us=_latency_us(by_id[build.binary_id]),
         default_mj=by_id[task.default.binary_id].energy_mj(),
-        least_mj=min((one for one in allowed if one is not None), default=None),
+        charged_mj=_charged_mj(by_id[build.binary_id], limit_us),
+        least_mj=min((one for one in charged if one is not None), default=None),
         fastest_us=fastest_us,
-        limit_us=limit_us,
     )
+
+
+def _charged_mj(binary: RecordedBinary, limit_us: float) -> float | None:
+    """Energy, raised by whatever the latency limit is missed by; ``None`` if not recorded."""
+    energy = binary.energy_mj()
+    return None if energy is None else energy * max(1.0, _latency_us(binary) / limit_us)
 
 
 def _is_usable(binary: RecordedBinary) -> bool:
