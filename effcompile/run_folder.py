@@ -4,8 +4,7 @@
 runs/block/
   trials.sqlite   every trial, measurement and decision; the checkpoint
   models/         the checked ONNX files, one per entry point
-  logs/           output of child processes, compiler logs of failed builds
-  work/           libraries and references; may be deleted at any time
+  work/           libraries, references, logs of child processes; may be deleted at any time
 ```
 """
 
@@ -38,11 +37,6 @@ class RunFolder:
         return self.path / "models"
 
     @property
-    def logs(self) -> Path:
-        """Folder of logs."""
-        return self.path / "logs"
-
-    @property
     def work(self) -> Path:
         """Folder of files that can be made again."""
         return self.path / "work"
@@ -54,7 +48,7 @@ class RunFolder:
             UsageError: The path is a file, or cannot be written.
         """
         try:
-            for folder in (self.path, self.models, self.logs, self.work):
+            for folder in (self.path, self.models, self.work):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(

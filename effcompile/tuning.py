@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import msgspec
 import effcompile
 from effcompile.config import TuneConfig
 from effcompile.errors import UsageError
+from effcompile.measure.builder import ProcessBuilder
+from effcompile.measure.runner import DeviceRunner
 from effcompile.run_folder import RunFolder
 from schedules.target import Target
-from schedules.task import Task
 from search.database import Database
 from search.events import Events, ignore
 from search.identity import Identity, search_settings
@@ -92,33 +94,67 @@ def tune_models(
     from effcompile.extract import extract_tasks
     from effcompile.lower import lower
     from effcompile.measure.environment import detect_target, fingerprint
+    from effcompile.measure.shared_space import shared_spaces
+    from search.tuner import tune as search_schedules
 
     config = config or TuneConfig()
     prepared = _prepare(models, shapes or {}, keep_dynamic)
     device = detect_target(target)
-    lowered = lower(prepared, device, allow_open=keep_dynamic)
-    tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
-    if not tasks:
-        raise UsageError("the model holds nothing to tune: every operator is a view or a copy.")
-    identity = Identity(
-        model_hash=_content_hash(lowered),
-        target=device,
-        device=fingerprint(device),
-        settings={
-            **search_settings(config.search),
-            **{f"measure.{name}": value for name, value in asdict(config.measure).items()},
-        },
-        versions={"effcompile": effcompile.__version__, "measure": str(MEASURE_VERSION)},
-    )
     folder = RunFolder(out)
     folder.create()
-    with Database(folder.database_path) as database:
-        database.claim(identity, config_json=msgspec.json.encode(config).decode())
-        _keep_models(prepared, folder)
-        stopped_by = _search(
-            tasks, device, folder, database, config=config, events=events, stop=stop
+    # Child processes start while this one lowers the models.
+    with _processes(device, folder, config) as (builder, runner):
+        lowered = lower(prepared, device, allow_open=keep_dynamic)
+        tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
+        if not tasks:
+            raise UsageError("the model holds nothing to tune: every operator is a view or a copy.")
+        identity = Identity(
+            model_hash=_content_hash(lowered),
+            target=device,
+            device=fingerprint(device),
+            settings={
+                **search_settings(config.search),
+                **{f"measure.{name}": value for name, value in asdict(config.measure).items()},
+            },
+            versions={"effcompile": effcompile.__version__, "measure": str(MEASURE_VERSION)},
         )
+        with Database(folder.database_path) as database:
+            database.claim(identity, config_json=msgspec.json.encode(config).decode())
+            _keep_models(prepared, folder)
+            runner.warm_up(tasks)
+            spaces, space_names = shared_spaces(builder)
+            stopped_by = search_schedules(
+                tasks,
+                spaces=spaces,
+                space_names=space_names,
+                builder=builder,
+                runner=runner,
+                database=database,
+                config=config.search,
+                events=events,
+                stop=stop,
+            )
     return Run(path=folder.path, stopped_by=stopped_by)
+
+
+@contextmanager
+def _processes(
+    target: Target, folder: RunFolder, config: TuneConfig
+) -> Iterator[tuple[ProcessBuilder, DeviceRunner]]:
+    """Build processes and the device process, starting in the background; closed at the end."""
+    builder = ProcessBuilder(config.build, work_dir=folder.work)
+    try:
+        runner = DeviceRunner(
+            target, config.measure, work_dir=folder.work, build_config=config.build
+        )
+        try:
+            builder.warm_up(target)
+            runner.warm_up(())
+            yield builder, runner
+        finally:
+            runner.close()
+    finally:
+        builder.close()
 
 
 def _prepare(
@@ -169,39 +205,3 @@ def _keep_models(models: Mapping[str, Any], folder: RunFolder) -> None:
         path = folder.model_path(name)
         if not path.is_file():
             write_onnx(model, path)
-
-
-def _search(
-    tasks: list[Task],
-    target: Target,
-    folder: RunFolder,
-    database: Database,
-    *,
-    config: TuneConfig,
-    events: Events,
-    stop: StopRequest | None,
-) -> str:
-    from effcompile.measure.builder import ProcessBuilder
-    from effcompile.measure.runner import DeviceRunner
-    from schedules.spaces import open_space, spaces_for
-    from search.tuner import tune
-
-    builder = ProcessBuilder(config.build, work_dir=folder.work)
-    try:
-        runner = DeviceRunner(target, config.measure, work_dir=folder.work)
-        try:
-            return tune(
-                tasks,
-                spaces=open_space,
-                space_names=spaces_for,
-                builder=builder,
-                runner=runner,
-                database=database,
-                config=config.search,
-                events=events,
-                stop=stop,
-            )
-        finally:
-            runner.close()
-    finally:
-        builder.close()

@@ -62,10 +62,11 @@ def softmax(
     from effcompile.config import preset
 
     overrides: dict[str, Any] = {"search": {"n_trials": trials}, "measure": {"cache": cache}}
-    config = merged(preset("normal"), overrides, "the command line")
-    config = replace(config, measure=replace(config.measure, energy_window_ms=1000.0))
+    config = merged(preset("quick"), overrides, "the command line")
+    measure = replace(config.measure, energy_window_ms=1000.0, n_repeats=20)
     shapes = [_shape(text) for text in shape] if shape else list(SHAPES)
-    _print(bench_softmax(shapes, config=config, work=work, n_rounds=rounds), json)
+    rows = bench_softmax(shapes, config=config, measure=measure, work=work, n_rounds=rounds)
+    _print(rows, json)
 
 
 @app.command()

@@ -37,6 +37,7 @@ class GuardedTensor:
     spec: TensorSpec
     memory: Memory
     tensor: Any = field(repr=False)
+    _host: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def size_bytes(self) -> int:
@@ -59,8 +60,14 @@ class GuardedTensor:
         self.memory.fill(GUARD_VALUE, after, self.memory.size_bytes - after)
 
     def read_bytes(self) -> np.ndarray:
-        """The data as uint8."""
-        return self.memory.read(GUARD_BYTES, self.size_bytes)
+        """The data as uint8, valid until the next call: the array is kept and filled anew.
+
+        Touching fresh pages costs more than the copy.
+        """
+        if self._host is None:
+            self._host = np.empty(self.size_bytes, dtype=np.uint8)
+        self.memory.read(GUARD_BYTES, self._host)
+        return self._host
 
     def typed(self, data: np.ndarray) -> np.ndarray:
         """Bytes of this argument in its dtype and shape."""
@@ -69,8 +76,10 @@ class GuardedTensor:
     def guards_are_whole(self) -> bool:
         """Whether nothing wrote beside the data."""
         after = GUARD_BYTES + self.size_bytes
-        before = self.memory.read(0, GUARD_BYTES)
-        behind = self.memory.read(after, self.memory.size_bytes - after)
+        before = np.empty(GUARD_BYTES, dtype=np.uint8)
+        behind = np.empty(self.memory.size_bytes - after, dtype=np.uint8)
+        self.memory.read(0, before)
+        self.memory.read(after, behind)
         return bool((before == GUARD_VALUE).all() and (behind == GUARD_VALUE).all())
 
 

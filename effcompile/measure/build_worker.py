@@ -40,6 +40,36 @@ class BuildRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProposeRequest:
+    """Candidates of TVM's space are wanted.
+
+    Attributes:
+        task: Whose space.
+        seeds: One per candidate; equal seeds give equal candidates in every process.
+        parents: One per seed to change, or none to draw at random.
+    """
+
+    task: Task
+    seeds: tuple[int, ...] = ()
+    parents: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed:
+    """A candidate with its features."""
+
+    candidate: Candidate
+    features: list[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmUpRequest:
+    """Builds will come for a target of this kind."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareRequest:
     """Inputs and reference to write for a workload."""
 
@@ -79,6 +109,7 @@ def _maker(target: Target, library_dir: str, cache_dir: str, fast_math: bool) ->
 def build(request: BuildRequest) -> Build:
     """Realise a candidate and compile it."""
     from schedules.counts import flops_of, unique_bytes_of
+    from schedules.limits import require_launchable
     from schedules.spaces import open_space
 
     task = request.task
@@ -89,6 +120,7 @@ def build(request: BuildRequest) -> Build:
         flops=flops_of(task.workload),
         unique_bytes=unique_bytes_of(task.workload),
     )
+    require_launchable(made.stats, task.target)
     return made
 
 
@@ -108,7 +140,47 @@ def build_known(request: KnownRequest) -> Build:
     return made
 
 
+def propose(request: ProposeRequest) -> list[Proposed | None]:
+    """Draw or change candidates of TVM's space, with the features of what came of it."""
+    from schedules.generic import TvmSpace
+    from schedules.spaces import open_space
+
+    space = open_space(request.task, TvmSpace.name)
+    assert isinstance(space, TvmSpace)
+    if request.parents:
+        jobs = zip(request.parents, request.seeds, strict=True)
+        found = [space.change(parent, seed) for parent, seed in jobs]
+    else:
+        found = [space.draw(seed) for seed in request.seeds]
+    return [
+        None
+        if candidate is None
+        else Proposed(candidate=candidate, features=space.feature_row(candidate).tolist())
+        for candidate in found
+    ]
+
+
+def is_searchable(request: ProposeRequest) -> bool:
+    """Whether TVM's space holds anything for a task."""
+    from schedules.generic import TvmSpace
+    from schedules.spaces import open_space
+
+    space = open_space(request.task, TvmSpace.name)
+    return isinstance(space, TvmSpace) and space.is_searchable
+
+
+def warm_up(request: WarmUpRequest) -> None:
+    """Import now what the first build would import."""
+    from schedules import _tvm
+
+    if request.kind == "cuda":
+        _tvm.load_intrinsics()
+
+
 ENDPOINTS = {
+    "propose": serving.Endpoint(request=ProposeRequest, function=propose),
+    "is_searchable": serving.Endpoint(request=ProposeRequest, function=is_searchable),
+    "warm_up": serving.Endpoint(request=WarmUpRequest, function=warm_up),
     "build_known": serving.Endpoint(request=KnownRequest, function=build_known),
     "build": serving.Endpoint(request=BuildRequest, function=build),
     "prepare": serving.Endpoint(request=PrepareRequest, function=prepare),

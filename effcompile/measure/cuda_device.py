@@ -65,12 +65,10 @@ class CudaMemory:
             address = self.address + offset
             checked(self._cuda.cuMemcpyHtoD(address, data.ctypes.data, data.size))
 
-    def read(self, offset: int, size_bytes: int) -> np.ndarray:
+    def read(self, offset: int, into: np.ndarray) -> None:
         """See :class:`Memory`."""
-        data = np.empty(size_bytes, dtype=np.uint8)
-        if size_bytes:
-            checked(self._cuda.cuMemcpyDtoH(data.ctypes.data, self.address + offset, size_bytes))
-        return data
+        if into.size:
+            checked(self._cuda.cuMemcpyDtoH(into.ctypes.data, self.address + offset, into.size))
 
     def fill(self, value: int, offset: int, size_bytes: int) -> None:
         """See :class:`Memory`."""

@@ -23,8 +23,8 @@ class Memory(Protocol):
     def write(self, offset: int, data: np.ndarray) -> None:
         """Copy bytes (uint8) from the host to ``offset``."""
 
-    def read(self, offset: int, size_bytes: int) -> np.ndarray:
-        """Copy bytes to the host, as uint8."""
+    def read(self, offset: int, into: np.ndarray) -> None:
+        """Copy bytes to the host, as many as the array of uint8 holds."""
 
     def fill(self, value: int, offset: int, size_bytes: int) -> None:
         """Set every byte of a range."""
@@ -60,9 +60,9 @@ class HostMemory:
         """See :class:`Memory`."""
         self._bytes[offset : offset + data.size] = data
 
-    def read(self, offset: int, size_bytes: int) -> np.ndarray:
+    def read(self, offset: int, into: np.ndarray) -> None:
         """See :class:`Memory`."""
-        return self._bytes[offset : offset + size_bytes].copy()
+        into[:] = self._bytes[offset : offset + into.size]
 
     def fill(self, value: int, offset: int, size_bytes: int) -> None:
         """See :class:`Memory`."""

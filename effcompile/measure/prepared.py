@@ -17,10 +17,11 @@ import msgspec
 import numpy as np
 
 from schedules.inputs import numpy_dtype
-from schedules.reference import Tolerance, allowed_error
+from schedules.reference import Tolerance, allowed_error, scale_of
 from schedules.workload import Workload
 
 TOLERANCE = "tolerance.json"
+SCALES = "scales.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Prepared:
         inputs: One array per input, in call order.
         references: One float64 (or integer) array per output.
         tolerance: How far an element may be from its reference.
+        scales: Per output, the root mean square of its reference.
         bounds: Per output, float32 arrays of lowest and highest right values, rounded
             inwards: what lies between them is right, what does not needs a closer look.
     """
@@ -38,6 +40,7 @@ class Prepared:
     inputs: list[np.ndarray]
     references: list[np.ndarray]
     tolerance: Tolerance
+    scales: list[float]
     bounds: list[tuple[np.ndarray, np.ndarray]]
 
 
@@ -61,12 +64,14 @@ def write_prepared(workload: Workload, *, seed: int, folder: Path) -> None:
     try:
         for index, array in enumerate(inputs):
             _save(beside / f"input-{index}.npy", array)
-        for index, array in enumerate(references):
+        scales = [scale_of(array) for array in references]
+        for index, (array, scale) in enumerate(zip(references, scales, strict=True)):
             _save(beside / f"reference-{index}.npy", array)
-            lowest, highest = bounds_of(array, tolerance)
+            lowest, highest = bounds_of(array, tolerance, scale)
             _save(beside / f"lowest-{index}.npy", lowest)
             _save(beside / f"highest-{index}.npy", highest)
         (beside / TOLERANCE).write_bytes(msgspec.json.encode(tolerance))
+        (beside / SCALES).write_bytes(msgspec.json.encode(scales))
         # Another process may have been faster; its folder has the same content.
         with contextlib.suppress(OSError):
             os.rename(beside, folder)
@@ -74,10 +79,12 @@ def write_prepared(workload: Workload, *, seed: int, folder: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def bounds_of(reference: np.ndarray, tolerance: Tolerance) -> tuple[np.ndarray, np.ndarray]:
+def bounds_of(
+    reference: np.ndarray, tolerance: Tolerance, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest right values in float32; an empty range where nothing is certain."""
-    wide = reference.astype(np.float64)
-    allowed = allowed_error(wide, tolerance)
+    wide = reference.astype(np.float64, copy=False)
+    allowed = allowed_error(wide, tolerance, scale)
     with np.errstate(invalid="ignore", over="ignore"):
         lowest = np.nextafter((wide - allowed).astype(np.float32), np.float32(np.inf))
         highest = np.nextafter((wide + allowed).astype(np.float32), np.float32(-np.inf))
@@ -89,10 +96,8 @@ def bounds_of(reference: np.ndarray, tolerance: Tolerance) -> tuple[np.ndarray, 
 def _save(path: Path, array: np.ndarray) -> None:
     # NumPy's format does not know the short floats: bytes go in, the workload has the dtype.
     raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    with path.open("wb") as file:
-        np.save(file, raw)
-        file.flush()
-        os.fsync(file.fileno())
+    # Not synced: after a power failure the folder is made again.
+    np.save(path, raw)
 
 
 def read_prepared(workload: Workload, *, folder: Path) -> Prepared:
@@ -119,7 +124,13 @@ def read_prepared(workload: Workload, *, folder: Path) -> Prepared:
         )
         for index, spec in enumerate(workload.outputs)
     ]
-    return Prepared(inputs=inputs, references=references, tolerance=tolerance, bounds=bounds)
+    return Prepared(
+        inputs=inputs,
+        references=references,
+        tolerance=tolerance,
+        scales=msgspec.json.decode((folder / SCALES).read_bytes(), type=list[float]),
+        bounds=bounds,
+    )
 
 
 def _load(path: Path) -> np.ndarray:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from effcompile.config import BuildConfig, MeasureConfig
-from effcompile.errors import CompilerUnavailable, WorkerDied, WorkerLate, WorkerRaised
-from effcompile.measure.build_worker import KnownRequest, PrepareRequest
-from effcompile.measure.builder import MODULE as COMPILER_MODULE
+from effcompile.errors import WorkerDied, WorkerLate, WorkerRaised
 from effcompile.measure.builder import first_lines
 from effcompile.measure.cache import user_cache_dir
-from effcompile.measure.child import ChildProcess
 from effcompile.measure.device_process import DeviceProcess
 from effcompile.measure.finals import Measured, interleave
-from effcompile.measure.prepared import folder_of
+from effcompile.measure.preparer import Preparer
 from effcompile.measure.worker import KernelRequest
 from schedules.target import Target
 from schedules.task import Task
@@ -30,7 +28,6 @@ from search.trial import (
 )
 
 logger = logging.getLogger(__name__)
-PREPARE_S = 600.0
 
 
 class DeviceRunner:
@@ -58,40 +55,35 @@ class DeviceRunner:
         self._config = config
         self._work_dir = work_dir.resolve()
         cache_dir = (build_config or BuildConfig()).cache_dir
-        self._cache_dir = cache_dir or str(user_cache_dir() / "builds")
-        self._preparer = ChildProcess(
-            COMPILER_MODULE,
-            log_path=self._work_dir / "logs" / "prepare.log",
-            environment={"CUDA_VISIBLE_DEVICES": ""},
+        self._preparer = Preparer(
+            target,
+            seed=config.input_seed,
+            work_dir=self._work_dir,
+            cache_dir=cache_dir or str(user_cache_dir() / "builds"),
         )
-        self._device: DeviceProcess | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="open-device")
+        self._opening: Future[DeviceProcess] | None = None
+
+    def warm_up(self, tasks: Sequence[Task]) -> None:
+        """Open the device and prepare the references of tasks in the background."""
+        self._preparer.ahead(task.workload for task in tasks)
+        self._opening = self._opening or self._thread.submit(self._open)
 
     @property
     def device(self) -> DeviceProcess:
         """The device process; the known kernel is built when it is first needed."""
-        if self._device is None:
-            known = self._build_known()
-            self._device = DeviceProcess(
-                target=self._target,
-                config=self._config,
-                known_library=known.library_path,
-                log_path=self._work_dir / "logs" / "device.log",
-            )
-        return self._device
+        self._opening = self._opening or self._thread.submit(self._open)
+        return self._opening.result()
 
-    def _build_known(self) -> Build:
-        request = KnownRequest(
+    def _open(self) -> DeviceProcess:
+        process = DeviceProcess(
             target=self._target,
-            library_dir=str(self._work_dir / "libraries"),
-            cache_dir=self._cache_dir,
+            config=self._config,
+            known_library=self._preparer.known_kernel().library_path,
+            log_path=self._work_dir / "logs" / "device.log",
         )
-        try:
-            return self._preparer.call("build_known", request, answer=Build, timeout_s=PREPARE_S)
-        except (WorkerDied, WorkerLate, WorkerRaised) as error:
-            raise CompilerUnavailable(
-                f"cannot compile the simplest kernel for {self._target.name}: {error} "
-                f"See {self._preparer.log_path}, and run effcompile doctor."
-            ) from None
+        process.opened()
+        return process
 
     @property
     def measures_energy(self) -> bool:
@@ -136,14 +128,10 @@ class DeviceRunner:
         return Failure(state=state, message=first_lines(message), log_path=str(log_path))
 
     def _request(self, task: Task, build: Build) -> KernelRequest:
-        workload = task.workload
-        folder = folder_of(workload, seed=self._config.input_seed, root=self._work_dir / "prepared")
-        if not folder.is_dir():
-            request = PrepareRequest(
-                workload=workload, seed=self._config.input_seed, folder=str(folder)
-            )
-            self._preparer.call("prepare", request, answer=type(None), timeout_s=PREPARE_S)
-        return KernelRequest(workload=workload, folder=str(folder), library_path=build.library_path)
+        folder = self._preparer.folder(task.workload)
+        return KernelRequest(
+            workload=task.workload, folder=str(folder), library_path=build.library_path
+        )
 
     def measure_energy(self, task: Task, build: Build) -> EnergyMeasurement:
         """See ``search.ports.Runner``."""
@@ -183,5 +171,6 @@ class DeviceRunner:
     def close(self) -> None:
         """See ``search.ports.Runner``."""
         self._preparer.close()
-        if self._device is not None:
-            self._device.close()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._opening is not None and self._opening.exception() is None:
+            self._opening.result().close()

@@ -8,7 +8,7 @@ from effcompile.measure.arguments import Arguments, place
 from effcompile.measure.correctness import Checker
 from effcompile.measure.memory import HostDevice
 from effcompile.measure.prepared import Prepared, bounds_of
-from schedules.reference import Tolerance, compare
+from schedules.reference import Tolerance, compare, scale_of
 from schedules.workload import TensorSpec, Workload
 
 TOLERANCE = Tolerance(rtol=1e-3, atol=1e-3)
@@ -20,8 +20,15 @@ def checked(reference: np.ndarray, actual: np.ndarray) -> tuple[str, int]:
     workload = Workload(
         op="generic", name="w", inputs=(), outputs=(spec,), program="", program_hash="0"
     )
-    bounds = bounds_of(reference, TOLERANCE)
-    prepared = Prepared(inputs=[], references=[reference], tolerance=TOLERANCE, bounds=[bounds])
+    scale = scale_of(reference)
+    bounds = bounds_of(reference, TOLERANCE, scale)
+    prepared = Prepared(
+        inputs=[],
+        references=[reference],
+        tolerance=TOLERANCE,
+        scales=[scale],
+        bounds=[bounds],
+    )
     arguments: Arguments = place(HostDevice(), workload, [])
 
     def launch() -> None:
@@ -66,7 +73,7 @@ def test_the_quick_way_never_accepts_what_the_full_comparison_refuses() -> None:
         1 + 1e-3 * rng.normal(size=20_000)
     )
     actual = actual.astype(np.float32)
-    lowest, highest = bounds_of(reference, TOLERANCE)
+    lowest, highest = bounds_of(reference, TOLERANCE, scale_of(reference))
     accepted = (actual >= lowest) & (actual <= highest)
     assert 0.1 < accepted.mean() < 0.9
     assert np.all(np.abs(actual[accepted] - reference[accepted]) <= allowed[accepted])

@@ -1,0 +1,114 @@
+"""What the device process needs and only a compiler can make, prepared ahead of its use.
+
+One process with a compiler and without the device serves requests in order, from a
+thread of its own: the known kernel first, then inputs and references of the workloads,
+while builders start and build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from effcompile.errors import CompilerUnavailable, WorkerDied, WorkerLate, WorkerRaised
+from effcompile.measure.build_worker import KnownRequest, PrepareRequest
+from effcompile.measure.builder import MODULE
+from effcompile.measure.child import ChildProcess
+from effcompile.measure.prepared import folder_of
+from schedules.target import Target
+from schedules.workload import Workload
+from search.trial import Build
+
+PREPARE_S = 600.0
+
+
+class Preparer:
+    """Known kernel, inputs and references, each made once.
+
+    Args:
+        target: Device the known kernel is for.
+        seed: Of the inputs.
+        work_dir: Folder of the run; receives ``prepared/``, ``libraries/`` and ``logs/``.
+        cache_dir: Folder of the compiler cache.
+    """
+
+    def __init__(self, target: Target, *, seed: int, work_dir: Path, cache_dir: str) -> None:
+        self._target = target
+        self._seed = seed
+        self._work_dir = work_dir
+        self._cache_dir = cache_dir
+        self._child = ChildProcess(
+            MODULE,
+            log_path=work_dir / "logs" / "prepare.log",
+            environment={"CUDA_VISIBLE_DEVICES": ""},
+        )
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._known: Future[Build] | None = None
+        self._folders: dict[Path, Future[None]] = {}
+
+    @property
+    def log_path(self) -> Path:
+        """Output of the process."""
+        return self._child.log_path
+
+    def ahead(self, workloads: Iterable[Workload]) -> None:
+        """Start making everything; returns at once."""
+        self._known = self._known or self._thread.submit(self._build_known)
+        for workload in workloads:
+            self._request(workload)
+
+    def known_kernel(self) -> Build:
+        """The known kernel, built.
+
+        Raises:
+            CompilerUnavailable: Not even this kernel compiles.
+        """
+        self._known = self._known or self._thread.submit(self._build_known)
+        return self._known.result()
+
+    def folder(self, workload: Workload) -> Path:
+        """Where inputs and references of a workload lie, made if need be.
+
+        Raises:
+            WorkerDied: See :meth:`ChildProcess.call`.
+            WorkerLate: Likewise.
+            WorkerRaised: The reference cannot be computed.
+        """
+        path, made = self._request(workload)
+        try:
+            made.result()
+        except (WorkerDied, WorkerLate, WorkerRaised):
+            del self._folders[path]
+            raise
+        return path
+
+    def _request(self, workload: Workload) -> tuple[Path, Future[None]]:
+        path = folder_of(workload, seed=self._seed, root=self._work_dir / "prepared")
+        if path not in self._folders:
+            self._folders[path] = self._thread.submit(self._prepare, workload, path)
+        return path, self._folders[path]
+
+    def _prepare(self, workload: Workload, path: Path) -> None:
+        if not path.is_dir():
+            request = PrepareRequest(workload=workload, seed=self._seed, folder=str(path))
+            self._child.call("prepare", request, answer=type(None), timeout_s=PREPARE_S)
+
+    def _build_known(self) -> Build:
+        request = KnownRequest(
+            target=self._target,
+            library_dir=str(self._work_dir / "libraries"),
+            cache_dir=self._cache_dir,
+        )
+        try:
+            return self._child.call("build_known", request, answer=Build, timeout_s=PREPARE_S)
+        except (WorkerDied, WorkerLate, WorkerRaised) as error:
+            raise CompilerUnavailable(
+                f"cannot compile the simplest kernel for {self._target.name}: {error} "
+                f"See {self.log_path}, and run effcompile doctor."
+            ) from None
+
+    def close(self) -> None:
+        """Stop the process; what is under way is dropped."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._child.close()
