@@ -45,8 +45,10 @@ def named_models(texts: Sequence[str]) -> dict[str, Path]:
     """``["block.onnx"]`` as ``{"main": ...}``, ``["a=x.onnx", "b=y.onnx"]`` by name.
 
     Raises:
-        UsageError: Several files without names, or a name given twice.
+        UsageError: None, several files without names, or a name given twice.
     """
+    if not texts:
+        raise UsageError("no model is given: name an ONNX file, or --device replay:NAME.")
     if len(texts) == 1 and "=" not in texts[0]:
         return {"main": Path(texts[0])}
     models: dict[str, Path] = {}
