@@ -37,15 +37,15 @@ def make_model_inputs(
     """
     dims = dims or {}
     needed = {extent for spec in entry.inputs for extent in spec.shape if isinstance(extent, str)}
-    if missing := sorted(needed - set(dims)):
-        raise OpenDimensions(
-            f"cannot make inputs for {entry.name}: dimensions {', '.join(missing)} are open. "
-            f"Give each a value, for example {missing[0]}=128."
-        )
     if unknown := sorted(set(dims) - needed):
         raise UsageError(
             f"{entry.name} has no open dimension {', '.join(unknown)}: "
             f"found {', '.join(sorted(needed)) or 'none'}."
+        )
+    if missing := sorted(needed - set(dims)):
+        raise OpenDimensions(
+            f"cannot make inputs for {entry.name}: dimensions {', '.join(missing)} are open. "
+            f"Give each a value, for example {missing[0]}=128."
         )
     return [_make(spec, seed, dims) for spec in entry.inputs]
 

@@ -104,9 +104,8 @@ def tune_models(
     device = detect_target(target)
     require_meter_for(device, config.measure)
     folder = RunFolder(out)
-    folder.create()
     # Child processes start while this one lowers the models.
-    with _processes(device, folder, config) as (builder, runner):
+    with folder.created(), _processes(device, folder, config) as (builder, runner):
         lowered = lower(prepared, device, allow_open=keep_dynamic)
         tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
         if not tasks:
