@@ -105,7 +105,10 @@ def tune_models(
         lowered = lower(prepared, device, allow_open=keep_dynamic)
         tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
         if not tasks:
-            raise UsageError("the model holds nothing to tune: every operator is a view or a copy.")
+            raise UsageError(
+                "the model holds nothing to tune: every operator is a view, a copy, or works on "
+                "open dimensions. Fix open dimensions with --shape NAME=EXTENT,EXTENT,..."
+            )
         identity = Identity(
             model_hash=_content_hash(lowered),
             target=device,
