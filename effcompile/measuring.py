@@ -66,9 +66,10 @@ def measure_artifacts(
 
     Raises:
         DeviceUnavailable: The artifacts' device is not here.
+        MeterUnavailable: The meter named in ``config`` is not here, or may not be read.
         UsageError: Different targets or input signatures.
     """
-    from effcompile.measure.environment import detect_target
+    from effcompile.measure.environment import detect_target, require_meter_for
     from effcompile.measure.module_runner import ModuleRunner
 
     manifests = [read_manifest(path) for path in paths]
@@ -85,6 +86,7 @@ def measure_artifacts(
             "Numbers of another device would say nothing about it."
         )
     config = config or MeasureConfig()
+    require_meter_for(here, config)
     inputs = make_model_inputs(chosen[0], config.input_seed, dims)
     with tempfile.TemporaryDirectory(prefix="effcompile-measure-") as folder:
         runner = ModuleRunner(here, config, work_dir=Path(folder))
