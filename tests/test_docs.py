@@ -174,7 +174,11 @@ def test_shown_commands_and_options_exist(page: Path) -> None:
     from effcompile.cli.main import app
 
     root: Any = typer.main.get_command(app)
-    for line in re.findall(r"(?:^|`)(?:\$ )?effcompile ([a-z][^`#\n]*)", page.read_text(), re.M):
+    text = page.read_text()
+    blocks = "".join(re.findall(r"^```\n(.*?)^```", text, re.M | re.S))
+    shown = re.findall(r"^(?:\$ )?effcompile ([a-z].*)", blocks, re.M)
+    shown += re.findall(r"`effcompile ([a-z][^`|]*)`", text)
+    for line in shown:
         words = line.split()
         command = root
         while words and hasattr(command, "commands") and words[0] in command.commands:
