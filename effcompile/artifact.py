@@ -23,10 +23,8 @@ import mmap
 import os
 import re
 import struct
-import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +37,7 @@ import numpy.typing as npt
 from effcompile.dtypes import dtype_named, name_of
 from effcompile.errors import BadArtifact
 from effcompile.manifest import FORMAT_VERSION, Manifest, StoredLibrary, StoredParameter
+from effcompile.output_files import replacing
 
 ALIGNMENT_BYTES = 64
 LIBRARY_MEMBER = "lib/module.so"
@@ -88,11 +87,12 @@ def write_artifact(
     Raises:
         BadArtifact: An entry names a parameter that is not given, a parameter is used by no
             entry, or an id cannot be a file name.
-        OSError: The file cannot be written, for example because the disk is full.
+        UsageError: The file's folder does not exist.
+        OutputUnwritable: For example because the disk is full.
     """
     _check_parameter_ids(manifest, parameters)
     path = Path(path)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             stored_library = _store_library(archive, library)
             stored = tuple(
@@ -244,38 +244,6 @@ def _check_parameter_ids(
             f"cannot write an artifact: parameter ids {odd} cannot be file names. "
             "Use letters, digits, - and _ only."
         )
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A new file that takes the place of ``path`` once it is complete and on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _store_library(archive: zipfile.ZipFile, library: Path | bytes) -> StoredLibrary:

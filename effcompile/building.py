@@ -17,6 +17,7 @@ from effcompile.errors import UsageError
 from effcompile.gains import gain_of
 from effcompile.manifest import MODEL_NOTE, Gain, Manifest, MeasuredEntry, TunedWorkload
 from effcompile.outcome import RunOutcome, TaskOutcome, read_outcome
+from effcompile.output_files import check_output
 from schedules.candidate import Candidate
 from schedules.target import Target
 from search.final import Finalist
@@ -45,10 +46,12 @@ def build_artifact(
     Raises:
         UsageError: Not a run folder, different targets, or equal entry names.
     """
+    check_output(out)
     outcomes = [read_outcome(path) for path in runs]
     target = _common_target(outcomes)
     lowered, extracted = _lowered(outcomes, target)
     tasks = {one.task.task_id: one for outcome in outcomes for one in outcome.tasks}
+    _require_tuned_models(outcomes, tasks, extracted)
     if choices is None:
         choices = {task_id: one.chosen for task_id, one in tasks.items()}
     manifest = Manifest(
@@ -69,6 +72,21 @@ def build_artifact(
     if measure:
         manifest = _with_gain(lowered, target, manifest, out, outcomes)
     return manifest
+
+
+def _require_tuned_models(
+    outcomes: Sequence[RunOutcome], tasks: Mapping[str, TaskOutcome], extracted: Any
+) -> None:
+    """Refuse models that were exchanged after tuning: their kernels are others."""
+    found = {each.task.task_id for each in extracted}
+    # A run that was stopped before its first trial has no tasks yet, and is built as it is.
+    if tasks and found != set(tasks):
+        folders = ", ".join(str(one.folder.models) for one in outcomes)
+        raise UsageError(
+            f"the models in {folders} are not those that were tuned: {len(tasks)} tasks are "
+            f"recorded, {len(found)} found, {len(found & set(tasks))} of them the same. Restore "
+            "the files, or tune again in another folder."
+        )
 
 
 def _common_target(outcomes: Sequence[RunOutcome]) -> Target:
@@ -144,8 +162,6 @@ def _compile(
 ) -> Manifest:
     from effcompile.apply import apply, compile_program
 
-    if not out.parent.is_dir():
-        raise UsageError(f"cannot write {out}: the folder {out.parent} does not exist.")
     with tempfile.TemporaryDirectory(prefix="effcompile-build-") as folder:
         library = compile_program(
             apply(lowered, choices, target),

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from search.config import SearchConfig
+import msgspec
+from msgspec import Meta
+
+from effcompile.errors import UsageError
+from search.config import Count, Positive, SearchConfig
+
+PositiveNumber = Annotated[float, Meta(gt=0)]
 
 Effort = Literal["quick", "normal", "thorough"]
 CacheMode = Literal["hot", "cold"]
@@ -27,12 +33,12 @@ class BuildConfig:
         memory_limit_mib: A build process that asks for more private memory fails its build.
     """
 
-    n_workers: int = 0
-    timeout_s: float = 30.0
+    n_workers: Count = 0
+    timeout_s: PositiveNumber = 30.0
     cache_dir: str = ""
     fast_math: bool = True
-    builds_per_worker: int = 256
-    memory_limit_mib: int = 4096
+    builds_per_worker: Positive = 256
+    memory_limit_mib: Count = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +59,14 @@ class MeasureConfig:
     """
 
     cache: CacheMode = "hot"
-    repeat_ms: float = 2.0
-    n_repeats: int = 10
-    max_timing_ms: float = 500.0
-    timeout_s: float = 20.0
+    repeat_ms: PositiveNumber = 2.0
+    n_repeats: Annotated[int, Meta(ge=2)] = 10
+    max_timing_ms: PositiveNumber = 500.0
+    timeout_s: PositiveNumber = 20.0
     meter: MeterName = "auto"
-    energy_window_ms: float = 500.0
-    settle_ms: float = 200.0
-    input_seed: int = 0
+    energy_window_ms: PositiveNumber = 500.0
+    settle_ms: Annotated[float, Meta(ge=0)] = 200.0
+    input_seed: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +90,7 @@ def preset(effort: Effort) -> TuneConfig:
             normal.search,
             n_trials=96 if quick else 2048,
             n_finalists=3 if quick else 8,
-            n_final_rounds=3 if quick else 9,
+            n_final_rounds=4 if quick else 9,
         ),
         measure=replace(
             normal.measure,
@@ -92,3 +98,36 @@ def preset(effort: Effort) -> TuneConfig:
             energy_window_ms=300.0 if quick else 1000.0,
         ),
     )
+
+
+def converted(values: dict[str, Any], origin: str) -> TuneConfig:
+    """Settings as read from a file or a command line, checked.
+
+    Args:
+        values: Every section with every setting, as plain values.
+        origin: Names their source in messages.
+
+    Raises:
+        UsageError: A value has the wrong type, is out of range, or is not one of those named.
+    """
+    for section, record in get_type_hints(TuneConfig).items():
+        for name, annotation in get_type_hints(record).items():
+            known = get_args(annotation)
+            found = values[section][name]
+            if get_origin(annotation) is Literal and found not in known:
+                raise UsageError(
+                    f"cannot use {name} = {found!r} of {origin}: expected {' or '.join(known)}."
+                )
+    try:
+        return msgspec.convert(values, TuneConfig)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"cannot use the settings of {origin}: {error}.") from error
+
+
+def checked(config: TuneConfig) -> TuneConfig:
+    """The same settings, once it is certain that every one is in its range.
+
+    Raises:
+        UsageError: One is not.
+    """
+    return converted(msgspec.to_builtins(config), "the configuration")

@@ -34,6 +34,12 @@ class BadInput(EffcompileError):
 class BadArtifact(EffcompileError):
     """An artifact is damaged, foreign, or was built for another device."""
 
+    exit_status = 2
+
+
+class OutputUnwritable(EffcompileError):
+    """A file could not be written: no space, no right, or a failing disk."""
+
 
 class DeviceUnavailable(EffcompileError):
     """The target needs a device or a driver that is not here."""

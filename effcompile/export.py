@@ -8,8 +8,10 @@ kernel. Newer opsets add nothing that the importer reads.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
+import io
 import logging
 import os
 import tempfile
@@ -22,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from effcompile.errors import BadModel, UsageError
+from effcompile.output_files import check_output, writing
 
 OPSET = 23
 # Protobuf cannot serialise 2 GiB or more; names, shapes and nodes need the rest.
@@ -71,7 +74,7 @@ def load_builder(reference: str) -> ModelSource:
         raise UsageError(f"{path} has no function {name}(). {_functions_hint(namespace)}")
     try:
         returned = builder()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadModel(
             f"{reference} raised {type(error).__name__}: {error}. "
             "Run the function by itself to see the traceback."
@@ -86,7 +89,7 @@ def _execute(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(specification)
     try:
         specification.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadModel(
             f"importing {path} raised {type(error).__name__}: {error}. "
             "Make the file importable by itself first."
@@ -181,17 +184,34 @@ def _eval_mode(module: Any) -> Iterator[None]:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """The exporter warns about every optional package that is absent; nobody can act on that."""
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registration.level
-    registration.setLevel(logging.ERROR)
+    """The exporter warns about absent optional packages, and logs what it raises anyway."""
+    logged = logging.getLogger("torch")
+    level = logged.level
+    # A failed trace logs pages, and prints the traced graph, before it raises the cause.
+    logged.setLevel(logging.CRITICAL)
+    children = [logging.getLogger(name) for name in _loud_loggers()]
+    levels = [child.level for child in children]
+    for child in children:
+        child.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             # Deprecations inside torch's own exporter.
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
-        registration.setLevel(level)
+        logged.setLevel(level)
+        for child, old in zip(children, levels, strict=True):
+            child.setLevel(old)
+
+
+def _loud_loggers() -> list[str]:
+    """Torch's loggers with a level of their own, which their parent's does not reach."""
+    known = logging.Logger.manager.loggerDict.items()
+    return [
+        name
+        for name, logger in known
+        if name.startswith("torch.") and isinstance(logger, logging.Logger) and logger.level
+    ]
 
 
 def _root_cause(error: BaseException) -> str:
@@ -226,13 +246,16 @@ def write_onnx(model: Any, path: str | Path) -> None:
     the same name with ``.data`` appended.
 
     Raises:
-        UsageError: The folder does not exist.
+        UsageError: The folder does not exist, or the path is one.
+        OutputUnwritable: No space or no right to write.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist.")
+    check_output(path)
     write = _write_inline if payload_bytes(model) < MAX_INLINE_BYTES else _write_external
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+    with (
+        writing(path),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder,
+    ):
         for written in write(model, Path(folder) / path.name):
             os.replace(written, path.parent / written.name)
 

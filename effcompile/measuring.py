@@ -13,6 +13,7 @@ from effcompile.errors import DeviceUnavailable, UsageError
 from effcompile.model_inputs import make_model_inputs
 from effcompile.rounding import quantity
 from effcompile.signature import chosen_entry
+from search.finalists import UNMETERED_FACTOR
 from search.ports import FinalMeasurement
 from search.trial import Failure
 
@@ -66,9 +67,10 @@ def measure_artifacts(
 
     Raises:
         DeviceUnavailable: The artifacts' device is not here.
+        MeterUnavailable: The meter named in ``config`` is not here, or may not be read.
         UsageError: Different targets or input signatures.
     """
-    from effcompile.measure.environment import detect_target
+    from effcompile.measure.environment import detect_target, require_meter_for
     from effcompile.measure.module_runner import ModuleRunner
 
     manifests = [read_manifest(path) for path in paths]
@@ -85,11 +87,14 @@ def measure_artifacts(
             "Numbers of another device would say nothing about it."
         )
     config = config or MeasureConfig()
+    require_meter_for(here, config)
     inputs = make_model_inputs(chosen[0], config.input_seed, dims)
     with tempfile.TemporaryDirectory(prefix="effcompile-measure-") as folder:
         runner = ModuleRunner(here, config, work_dir=Path(folder))
         try:
-            outcomes = runner.compare(paths, chosen[0].name, inputs, n_rounds)
+            # Rounds without an energy window are short, so there may be more of them.
+            factor = UNMETERED_FACTOR if runner.no_energy_reason else 1
+            outcomes = runner.compare(paths, chosen[0].name, inputs, factor * n_rounds)
         finally:
             runner.close()
     return [

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from effcompile.dtypes import dtype_named
-from effcompile.errors import OpenDimensions
+from effcompile.errors import OpenDimensions, UsageError
 from effcompile.signature import ArgumentSpec, EntryPoint
 
 # Below every vocabulary and category count in use, so that any embedding can look it up.
@@ -33,9 +33,15 @@ def make_model_inputs(
 
     Raises:
         OpenDimensions: A dimension is open and has no value.
+        UsageError: A value is for a dimension that is not open.
     """
     dims = dims or {}
     needed = {extent for spec in entry.inputs for extent in spec.shape if isinstance(extent, str)}
+    if unknown := sorted(set(dims) - needed):
+        raise UsageError(
+            f"{entry.name} has no open dimension {', '.join(unknown)}: "
+            f"found {', '.join(sorted(needed)) or 'none'}."
+        )
     if missing := sorted(needed - set(dims)):
         raise OpenDimensions(
             f"cannot make inputs for {entry.name}: dimensions {', '.join(missing)} are open. "

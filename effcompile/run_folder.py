@@ -10,6 +10,9 @@ runs/block/
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +58,21 @@ class RunFolder:
                 f"cannot create run folder {self.path}: {error.strerror}. "
                 "Choose another folder with --out."
             ) from error
+
+    @contextmanager
+    def created(self) -> Iterator[None]:
+        """Make the folder; a new one in which no run was started by the end is removed again.
+
+        Raises:
+            UsageError: See :meth:`create`.
+        """
+        is_new = not self.path.exists()
+        self.create()
+        try:
+            yield
+        finally:
+            if is_new and not self.database_path.exists():
+                shutil.rmtree(self.path, ignore_errors=True)
 
     def require(self) -> None:
         """Check that a run was started here.

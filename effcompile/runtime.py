@@ -29,6 +29,7 @@ from effcompile.device_check import check_architecture, resolve_device
 from effcompile.errors import BadArtifact, BadInput
 from effcompile.input_check import bind_arguments, check_inputs
 from effcompile.manifest import Manifest
+from effcompile.output_files import writing
 from effcompile.runtime_libraries import CPU_DEVICE_TYPE, load_runtime, runtime_function
 from effcompile.signature import EntryPoint
 from effcompile.tensors import borrow_numpy, copied, facts_of, to_numpy, to_tensor, to_torch
@@ -48,6 +49,7 @@ def load(path: str | Path, device: str = "auto", *, verify: bool = True) -> Modu
     Raises:
         BadArtifact: The file is damaged, foreign, or for another architecture.
         DeviceUnavailable: It needs a device or a driver that is not here.
+        OutputUnwritable: The temporary folder does not take the library.
         BadPin: The installed runtime does not work.
     """
     with ArtifactReader(Path(path)) as reader:
@@ -226,7 +228,8 @@ def _start_machine(reader: ArtifactReader, device: str) -> Any:
     with tempfile.TemporaryDirectory(prefix="effcompile-") as folder:
         # The mapping outlives the file's name.
         library = Path(folder) / "module.so"
-        library.write_bytes(payload)
+        with writing(library):
+            library.write_bytes(payload)
         try:
             machine = ffi.load_module(str(library), keep_module_alive=False)["vm_load_executable"]()
         except (OSError, RuntimeError, AttributeError) as error:

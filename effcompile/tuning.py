@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 
 import effcompile
-from effcompile.config import TuneConfig
+from effcompile.config import TuneConfig, checked
 from effcompile.errors import UsageError
 from effcompile.measure.builder import ProcessBuilder
 from effcompile.measure.runner import DeviceRunner
@@ -23,6 +24,8 @@ from search.database import Database
 from search.events import Events, ignore
 from search.identity import Identity, search_settings
 from search.stopping import StopRequest
+
+logger = logging.getLogger(__name__)
 
 MEASURE_VERSION = 1
 """Raised whenever new measurements are not comparable with older ones."""
@@ -89,25 +92,28 @@ def tune_models(
     Raises:
         BadModel: A model is missing, damaged, open, or holds unknown operators.
         DeviceUnavailable: The target's device is not here.
+        MeterUnavailable: The meter named in ``config`` is not here, or may not be read.
         IdentityMismatch: The folder belongs to another run.
     """
     from effcompile.extract import extract_tasks
     from effcompile.lower import lower
-    from effcompile.measure.environment import detect_target, fingerprint
+    from effcompile.measure.environment import detect_target, fingerprint, require_meter_for
     from effcompile.measure.shared_space import shared_spaces
     from search.tuner import tune as search_schedules
 
-    config = config or TuneConfig()
+    config = checked(config or TuneConfig())
     prepared = _prepare(models, shapes or {}, keep_dynamic)
     device = detect_target(target)
+    require_meter_for(device, config.measure)
     folder = RunFolder(out)
-    folder.create()
     # Child processes start while this one lowers the models.
-    with _processes(device, folder, config) as (builder, runner):
+    with folder.created(), _processes(device, folder, config) as (builder, runner):
         lowered = lower(prepared, device, allow_open=keep_dynamic)
         tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
         if not tasks:
-            raise UsageError("the model holds nothing to tune: every operator is a view or a copy.")
+            logger.warning(
+                "nothing to tune: every kernel keeps its default schedule; the model can be built"
+            )
         identity = Identity(
             model_hash=_content_hash(lowered),
             target=device,
@@ -169,15 +175,21 @@ def _prepare(
     )
 
     prepared = {}
+    used: set[str] = set()
     for name, model in models.items():
         is_file = isinstance(model, (str, os.PathLike))
         loaded = load_model(model) if is_file else prepare_model(model)
         names = {value.name for value in data_inputs(loaded)}
         # With several models, a shape belongs to those that have an input of that name.
         own = shapes if len(models) == 1 else {k: v for k, v in shapes.items() if k in names}
+        used |= set(own)
         loaded = fix_shapes(loaded, own)
         check_dimensions(loaded, allow_open=keep_dynamic)
         prepared[name] = loaded
+    if unknown := sorted(set(shapes) - used):
+        raise UsageError(
+            f"no model has an input named {', '.join(unknown)}: mend the name given with --shape."
+        )
     return prepared
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from effcompile.arrays import numpy_of
+from effcompile.errors import BadModel, UsageError
 from effcompile.model_inputs import make_model_inputs
 from effcompile.runtime import load
 from effcompile.signature import EntryPoint, chosen_entry
@@ -28,6 +30,11 @@ def verify_artifact_outputs(
             whose PyTorch module is run on its own example inputs.
         entry: Entry point; may be left out if there is only one.
         seed: Seed of the inputs of an ONNX reference.
+
+    Raises:
+        BadArtifact: The artifact cannot be loaded.
+        BadModel: The reference cannot be read, or does not run.
+        UsageError: The reference has other inputs or outputs than the artifact.
     """
     module = load(path)
     chosen = chosen_entry(module.signature, entry)
@@ -37,17 +44,32 @@ def verify_artifact_outputs(
         inputs, reference = _torch_reference(against)
     found = module.function(chosen.name).named(*inputs)
     names = [spec.name for spec in chosen.outputs]
+    if len(reference) != len(names):
+        raise UsageError(
+            f"{against} gives {len(reference)} outputs, {path} {len(names)}: {', '.join(names)}. "
+            "Name the model that the artifact was made from."
+        )
     return compare_outputs(names, [found[name] for name in names], reference)
 
 
 def _onnx_reference(path: Path, entry: EntryPoint, seed: int) -> tuple[Arrays, Arrays]:
     from onnx.reference import ReferenceEvaluator
 
-    from effcompile.frontend.checking import load_model
+    from effcompile.frontend.checking import data_inputs, load_model
 
+    model = load_model(path)
+    expected, found = [spec.name for spec in entry.inputs], [v.name for v in data_inputs(model)]
+    if expected != found:
+        raise UsageError(
+            f"{path} has the inputs {', '.join(found)}, the artifact {', '.join(expected)}. "
+            "Name the model that the artifact was made from."
+        )
     inputs = make_model_inputs(entry, seed)
-    feeds = {spec.name: value for spec, value in zip(entry.inputs, inputs, strict=True)}
-    outputs = ReferenceEvaluator(load_model(path)).run(None, feeds)
+    feeds = dict(zip(expected, inputs, strict=True))
+    try:
+        outputs = ReferenceEvaluator(model).run(None, feeds)
+    except Exception as error:  # the evaluator raises whatever NumPy does
+        raise BadModel(_not_run(str(path), error)) from error
     return inputs, [np.asarray(value) for value in outputs]
 
 
@@ -57,12 +79,21 @@ def _torch_reference(reference: str) -> tuple[Arrays, Arrays]:
     from effcompile.export import load_builder
 
     source = load_builder(reference)
-    with torch.inference_mode():
-        outputs = source.module.eval()(*source.example_inputs)
+    if not isinstance(source.module, torch.nn.Module):
+        raise UsageError(
+            f"{reference} gives a {type(source.module).__name__}, expected a torch.nn.Module."
+        )
+    try:
+        with torch.inference_mode():
+            outputs = source.module.eval()(*source.example_inputs)
+    except Exception as error:  # the user's code may raise anything
+        raise BadModel(_not_run(reference, error)) from error
     outputs = outputs if isinstance(outputs, Sequence) else (outputs,)
-    return [_numpy(value) for value in source.example_inputs], [_numpy(value) for value in outputs]
+    return [numpy_of(one) for one in source.example_inputs], [numpy_of(one) for one in outputs]
 
 
-def _numpy(value: Any) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = value.detach().cpu().numpy()
-    return array
+def _not_run(reference: str, error: Exception) -> str:
+    cause = " ".join(str(error).split())[:300]
+    return (
+        f"{reference} does not run on the inputs of the artifact: {type(error).__name__}: {cause}"
+    )

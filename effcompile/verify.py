@@ -43,6 +43,15 @@ class OutputComparison:
     is_equal: bool
     reason: str = ""
 
+    def text(self) -> str:
+        """One line for people."""
+        if self.relative_error is None or not self.is_equal:
+            return f"{self.name}: differs: {self.reason}"
+        return (
+            f"{self.name}: equal, relative error {self.relative_error:.2g} "
+            f"(tolerance {self.tolerance:.2g})"
+        )
+
 
 def compare_outputs(
     names: Sequence[str],

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+# The boosted trees multiply it by a thousand, into 64 bits.
+LARGEST_SEED = 2**31 - 1
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 EnergyPolicyName = Literal["top", "snr", "overlap", "measure_all", "never"]
 EnergyModelName = Literal["power", "published", "constant", "linear"]
@@ -46,23 +55,23 @@ class SearchConfig:
         n_final_rounds: Interleaved repetitions of that measurement.
     """
 
-    n_trials: int = 256
-    max_seconds: float | None = None
-    seed: int = 0
+    n_trials: Positive = 256
+    max_seconds: Annotated[float, Meta(gt=0)] | None = None
+    seed: Annotated[int, Meta(ge=0, le=LARGEST_SEED)] = 0
     strategy: Literal["evolutionary", "random"] = "evolutionary"
-    max_slowdown: float = 0.02
-    round_size: int = 0
-    population: int = 128
-    n_generations: int = 3
-    random_share: float = 0.1
-    local_share: float = 0.1
+    max_slowdown: Annotated[float, Meta(ge=0, lt=1)] = 0.02
+    round_size: Count = 0
+    population: Positive = 128
+    n_generations: Count = 3
+    random_share: Share = 0.1
+    local_share: Share = 0.1
     batch_by: Literal["quota", "hypervolume"] = "quota"
-    energy_band: float = 0.10
-    energy_top: int = 8
-    energy_random: int = 2
+    energy_band: Annotated[float, Meta(ge=0)] = 0.10
+    energy_top: Count = 8
+    energy_random: Count = 2
     energy_policy: EnergyPolicyName = "top"
     energy_snr: Literal["centred", "raw"] = "centred"
     energy_model: EnergyModelName = "power"
-    energy_warmup: int = 8
-    n_finalists: int = 4
-    n_final_rounds: int = 5
+    energy_warmup: Count = 8
+    n_finalists: Positive = 4
+    n_final_rounds: Positive = 5

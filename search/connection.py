@@ -61,6 +61,11 @@ class Connection:
                 self._raw.execute("PRAGMA journal_mode=WAL")
                 self._raw.execute("PRAGMA synchronous=FULL")
             n_tables = self._raw.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if n_tables == 0 and read_only:
+            raise DatabaseMissing(
+                f"cannot read {self.path}: it is empty, so no run was started here. "
+                "Run the tuning command again."
+            )
         if n_tables == 0 and not read_only:
             self._create()
         self._check_layout()

@@ -16,13 +16,19 @@ class DatabaseLocked(SearchError):
 class DatabaseDamaged(SearchError):
     """The file is not a database of this project, or its pages contradict each other."""
 
+    exit_status = 2
+
 
 class DatabaseMissing(SearchError):
     """A run folder was to be read and holds no database."""
 
+    exit_status = 2
+
 
 class DatabaseVersion(SearchError):
     """The database was written by another version of the layout."""
+
+    exit_status = 2
 
 
 class DatabaseUnwritable(SearchError):
@@ -35,6 +41,8 @@ class DiskFull(DatabaseUnwritable):
 
 class IdentityMismatch(SearchError):
     """The run folder belongs to a run whose numbers are not comparable with this one."""
+
+    exit_status = 2
 
 
 class TrialFinished(SearchError):

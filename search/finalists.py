@@ -25,6 +25,8 @@ from search.progress import Progress
 from search.spending import Spending
 from search.trial import Build, Failure, Trial, TrialState
 
+UNMETERED_FACTOR = 3
+
 
 def pick_finalists(
     history: TaskHistory, config: SearchConfig, expected_mj: Mapping[int, float]
@@ -91,6 +93,12 @@ class FinalRunner:
     config: SearchConfig
     learner: Learner
 
+    @property
+    def _n_rounds(self) -> int:
+        """Rounds without an energy window are short, so there may be more of them."""
+        factor = 1 if self.runner.measures_energy else UNMETERED_FACTOR
+        return factor * self.config.n_final_rounds
+
     def run(self, history: TaskHistory) -> Final:
         """Measure a task's finalists and store who won.
 
@@ -155,9 +163,7 @@ class FinalRunner:
         self, history: TaskHistory, builds: Sequence[Build]
     ) -> list[FinalMeasurement | Failure]:
         try:
-            measured = self.runner.compare(
-                history.task, builds, n_rounds=self.config.n_final_rounds
-            )
+            measured = self.runner.compare(history.task, builds, n_rounds=self._n_rounds)
         except Exception:
             failure = Failure(state=TrialState.RUN_ERROR, message=traceback.format_exc())
             return [failure] * len(builds)

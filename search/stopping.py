@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+# Schedulers and containers announce the end with the second.
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class StopRequest:
-    """A wish to stop that the loop looks at between trials."""
+    """A wish to stop that the loop looks at between trials.
 
-    def __init__(self) -> None:
+    Args:
+        on_first: Called at the first request, perhaps from a signal handler.
+    """
+
+    def __init__(self, on_first: Callable[[], None] | None = None) -> None:
         self._n_requests = 0
+        self._on_first = on_first
 
     @property
     def is_set(self) -> bool:
@@ -28,18 +36,21 @@ class StopRequest:
         self._n_requests += 1
         if self._n_requests > 1:
             raise KeyboardInterrupt
+        if self._on_first is not None:
+            self._on_first()
 
 
 @contextmanager
 def stop_on_interrupt(stop: StopRequest) -> Iterator[None]:
-    """Let Ctrl-C set the request while the body runs; main thread only."""
+    """Let Ctrl-C and a termination signal set the request while the body runs; main thread only."""
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
         del number, frame
         stop.request()
 
-    previous = signal.signal(signal.SIGINT, on_interrupt)
+    previous = {number: signal.signal(number, on_interrupt) for number in _STOP_SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

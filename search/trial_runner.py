@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from search.database import Database
+from search.disk_space import require_space
 from search.errors import DeviceLost
 from search.events import Events, TrialFinished
 from search.history import TaskHistory
@@ -31,6 +32,7 @@ BUILDS_AHEAD = 64
 
 DEATHS_IN_A_ROW = 20
 
+_MAY_WANT_SPACE = (TrialState.BUILD_ERROR, TrialState.RUN_ERROR)
 _DEADLY = (TrialState.RUN_ERROR, TrialState.RUN_TIMEOUT)
 
 _Waiting = tuple[Trial, Future[Build | Failure]]
@@ -65,6 +67,7 @@ class TrialRunner:
         Raises:
             Stopped: Asked to stop; the trials not yet finished stay proposed.
             DeviceLost: Trials keep dying, and so does a kernel that worked before.
+        DiskFull: A trial failed because nothing more fits; it stays proposed.
         """
         coming = deque(trials)
         waiting: deque[_Waiting] = deque()
@@ -92,6 +95,8 @@ class TrialRunner:
         waited_s = time.monotonic() - started_s
         with self._spending.time("latency_s"):
             finished = self._measured(history, trial, outcome)
+        if finished.state in _MAY_WANT_SPACE:
+            require_space(self._database.path.parent)
         build_s = finished.build.build_s if finished.build else waited_s
         run_s = time.monotonic() - started_s - waited_s
         finished = self._database.finish(replace(finished, spent_s=build_s + run_s))

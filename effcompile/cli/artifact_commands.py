@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, cast, get_args
 
 import typer
 
 from effcompile.cli.options import parse_pairs, parse_share
-from effcompile.cli.output import print_json, print_text
+from effcompile.cli.output import print_json, print_note, print_text
 from effcompile.cli.tune_commands import Json
 from effcompile.config import MeterName
-from effcompile.errors import BadInput, UsageError
+from effcompile.errors import UsageError
 
 Entry = Annotated[str | None, typer.Option(help="Entry point; needed only if there are several.")]
 
@@ -71,38 +71,31 @@ def run(
 
     Example: effcompile run block.effc --input x=x.npy --output y.npy
     """
-    import numpy as np
-
     from schedules._tvm import hide_torch
 
     hide_torch()
+    from effcompile.arrays import read_array, write_array
+    from effcompile.output_files import check_output
     from effcompile.runtime import load
     from effcompile.signature import chosen_entry
 
     module = load(artifact)
     chosen = chosen_entry(module.signature, entry)
-    arrays = {key: _read_array(path) for key, path in parse_pairs(input, "--input").items()}
+    dtypes = {spec.name: spec.dtype for spec in chosen.inputs}
+    given = parse_pairs(input, "--input")
+    arrays = {key: read_array(path, dtypes.get(key, "")) for key, path in given.items()}
     targets = _output_paths(output, [spec.name for spec in chosen.outputs])
+    for path in targets.values():
+        check_output(path)
     by_name = module.function(chosen.name).named(**arrays)
     for key, path in targets.items():
-        np.save(path, by_name[key])
+        write_array(path, by_name[key])
     written = {key: {"path": path, "shape": by_name[key].shape} for key, path in targets.items()}
     if json:
         print_json(written)
     else:
         for key, path in targets.items():
             print_text(f"{key} {by_name[key].shape} {by_name[key].dtype} -> {path}")
-
-
-def _read_array(path: Path) -> Any:
-    import numpy as np
-
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"cannot read input {path}: {error}. Expected a file written by numpy.save."
-        ) from error
 
 
 def _output_paths(texts: list[str], names: list[str]) -> dict[str, Path]:
@@ -121,7 +114,7 @@ def verify(
     artifact: Annotated[Path, typer.Argument(help="Artifact made by build.")],
     against: Annotated[str, typer.Option(help="model.onnx, or file.py:function for PyTorch.")],
     entry: Entry = None,
-    seed: Annotated[int, typer.Option(help="Seed of the inputs.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the inputs.", min=0)] = 0,
     json: Json = False,
 ) -> None:
     """Compare an artifact's outputs with PyTorch or with ONNX's reference on seeded inputs.
@@ -135,7 +128,7 @@ def verify(
         print_json(comparisons)
     else:
         for comparison in comparisons:
-            print_text(str(comparison))
+            print_text(comparison.text())
     if not all(comparison.is_equal for comparison in comparisons):
         raise typer.Exit(1)
 
@@ -173,14 +166,20 @@ def measure(
         print_json(measured)
     else:
         for one in measured:
-            print_text(one.text())
+            if one.measurement is not None:
+                print_text(one.text())
+    failed = [one for one in measured if one.measurement is None]
+    for one in failed:
+        print_note(f"error: {one.text()}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _dims(texts: list[str]) -> dict[str, int]:
     dims = {}
     for text in texts:
         name, equals, extent = text.partition("=")
-        if not equals or not extent.isdigit():
+        if not equals or not name or not extent.isdigit() or int(extent) < 1:
             raise UsageError(f"cannot read --dim {text!r}: expected NAME=EXTENT, such as T=64.")
         dims[name] = int(extent)
     return dims

@@ -30,12 +30,16 @@ def report(
 
     Example: effcompile report runs/block
     """
+    from effcompile.output_files import check_output
     from effcompile.report.collect import collect
     from effcompile.report.html import write_html
     from effcompile.report.terminal import print_report
+    from effcompile.run_folder import RunFolder
 
-    collected = collect(run)
     page = html or run / "report.html"
+    RunFolder(run).require()
+    check_output(page)
+    collected = collect(run)
     write_html(collected, page)
     if json:
         print_json(collected)

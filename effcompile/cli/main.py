@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import tempfile
+import traceback
 
 import typer
 
@@ -24,14 +27,38 @@ app.add_typer(bench_commands.app, name="bench")
 
 
 def main() -> None:
-    """Run one command; every stated problem ends as one message and an exit status.
+    """Run one command; every problem ends as one message and an exit status.
 
     Exit status: 0 done, 1 failed, 2 wrong usage or unusable input, 3 stopped early
-    with a usable result.
+    with a usable result, 130 interrupted before there was one.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        app()
+        app(prog_name="effcompile")
     except EffcompileError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        _fail(str(error), error.exit_status)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; what Python still holds goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        _fail(_unexpected(error), 1)
+
+
+def _fail(message: str, exit_status: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(exit_status)
+
+
+def _unexpected(error: Exception) -> str:
+    """One line for an error that nobody foresaw; its traceback goes to a file."""
+    cause = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    text = f"command: {' '.join(sys.argv)}\n\n{traceback.format_exc()}"
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="effcompile-", suffix=".log")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as unwritten:
+        sys.stderr.write(text)
+        return f"{cause}. No log file could be written: {unwritten.strerror}."
+    return f"{cause}. This is a defect of effcompile; report it with the traceback in {path}"

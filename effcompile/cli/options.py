@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from effcompile.config import TuneConfig
+from effcompile.config import TuneConfig, converted
 from effcompile.errors import UsageError
 
 
@@ -17,7 +17,7 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """``["x=1,128"]`` as ``{"x": (1, 128)}``.
 
     Raises:
-        UsageError: A text is not NAME=EXTENT,... with positive whole numbers.
+        UsageError: A text is not NAME=EXTENT,... with whole numbers, or names an input twice.
     """
     shapes = {}
     for text in texts:
@@ -28,6 +28,8 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
                 f"cannot read --shape {text!r}: expected NAME=EXTENT,EXTENT,... with whole "
                 "numbers, for example --shape x=1,128."
             )
+        if name in shapes:
+            raise UsageError(f"--shape names {name!r} twice: give each input once.")
         shapes[name] = tuple(int(part) for part in parts)
     return shapes
 
@@ -78,8 +80,11 @@ def read_config(path: Path) -> dict[str, Any]:
         values = msgspec.toml.decode(path.read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read --config {path}: {error.strerror}.") from error
-    except msgspec.DecodeError as error:
-        raise UsageError(f"cannot read --config {path}: {error}.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read --config {path}: {error}. Expected a TOML file with the sections "
+            "search, build and measure; --print-config shows every setting."
+        ) from error
     _refuse_unknown(values, TuneConfig, str(path))
     return dict(values)
 
@@ -88,15 +93,12 @@ def merged(config: TuneConfig, values: dict[str, Any], origin: str) -> TuneConfi
     """The configuration with some settings replaced.
 
     Raises:
-        UsageError: A value has the wrong type.
+        UsageError: A value has the wrong type or is out of range.
     """
     base = msgspec.to_builtins(config)
     for section, settings in values.items():
         base[section] = {**base[section], **settings}
-    try:
-        return msgspec.convert(base, TuneConfig)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"cannot use the settings of {origin}: {error}.") from error
+    return converted(base, origin)
 
 
 def _refuse_unknown(values: Any, record: Any, origin: str) -> None:

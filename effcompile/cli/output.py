@@ -20,6 +20,11 @@ def print_text(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def print_note(text: str) -> None:
+    """One line about what happened, on stderr."""
+    sys.stderr.write(text + "\n")
+
+
 def print_rows(rows: Sequence[Any]) -> None:
     """Records of one type as a table, one column per field that holds anything."""
     from rich.console import Console

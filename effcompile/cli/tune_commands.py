@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 import typer
 
 from effcompile.cli.options import merged, parse_shapes, parse_share, read_config
-from effcompile.cli.output import print_json, print_text
+from effcompile.cli.output import print_json, print_note, print_text
 from effcompile.config import Effort, TuneConfig, preset
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 STOPPED_EARLY = 3
 """Exit status of a run that was stopped on request: what it found so far can be built."""
+
+INTERRUPTED = 130
+"""Exit status of a command that was interrupted before it had anything to show."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -50,7 +54,11 @@ def export(
     """
     from effcompile.export import export_module, load_builder, write_onnx
     from effcompile.frontend.checking import data_inputs, declared_shape
+    from effcompile.output_files import check_output
 
+    check_output(out)
+    if save_inputs is not None:
+        _make_folder(save_inputs)
     loaded = load_builder(source)
     model = export_module(
         loaded.module, loaded.example_inputs, dynamic_shapes=loaded.dynamic_shapes
@@ -67,11 +75,21 @@ def export(
 
 
 def _save_inputs(folder: Path, names: list[str], inputs: tuple[Any, ...]) -> None:
-    import numpy as np
+    from effcompile.arrays import numpy_of, write_array
 
-    folder.mkdir(parents=True, exist_ok=True)
     for name, value in zip(names, inputs, strict=True):
-        np.save(folder / f"{name}.npy", value.detach().cpu().numpy())
+        write_array(folder / f"{name}.npy", numpy_of(value))
+
+
+def _make_folder(folder: Path) -> None:
+    from effcompile.errors import UsageError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot make the folder {folder}: {error.strerror}. Choose another --save-inputs."
+        ) from error
 
 
 def tune(
@@ -93,7 +111,7 @@ def tune(
     max_slowdown: Annotated[
         str | None, typer.Option(help="Latency that may be given up for energy, 2% or 0.02.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the search.", min=0)] = None,
     strategy: Annotated[str | None, typer.Option(help="evolutionary or random.")] = None,
     energy_policy: Annotated[
         str | None,
@@ -152,7 +170,7 @@ def tune(
             shapes=parse_shapes(shape or []),
             keep_dynamic=keep_dynamic,
         )
-    _run_tuning(start, json=json)
+    _run_tuning(start, out, json=json)
 
 
 def _refuse_beside_replay(**given: Any) -> None:
@@ -197,16 +215,40 @@ def _settings(effort: str, file: Path | None, overrides: dict[str, dict[str, Any
     return merged(settings, overrides, "the command line")
 
 
-def _run_tuning(start: Start, *, json: bool) -> None:
+def _run_tuning(start: Start, out: Path, *, json: bool) -> None:
     from effcompile.cli.progress import progress_display
     from search.stopping import StopRequest, stop_on_interrupt
 
-    stop = StopRequest()
-    with stop_on_interrupt(stop), progress_display() as events:
-        run = start(events=events, stop=stop)
+    stop = StopRequest(_say_stopping)
+    try:
+        with stop_on_interrupt(stop), progress_display() as events:
+            run = start(events=events, stop=stop)
+    except KeyboardInterrupt:
+        raise typer.Exit(_stopped_at_once(out)) from None
     if json:
         print_json(run)
     else:
         print_text(f"{run.path}: ended by {run.stopped_by}; effcompile report {run.path}")
     if run.stopped_by == "request":
         raise typer.Exit(STOPPED_EARLY)
+
+
+def _say_stopping() -> None:
+    # Called from a signal handler, which must not touch Python's buffers.
+    os.write(2, b"stopping after the current trial; Ctrl-C again stops at once\n")
+
+
+def _stopped_at_once(out: Path) -> int:
+    from effcompile.outcome import read_outcome
+    from schedules.errors import EffcompileError
+
+    try:
+        read_outcome(out)
+    except EffcompileError:
+        print_note(f"stopped before a run was recorded in {out}.")
+        return INTERRUPTED
+    print_note(
+        f"stopped at once; every finished trial is kept in {out}. The same command continues, "
+        f"and effcompile build {out} takes the best so far."
+    )
+    return STOPPED_EARLY

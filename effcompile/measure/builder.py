@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 MAX_MESSAGE_LINES = 12
 WARM_UP_S = 120.0
 PROPOSE_S = 120.0
-# Fewer candidates than this are not worth the request, nor making sketches in one more process.
-SMALLEST_SHARE = 8
 T = TypeVar("T")
 MODULE = "effcompile.measure.build_worker"
 # No context can be made on a device that the process cannot see.
@@ -94,7 +92,7 @@ class ProcessBuilder:
     def propose(self, request: ProposeRequest) -> list[Proposed | None]:
         """Draw or change candidates in all processes; what fails there is ``None``."""
         n = len(request.seeds)
-        size = max(SMALLEST_SHARE, -(-n // len(self._children)))
+        size = max(1, -(-n // len(self._children)))
         futures = [
             self._threads.submit(self._propose, _part(request, slice(start, start + size)))
             for start in range(0, n, size)

@@ -8,8 +8,10 @@ import os
 import platform
 from pathlib import Path
 
+from effcompile.config import MeasureConfig
 from effcompile.errors import DeviceUnavailable
 from effcompile.measure.cuda_facts import GpuFacts, gpu_facts, kernel_driver_version
+from effcompile.measure.meters import require_meter
 from schedules.target import Target, known_target
 
 # Raised when numbers taken before and after a change of this package are not comparable.
@@ -44,6 +46,16 @@ def detect_target(name: str = "auto") -> Target:
             return cuda_target(gpu_facts())
         return cpu_target()
     return known_target(name)
+
+
+def require_meter_for(target: Target, config: MeasureConfig) -> None:
+    """Refuse to go on without a meter that the settings name.
+
+    Raises:
+        MeterUnavailable: It is not here, does not see the target, or may not be read.
+    """
+    uuid = gpu_facts().uuid if target.kind == "cuda" and config.meter == "nvml" else None
+    require_meter(config.meter, kind=target.kind, gpu_uuid=uuid)
 
 
 def cuda_target(facts: GpuFacts) -> Target:

@@ -61,11 +61,7 @@ class Meter(Protocol):
 
 
 class NvmlMeter:
-    """Board energy of one NVIDIA GPU, found by its UUID.
-
-    Source:
-        Energy search specification, section 5.2: the counter moves about every 100 ms.
-    """
+    """Board energy of one NVIDIA GPU, found by its UUID; its counter moves about every 100 ms."""
 
     name = "nvml"
     period_ms = 100.0
@@ -250,6 +246,32 @@ def open_meter(
         return NvmlMeter(gpu_uuid or "")
     except MeterUnavailable as error:
         return NoMeter(str(error), denied=isinstance(error, MeterDenied))
+
+
+def require_meter(
+    wanted: str, *, kind: str, gpu_uuid: str | None = None, rapl_root: Path | None = None
+) -> None:
+    """Refuse to go on without a meter that was asked for by name.
+
+    Args:
+        wanted: ``auto``, ``nvml``, ``rapl`` or ``none``.
+        kind: Kind of target, ``cuda`` or ``llvm``.
+        gpu_uuid: Of the GPU that is measured.
+        rapl_root: Other place of the powercap interface, for tests.
+
+    Raises:
+        MeterUnavailable: It is not here, or does not see the device.
+        MeterDenied: This user may not read it.
+    """
+    if wanted in ("auto", "none"):
+        return
+    found = open_meter(wanted, kind=kind, gpu_uuid=gpu_uuid, rapl_root=rapl_root)
+    if isinstance(found, NoMeter):
+        refused = MeterDenied if found.denied else MeterUnavailable
+        raise refused(
+            f"cannot measure energy with meter {wanted}: {found.reason} "
+            "Mend that, or use --meter auto to go on with latency alone."
+        )
 
 
 def conditions_of(states: Sequence[DeviceState]) -> dict[str, tuple[Any, ...]]:

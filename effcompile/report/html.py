@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from effcompile import __version__
+from effcompile.output_files import replacing
 from effcompile.report import charts, wording
 from effcompile.report.records import RunReport
 
@@ -39,8 +40,8 @@ def write_html(report: RunReport, path: Path) -> None:
     """Write the page beside its place and move it there.
 
     Raises:
-        OSError: The file cannot be written.
+        UsageError: The folder does not exist, or the path is one.
+        OutputUnwritable: No space or no right to write.
     """
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(render_html(report), encoding="utf-8")
-    beside.replace(path)
+    with replacing(path) as file:
+        file.write(render_html(report).encode("utf-8"))

@@ -1,0 +1,62 @@
+"""The top of the command line: defects, help, interrupts outside of tuning."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from effcompile.cli import tune_commands
+from effcompile.cli.main import app
+from tests.effcompile.cli.commands import call_main, run_command
+
+COMMANDS = ["export", "tune", "build", "run", "verify", "measure", "report", "show", "doctor"]
+
+
+def test_defect_becomes_one_line_and_a_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise KeyError("no such\nthing")
+
+    monkeypatch.setattr(tune_commands, "_settings", broken)
+    assert call_main("tune", "m.onnx", "--out", "run") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: unexpected KeyError: 'no such\\nthing'. ")
+    assert message.count("\n") == 1
+    log = Path(message.split()[-1])
+    text = log.read_text()
+    log.unlink()
+    assert "Traceback" in text
+    assert "in broken" in text
+    assert "tune m.onnx --out run" in text
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "bench tuner", "bench softmax", ""])
+def test_help_ends_well_and_shows_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call_main(*name.split(), "--help") == 0
+    shown = capsys.readouterr().out
+    assert name == "" or f"Example: effcompile {name}" in " ".join(shown.replace("│", " ").split())
+
+
+def test_every_option_is_explained() -> None:
+    from typer.main import get_command
+
+    for name, command in get_command(app).commands.items():
+        for parameter in command.params:
+            assert parameter.help, f"{name} {parameter.name}"
+
+
+def test_command_line_lists_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    call_main("--help")
+    shown = capsys.readouterr().out
+    assert [name for name in COMMANDS if not re.search(rf"│ {name}\b", shown)] == []
+
+
+def test_reader_that_leaves_early_is_no_defect(tmp_path: Path) -> None:
+    prefix = ["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash"]
+    ended = run_command(
+        "tune", "m.onnx", "--out", "r", "--print-config", cwd=tmp_path, prefix=prefix
+    )
+    assert "unexpected" not in ended.err
