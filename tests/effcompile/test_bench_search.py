@@ -18,7 +18,7 @@ from search.recording import Recording, write_recording
 from tests.simulated_recording import simulated_recording
 
 CONFIG = TuneConfig(
-    search=SearchConfig(n_trials=60, round_size=15, population=24, n_generations=1, energy_band=0.5)
+    search=SearchConfig(n_trials=40, round_size=10, population=24, n_generations=1, energy_band=0.5)
 )
 
 
@@ -35,7 +35,7 @@ def rows(recording: Recording) -> dict[str, SearchRow]:
 
 
 def test_every_way_gets_the_same_trials_and_two_seeds(rows: dict[str, SearchRow]) -> None:
-    assert {row.n_trials for row in rows.values()} == {60.0}
+    assert {row.n_trials for row in rows.values()} == {40.0}
     assert {len(row.outcomes) for row in rows.values()} == {2}
 
 
@@ -76,7 +76,7 @@ def test_one_seed_has_no_interval(recording: Recording) -> None:
 def test_the_command_prints_rows_as_json(recording: Recording, tmp_path: Path) -> None:
     write_recording(recording, tmp_path / "sim.effrec")
     arguments = ["bench", "search", "--device", f"replay:{tmp_path / 'sim.effrec'}", "--json"]
-    limits = ["--trials", "40", "--seeds", "1", "--only", "random", "--only", "snr"]
+    limits = ["--trials", "24", "--seeds", "1", "--only", "random", "--only", "snr"]
     done = CliRunner().invoke(app, [*arguments, *limits])
     assert done.exit_code == 0, done.output
     assert [row["name"] for row in json.loads(done.stdout)] == ["random", "snr"]
