@@ -50,7 +50,7 @@ def build_artifact(
     outcomes = [read_outcome(path) for path in runs]
     target = _common_target(outcomes)
     lowered, extracted = _lowered(outcomes, target)
-    tasks = {one.task.task_id: one for outcome in outcomes for one in outcome.tasks}
+    tasks = _best_of_each_task(outcomes)
     _require_tuned_models(outcomes, tasks, extracted)
     if choices is None:
         choices = {task_id: one.chosen for task_id, one in tasks.items()}
@@ -87,6 +87,25 @@ def _require_tuned_models(
             f"recorded, {len(found)} found, {len(found & set(tasks))} of them the same. Restore "
             "the files, or tune again in another folder."
         )
+
+
+def _best_of_each_task(outcomes: Sequence[RunOutcome]) -> dict[str, TaskOutcome]:
+    """Task id to outcome; of several runs with the same workload, the one that gained most."""
+    best: dict[str, TaskOutcome] = {}
+    for one in (one for outcome in outcomes for one in outcome.tasks):
+        before = best.get(one.task.task_id)
+        if before is None or _remaining_share(one) < _remaining_share(before):
+            best[one.task.task_id] = one
+    return best
+
+
+def _remaining_share(outcome: TaskOutcome) -> float:
+    """Energy, or else latency, of the chosen schedule as a share of the default's."""
+    winner = outcome.winner
+    if winner is None or (outcome.final is not None and outcome.final.is_tie):
+        return 1.0
+    ratio = winner.energy_ratio or winner.latency_ratio
+    return ratio.median if ratio is not None else 1.0
 
 
 def _common_target(outcomes: Sequence[RunOutcome]) -> Target:

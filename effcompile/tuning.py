@@ -27,9 +27,6 @@ from search.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
 
-MEASURE_VERSION = 1
-"""Raised whenever new measurements are not comparable with older ones."""
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -121,8 +118,9 @@ def tune_models(
             settings={
                 **search_settings(config.search),
                 **{f"measure.{name}": value for name, value in asdict(config.measure).items()},
+                "build.fast_math": config.build.fast_math,
             },
-            versions={"effcompile": effcompile.__version__, "measure": str(MEASURE_VERSION)},
+            versions={"effcompile": effcompile.__version__},
         )
         with Database(folder.database_path) as database:
             database.claim(identity, config_json=msgspec.json.encode(config).decode())
