@@ -173,7 +173,10 @@ def _argument(name: str, argument_type: Any) -> ArgumentSpec:
 
 
 def _extent(extent: Any) -> int | str:
-    return int(extent) if hasattr(extent, "value") else str(extent)
+    if hasattr(extent, "value"):
+        return int(extent)
+    # The text is of TVM's own string type, which no encoder knows; joining copies it to ours.
+    return "".join(str(extent))
 
 
 def _unused_inputs(function: Any, inputs: tuple[ArgumentSpec, ...]) -> list[str]:
