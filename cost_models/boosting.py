@@ -9,7 +9,6 @@ import numpy as np
 
 from cost_models.base import Prediction
 
-BOOTSTRAP_SHARE = 0.8
 MAX_BIN = 64
 
 
@@ -18,7 +17,7 @@ class BoostingConfig:
     """Size of an ensemble.
 
     Attributes:
-        n_members: Boosters, each trained on its own draw of rows.
+        n_members: Boosters, each trained on its own bootstrap draw of rows.
         n_trees: Trees per booster.
         max_depth: Splits from root to leaf.
         learning_rate: Share of each tree's answer that is used.
@@ -33,9 +32,9 @@ class BoostingConfig:
 
 
 class BoostedEnsemble:
-    """Boosters on random draws of 80 % of the rows.
+    """Boosters on bootstrap draws: as many rows as there are, drawn with replacement.
 
-    Rows that a member did not see measure its error, so the spread holds both the
+    Rows that a member did not draw measure its error, so the spread holds both the
     disagreement of the members and the error none of them knows of.
     """
 
@@ -62,17 +61,14 @@ class BoostedEnsemble:
 
         rng = np.random.default_rng(self.seed)
         n_rows = len(targets)
-        n_seen = max(1, round(BOOTSTRAP_SHARE * n_rows))
         # Binning the features costs more than the trees: it is done once, and each member
-        # gives weight 0 to the rows it must not see.
+        # weighs the rows by how often it drew them.
         data = xgboost.QuantileDMatrix(features, label=targets, max_bin=MAX_BIN, nthread=1)
         self._members, squared = [], []
         for member in range(self.config.n_members):
-            order = rng.permutation(n_rows)
-            unseen = order[n_seen:]
-            seen_weights = weights.astype(np.float32)
-            seen_weights[unseen] = 0.0
-            data.set_weight(seen_weights)
+            counts = np.bincount(rng.integers(n_rows, size=n_rows), minlength=n_rows)
+            unseen = np.flatnonzero(counts == 0)
+            data.set_weight((weights * counts).astype(np.float32))
             booster = xgboost.train(
                 self._parameters(member, features.shape[1]), data, self.config.n_trees
             )
@@ -99,7 +95,11 @@ class BoostedEnsemble:
 
     def predict(self, features: np.ndarray) -> Prediction:
         """Mean over members, with the spread, for rows of shape (n, n_features)."""
-        answers = np.stack([member.inplace_predict(features) for member in self._members])
-        answers = answers.astype(np.float64)
+        answers = self.predict_members(features)
         spread = np.sqrt(answers.var(axis=0) + self._unseen_error**2)
         return Prediction(mean=answers.mean(axis=0), spread=spread)
+
+    def predict_members(self, features: np.ndarray) -> np.ndarray:
+        """Each member's answer, float64, shape (n_members, n)."""
+        answers = np.stack([member.inplace_predict(features) for member in self._members])
+        return np.asarray(answers, dtype=np.float64)

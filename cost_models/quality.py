@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
 import numpy as np
 
 
@@ -39,9 +43,6 @@ def centred_snr_db(measured: np.ndarray, predicted: np.ndarray) -> float | None:
 
     Centred, because the raw ratio rewards a predictor of the mean whenever the spread is
     small. ``None`` where the measured values do not differ.
-
-    Source:
-        Energy search specification, sections 4.2 and 4.3.
     """
     if len(measured) < 2:
         return None
@@ -61,3 +62,87 @@ def mape(measured: np.ndarray, predicted: np.ndarray) -> float | None:
 
 def _has_order(measured: np.ndarray, predicted: np.ndarray) -> bool:
     return len(measured) >= 3 and np.ptp(measured) > 0 and np.ptp(predicted) > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judged:
+    """Predictions of one task beside what was measured afterwards, shape (n,) each.
+
+    Attributes:
+        measured: Energies.
+        predicted: Made before training on them.
+        is_covered: Whether the interval stated with the prediction held the measurement;
+            nan where none was stated.
+    """
+
+    measured: np.ndarray
+    predicted: np.ndarray
+    is_covered: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelQuality:
+    """How good the predictions of a run were, all made before measuring.
+
+    Numbers that compare candidates are taken inside each task and averaged by its number of
+    predictions; tasks with fewer than five are left out of them. ``None`` where no task has
+    enough.
+
+    Attributes:
+        model: Which predictor.
+        n_predictions: Predictions with a measurement.
+        spearman: Rank correlation.
+        kendall: Share of pairs in the right order minus share in the wrong one.
+        top1_regret: Share by which the predicted best is worse than the best.
+        top5_regret: Likewise for the best of the five predicted best.
+        centred_snr_db: Spread over squared error, decibels; 0 for a predictor of the mean.
+        mape: Mean absolute error as a share.
+        coverage: Share of measurements inside the stated 90 % intervals.
+    """
+
+    model: str
+    n_predictions: int
+    spearman: float | None = None
+    kendall: float | None = None
+    top1_regret: float | None = None
+    top5_regret: float | None = None
+    centred_snr_db: float | None = None
+    mape: float | None = None
+    coverage: float | None = None
+
+
+LEAST_PREDICTIONS = 5
+
+
+def quality_of(model: str, tasks: Sequence[Judged]) -> ModelQuality:
+    """One record over several tasks."""
+    tasks = [one for one in tasks if len(one.measured)]
+    if not tasks:
+        return ModelQuality(model=model, n_predictions=0)
+    measured = np.concatenate([one.measured for one in tasks])
+    predicted = np.concatenate([one.predicted for one in tasks])
+    covered = np.concatenate([one.is_covered for one in tasks])
+    stated = covered[np.isfinite(covered)]
+    return ModelQuality(
+        model=model,
+        n_predictions=len(measured),
+        spearman=_mean_over_tasks(tasks, spearman),
+        kendall=_mean_over_tasks(tasks, kendall),
+        top1_regret=_mean_over_tasks(tasks, partial(top_k_regret, k=1)),
+        top5_regret=_mean_over_tasks(tasks, partial(top_k_regret, k=5)),
+        centred_snr_db=_mean_over_tasks(tasks, centred_snr_db),
+        mape=mape(measured, predicted),
+        coverage=float(stated.mean()) if len(stated) else None,
+    )
+
+
+def _mean_over_tasks(
+    tasks: Sequence[Judged], metric: Callable[[np.ndarray, np.ndarray], float | None]
+) -> float | None:
+    values, weights = [], []
+    for one in tasks:
+        value = metric(one.measured, one.predicted)
+        if value is not None and len(one.measured) >= LEAST_PREDICTIONS and np.isfinite(value):
+            values.append(value)
+            weights.append(len(one.measured))
+    return float(np.average(values, weights=weights)) if values else None

@@ -90,7 +90,7 @@ def preset(effort: Effort) -> TuneConfig:
             normal.search,
             n_trials=96 if quick else 2048,
             n_finalists=3 if quick else 8,
-            n_final_rounds=3 if quick else 9,
+            n_final_rounds=4 if quick else 9,
         ),
         measure=replace(
             normal.measure,

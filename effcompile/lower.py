@@ -173,10 +173,8 @@ def _argument(name: str, argument_type: Any) -> ArgumentSpec:
 
 
 def _extent(extent: Any) -> int | str:
-    if hasattr(extent, "value"):
-        return int(extent)
-    # The text is of TVM's own string type, which no encoder knows; joining copies it to ours.
-    return "".join(str(extent))
+    # TVM's own string type is a ``str`` that JSON does not take.
+    return int(extent) if hasattr(extent, "value") else "".join(str(extent))
 
 
 def _unused_inputs(function: Any, inputs: tuple[ArgumentSpec, ...]) -> list[str]:

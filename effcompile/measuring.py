@@ -13,6 +13,7 @@ from effcompile.errors import DeviceUnavailable, UsageError
 from effcompile.model_inputs import make_model_inputs
 from effcompile.rounding import quantity
 from effcompile.signature import chosen_entry
+from search.finalists import UNMETERED_FACTOR
 from search.ports import FinalMeasurement
 from search.trial import Failure
 
@@ -91,7 +92,9 @@ def measure_artifacts(
     with tempfile.TemporaryDirectory(prefix="effcompile-measure-") as folder:
         runner = ModuleRunner(here, config, work_dir=Path(folder))
         try:
-            outcomes = runner.compare(paths, chosen[0].name, inputs, n_rounds)
+            # Rounds without an energy window are short, so there may be more of them.
+            factor = UNMETERED_FACTOR if runner.no_energy_reason else 1
+            outcomes = runner.compare(paths, chosen[0].name, inputs, factor * n_rounds)
         finally:
             runner.close()
     return [

@@ -6,6 +6,7 @@ of the search by the objective, or the default schedule.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from schedules.task import Task
 from search.database import Database
 from search.final import Final, Finalist
 from search.identity import Identity
+from search.network_winners import network_winners
 from search.tuner import DEFAULT_CANDIDATE
 from search.winners import Winner, winners
 
@@ -88,3 +90,27 @@ def _outcome(task: Task, winner: Winner | None) -> TaskOutcome:
         chosen=winner.trial.candidate if winner else DEFAULT_CANDIDATE,
         final=winner.final if winner else None,
     )
+
+
+def network_choices(paths: Sequence[Path], *, max_slowdown: float) -> dict[str, Candidate]:
+    """One candidate per task so that the network takes least energy within a latency budget.
+
+    Each run is a network of its own; tasks without measured energies keep what
+    :func:`read_outcome` chose.
+
+    Args:
+        paths: Run folders.
+        max_slowdown: Share by which each network may be slower than at its fastest.
+
+    Raises:
+        UsageError: Not a run folder, or nothing was started in it.
+    """
+    choices: dict[str, Candidate] = {}
+    for path in paths:
+        outcome = read_outcome(path)
+        choices.update({one.task.task_id: one.chosen for one in outcome.tasks})
+        with Database(outcome.folder.database_path, read_only=True) as database:
+            choices.update(
+                network_winners(database, outcome.config.search, max_slowdown=max_slowdown)
+            )
+    return choices

@@ -48,8 +48,10 @@ def named_models(texts: Sequence[str]) -> dict[str, Path]:
     """``["block.onnx"]`` as ``{"main": ...}``, ``["a=x.onnx", "b=y.onnx"]`` by name.
 
     Raises:
-        UsageError: Several files without names, or a name given twice.
+        UsageError: None, several files without names, or a name given twice.
     """
+    if not texts:
+        raise UsageError("no model is given: name an ONNX file, or --device replay:NAME.")
     if len(texts) == 1 and "=" not in texts[0]:
         return {"main": Path(texts[0])}
     models: dict[str, Path] = {}
@@ -96,7 +98,7 @@ def tune_models(
     from effcompile.extract import extract_tasks
     from effcompile.lower import lower
     from effcompile.measure.environment import detect_target, fingerprint, require_meter_for
-    from schedules.spaces import open_space, spaces_for
+    from effcompile.measure.shared_space import shared_spaces
     from search.tuner import tune as search_schedules
 
     config = checked(config or TuneConfig())
@@ -126,10 +128,11 @@ def tune_models(
             database.claim(identity, config_json=msgspec.json.encode(config).decode())
             _keep_models(prepared, folder)
             runner.warm_up(tasks)
+            spaces, space_names = shared_spaces(builder)
             stopped_by = search_schedules(
                 tasks,
-                spaces=open_space,
-                space_names=spaces_for,
+                spaces=spaces,
+                space_names=space_names,
                 builder=builder,
                 runner=runner,
                 database=database,

@@ -53,20 +53,29 @@ class TvmSpace:
         """Traces whose decisions are open; empty if no rule fits the workload."""
         return generate_sketches(self._task)
 
+    @property
+    def is_searchable(self) -> bool:
+        """Whether TVM's rules find any sketch."""
+        return bool(self.sketches)
+
     def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
         """At most ``n`` distinct candidates with random decisions."""
         found: dict[str, Candidate] = {}
         dry_rounds = 0
-        while len(found) < n and self.sketches and dry_rounds < MOST_DRY_ROUNDS:
+        while len(found) < n and self.is_searchable and dry_rounds < MOST_DRY_ROUNDS:
             missing, n_before = n - len(found), len(found)
             seeds = rng.integers(1, LARGEST_SEED, size=max(SMALLEST_ROUND, missing))
-            for candidate in parallel_map(self._sample_one, [int(seed) for seed in seeds]):
+            for candidate in self._draws([int(seed) for seed in seeds]):
                 if candidate is not None and len(found) < n:
                     found.setdefault(candidate.candidate_id, candidate)
             dry_rounds = dry_rounds + 1 if len(found) == n_before else 0
         return list(found.values())
 
-    def _sample_one(self, seed: int) -> Candidate | None:
+    def _draws(self, seeds: Sequence[int]) -> list[Candidate | None]:
+        return parallel_map(self.draw, seeds)
+
+    def draw(self, seed: int) -> Candidate | None:
+        """The candidate of one seed, ``None`` if its decisions do not fit together."""
         rng = np.random.default_rng(seed)
         sketch = self.sketches[int(rng.integers(len(self.sketches)))]
         trace = sketch.draw(rng)
@@ -77,14 +86,15 @@ class TvmSpace:
     ) -> list[Candidate | None]:
         """One decision of each parent changed, by TVM's mutators."""
         seeds = rng.integers(1, LARGEST_SEED, size=len(parents))
-        return parallel_map(
-            self._mutate_one, list(zip(parents, (int(s) for s in seeds), strict=True))
-        )
+        return self._changes(list(zip(parents, (int(s) for s in seeds), strict=True)))
 
-    def _mutate_one(self, job: tuple[Candidate, int]) -> Candidate | None:
+    def _changes(self, jobs: Sequence[tuple[Candidate, int]]) -> list[Candidate | None]:
+        return parallel_map(lambda job: self.change(*job), jobs)
+
+    def change(self, parent: Candidate, seed: int) -> Candidate | None:
+        """The parent with one decision changed by one seed, ``None`` if none could be."""
         from tvm.s_tir.meta_schedule import _ffi_api
 
-        parent, seed = job
         rng = np.random.default_rng(seed)
         trace = self._schedule(parent).trace
         sketch = self.sketches[0]
@@ -116,14 +126,15 @@ class TvmSpace:
 
     def features(self, candidates: Sequence[Candidate]) -> np.ndarray:
         """Pooled per-store features, launch geometry and counts."""
-        rows = parallel_map(self._feature_row, list(candidates))
+        rows = parallel_map(self.feature_row, list(candidates))
         return np.stack(rows) if rows else np.zeros((0, self._extractor.n_columns), np.float32)
 
     @cached_property
     def _extractor(self) -> StoreFeatures:
         return StoreFeatures(self._task)
 
-    def _feature_row(self, candidate: Candidate) -> np.ndarray:
+    def feature_row(self, candidate: Candidate) -> np.ndarray:
+        """Features of one candidate, float32, shape (n_features,)."""
         return self._features.get(
             candidate.candidate_id, lambda: self._extractor.row(self._schedule(candidate))
         )

@@ -9,6 +9,8 @@ from schedules.stats import KernelResources, KernelStats
 from schedules.target import Target
 
 MOST_REGISTERS_PER_THREAD = 255
+GRANTED_SHARED_BYTES = 48 * 1024
+"""What a block gets, static and dynamic together, without asking."""
 
 
 def launch_refusal(
@@ -73,4 +75,10 @@ def _refusal_of(kernel: KernelResources, target: Target) -> str | None:
     for what, needed, available in checks:
         if needed > available:
             return f"{needed} {what} are needed, {target.name} has {available}"
+    if kernel.dynamic_shared_bytes < GRANTED_SHARED_BYTES < shared_bytes:
+        return (
+            f"{shared_bytes} bytes of shared memory are needed, of which "
+            f"{kernel.dynamic_shared_bytes} are dynamic: TVM's runtime asks for more than "
+            f"{GRANTED_SHARED_BYTES} only for kernels whose dynamic part alone is larger"
+        )
     return None

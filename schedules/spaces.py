@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from schedules.defaults import DefaultSpace
 from schedules.errors import UnknownSpace
@@ -51,14 +52,18 @@ def _own_space(task: Task) -> KnobSpace | None:
     return softmax_space(task)
 
 
-def spaces_for(task: Task) -> list[str]:
+def spaces_for(task: Task, opener: Callable[[Task, str], DesignSpace] | None = None) -> list[str]:
     """Names of the spaces worth searching, own families first; may be empty.
 
     ``default`` is left out: it can always be opened, but holds a single candidate.
+
+    Args:
+        task: Whose spaces.
+        opener: How to open one; :func:`open_space` unless given.
     """
     own = _own_space(task)
     names = [own.name] if own is not None else []
-    tvm_space = open_space(task, TvmSpace.name)
-    if isinstance(tvm_space, TvmSpace) and tvm_space.sketches:
+    tvm_space = (opener or open_space)(task, TvmSpace.name)
+    if isinstance(tvm_space, TvmSpace) and tvm_space.is_searchable:
         names.append(TvmSpace.name)
     return names

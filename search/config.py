@@ -14,6 +14,9 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
+EnergyPolicyName = Literal["top", "snr", "overlap", "measure_all", "never"]
+EnergyModelName = Literal["power", "published", "constant", "linear"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
@@ -30,10 +33,24 @@ class SearchConfig:
         population: Most candidates ranked by the models per generation; small rounds rank fewer.
         n_generations: Generations per round.
         random_share: Share of a round picked without the model.
+        local_share: Share of a round that changes one decision of a candidate on the
+            latency-energy front.
+        batch_by: ``quota`` fills a round with the predicted fastest and a share of the
+            predicted least energy, ``hypervolume`` with what is expected to widen the front.
         energy_band: Candidates within this share of the best latency are eligible for
             an energy measurement.
         energy_top: Most energy measurements per round.
         energy_random: Extra random eligible picks per round, for an unbiased model error.
+        energy_policy: Who gets an energy measurement: ``top`` the predicted best, ``snr`` a
+            share that falls while predictions are good, ``overlap`` those that may still
+            beat the best, ``measure_all`` every eligible one, ``never`` none after a warm-up.
+        energy_snr: How ``snr`` judges predictions: ``centred`` on their mean, or ``raw``.
+        energy_model: What predicts energy: ``power`` learns power and takes the measured
+            latency, ``published`` learns the share of the best energy from features known
+            before building (arXiv 2411.18873), ``constant`` and ``linear`` are the
+            predictors that a model must beat.
+        energy_warmup: Candidates per task that ``never`` measures and ``overlap`` measures
+            before it trusts predictions.
         n_finalists: Candidates per task that are measured again before one may win.
         n_final_rounds: Interleaved repetitions of that measurement.
     """
@@ -47,8 +64,14 @@ class SearchConfig:
     population: Positive = 128
     n_generations: Count = 3
     random_share: Share = 0.1
+    local_share: Share = 0.1
+    batch_by: Literal["quota", "hypervolume"] = "quota"
     energy_band: Annotated[float, Meta(ge=0)] = 0.10
     energy_top: Count = 8
     energy_random: Count = 2
+    energy_policy: EnergyPolicyName = "top"
+    energy_snr: Literal["centred", "raw"] = "centred"
+    energy_model: EnergyModelName = "power"
+    energy_warmup: Count = 8
     n_finalists: Positive = 4
     n_final_rounds: Positive = 5

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cost_models.energy import energy_mj
 from search.config import SearchConfig
 from search.database import Database
 from search.energy_policy import EnergyCandidate, EnergyPolicy, EnergyState, ModelError
 from search.events import EnergyMeasured, Events
 from search.history import TaskHistory
 from search.learner import Learner
+from search.learning_rows import has_energy
 from search.libraries import Libraries
 from search.objective import choose
 from search.ports import Runner
@@ -29,9 +29,19 @@ def plan_energy(
     learner: Learner,
     policy: EnergyPolicy,
     config: SearchConfig,
+    round_index: int,
     rng: np.random.Generator,
 ) -> list[EnergyPlan]:
-    """Which trials of a task get an energy measurement now; the default always, once."""
+    """Which trials of a task get an energy measurement now; the default always, once.
+
+    Args:
+        history: The task with all its finished trials.
+        learner: Predicts the energies.
+        policy: Chooses.
+        config: Sets who is fast enough to be chosen.
+        round_index: The round that just finished.
+        rng: For picks at random.
+    """
     plans: list[EnergyPlan] = []
     default = history.default_trial()
     if default is not None and history.energy_of(default) is None:
@@ -48,49 +58,60 @@ def plan_energy(
         and history.energy_of(trial) is None
         and history.point(trial).latency_us <= limit_us
     ]
-    candidates, has_model = _predictions(history, waiting, learner)
-    state = _state(history, candidates, config)
-    predicted = {one.trial_id: one.energy_mj for one in candidates}
+    candidates, has_model = _predictions(history, waiting, learner, round_index)
+    state = _state(history, candidates, config, best_us)
+    predicted = {one.trial_id: one for one in candidates}
     for pick in policy.pick(state, rng):
-        expected = predicted[pick.trial_id] if has_model else None
+        expected = predicted[pick.trial_id]
         plans.append(
-            EnergyPlan(trial_id=pick.trial_id, predicted_mj=expected, is_control=pick.is_control)
+            EnergyPlan(
+                trial_id=pick.trial_id,
+                predicted_mj=expected.energy_mj if has_model else None,
+                spread_mj=expected.spread_mj if has_model else None,
+                is_control=pick.is_control,
+            )
         )
     return plans
 
 
 def _predictions(
-    history: TaskHistory, trials: Sequence[Trial], learner: Learner
+    history: TaskHistory, trials: Sequence[Trial], learner: Learner, round_index: int
 ) -> tuple[list[EnergyCandidate], bool]:
-    """Predicted energies; one watt for all, hence order by latency, before any is known."""
+    """Predicted energies; latencies in their place before anything is known of energies."""
+    expected = learner.energy_of(history, trials) if trials else None
     latencies_us = np.array([history.point(trial).latency_us for trial in trials])
-    power = learner.power_of(history, trials) if trials else None
-    mean_w = np.ones(len(trials)) if power is None else power.mean
-    spread_w = np.zeros(len(trials)) if power is None else power.spread
-    energies, spreads = energy_mj(mean_w, latencies_us), energy_mj(spread_w, latencies_us)
+    means = latencies_us if expected is None else expected.mean
+    spreads = np.zeros(len(trials)) if expected is None else expected.spread
     return [
         EnergyCandidate(
             trial_id=trial.trial_id,
             latency_us=float(latencies_us[i]),
-            energy_mj=float(energies[i]),
+            energy_mj=float(means[i]),
             spread_mj=float(spreads[i]),
+            is_new=trial.round_index >= round_index,
         )
         for i, trial in enumerate(trials)
-    ], power is not None
+    ], expected is not None
 
 
 def _state(
-    history: TaskHistory, candidates: list[EnergyCandidate], config: SearchConfig
+    history: TaskHistory,
+    candidates: list[EnergyCandidate],
+    config: SearchConfig,
+    best_us: float,
 ) -> EnergyState:
     choice = choose(history.points(), max_slowdown=config.max_slowdown)
     incumbent = None
     if choice is not None and choice.criterion == "energy":
         incumbent = history.energy_by_id(choice.point.trial_id)
+    measured = filter(has_energy(history), history.ok_trials())
     return EnergyState(
         candidates=candidates,
         incumbent_mj=None if incumbent is None else incumbent.energy_mj,
         incumbent_ci95_mj=None if incumbent is None else incumbent.ci95_mj,
         errors=model_errors(history),
+        limit_us=best_us * (1.0 + config.max_slowdown),
+        n_measured=sum(one.origin != "default" and one.same_as is None for one in measured),
     )
 
 
@@ -103,6 +124,8 @@ def model_errors(history: TaskHistory) -> list[ModelError]:
             predicted_mj=record.plan.predicted_mj,
             measured_mj=record.measurement.energy_mj,
             is_control=record.plan.is_control,
+            spread_mj=record.plan.spread_mj,
+            ci95_mj=record.measurement.ci95_mj,
         )
         for record in history.energy_records
         if record.plan.predicted_mj is not None

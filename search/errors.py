@@ -59,3 +59,7 @@ class DefaultFailed(SearchError):
 
 class DeviceLost(SearchError):
     """So many trials in a row died on the device that going on would only waste the budget."""
+
+
+class BadRecording(SearchError):
+    """A recording cannot be read, made or replayed."""

@@ -4,7 +4,7 @@ best measured ---+
                  +--> parents --mutate--> children --rank--> parents ... (n generations)
 random samples --+                           |
                                              v
-         batch: fast by prediction | low energy by prediction | random, without the models
+         batch: fast by prediction | low energy by prediction | local moves | random
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from schedules.candidate import Candidate
 from schedules.space import DesignSpace
 from search.config import SearchConfig
 from search.history import TaskHistory
+from search.hypervolume_gain import N_DRAWS, pick_by_gain
+from search.local_search import local_moves
 from search.objective import rank
 from search.random_search import fresh_samples
 from search.stored import Proposal
@@ -29,7 +31,7 @@ LOW_ENERGY_SHARE = 0.25
 SAMPLE_SHARE = 0.25
 """Fresh random candidates in the first generation, as a share of the population."""
 
-POPULATION_PER_TRIAL = 8
+POPULATION_PER_TRIAL = 4
 LEAST_POPULATION = 32
 """Small rounds evolve small populations: ranking more costs more than it finds."""
 
@@ -71,8 +73,21 @@ class Evolutionary:
             population = self._evolve(
                 history, space, pool, elites, size=size, ranker=ranker, rng=rng
             )
-            chosen = self._batch(space, population, n - len(blind), ranker)
-            found = _distinct([*chosen, *_as(blind, "sample"), *_as(pool, "sample")], n)
+            n_local = min(n - len(blind), round(self.config.local_share * n))
+            moves = local_moves(
+                history, space, n_local, band=self.config.energy_band, ranker=ranker, rng=rng
+            )
+            known = {one.candidate_id for one in moves}
+            chosen = [
+                one
+                for one in self._batch(
+                    history, space, population, n - len(blind), ranker=ranker, rng=rng
+                )
+                if one.candidate.candidate_id not in known
+            ][: n - len(blind) - len(moves)]
+            found = _distinct(
+                [*chosen, *_as(moves, "local"), *_as(blind, "sample"), *_as(pool, "sample")], n
+            )
         else:
             parents = [elites[i % len(elites)] for i in range(n // 2)] if elites else []
             children = _new_children(history, space, parents, rng)
@@ -122,23 +137,62 @@ class Evolutionary:
         return list(untried.values())
 
     def _batch(
-        self, space: DesignSpace, population: Sequence[_Known], n: int, ranker: Ranker
+        self,
+        history: TaskHistory,
+        space: DesignSpace,
+        population: Sequence[_Known],
+        n: int,
+        *,
+        ranker: Ranker,
+        rng: np.random.Generator,
     ) -> list[Proposal]:
-        """The predicted fastest, with a share of the predicted least energy among the fast."""
+        """What to try of the population: by expected gain if so configured, then by quota."""
         ranking = ranker.rank(space, [known.candidate for known in population])
         if ranking is None or n <= 0:
             return []
+        first: list[int] = []
+        if self.config.batch_by == "hypervolume":
+            first = by_expected_gain(history, ranking, n, band=self.config.energy_band, rng=rng)
+        order = dict.fromkeys([*first, *self._by_quota(ranking, n)])
+        picked = [population[i] for i in order][:n]
+        return [Proposal(candidate=one.candidate, origin=one.origin) for one in picked]
+
+    def _by_quota(self, ranking: Ranking, n: int) -> list[int]:
+        """The predicted fastest, with a share of the predicted least energy among the fast."""
         by_latency = [int(i) for i in np.argsort(ranking.log_slowdown, kind="stable")]
-        energy = ranking.energy()
+        energy = ranking.energy_mj
         by_energy: list[int] = []
         if energy is not None and by_latency:
             limit = ranking.log_slowdown[by_latency[0]] + np.log2(1.0 + self.config.energy_band)
             near = [i for i in by_latency if ranking.log_slowdown[i] <= limit]
             by_energy = sorted(near, key=lambda i: float(energy[i]))
         n_energy = min(len(by_energy), round(LOW_ENERGY_SHARE * n))
-        order = dict.fromkeys([*by_energy[:n_energy], *by_latency])
-        picked = [population[i] for i in order][:n]
-        return [Proposal(candidate=one.candidate, origin=one.origin) for one in picked]
+        return [*by_energy[:n_energy], *by_latency]
+
+
+def by_expected_gain(
+    history: TaskHistory, ranking: Ranking, n: int, *, band: float, rng: np.random.Generator
+) -> list[int]:
+    """Indices by what each is expected to add to the task's front, see ``hypervolume_gain``.
+
+    Empty before energies are predicted and measured.
+    """
+    known = [p for p in history.points() if p.energy_mj is not None]
+    best_us = history.best_latency_us()
+    if ranking.energy_mj is None or best_us is None or not known:
+        return []
+    shape = (N_DRAWS, len(ranking.log_slowdown))
+    log_spread = 0.0 if ranking.log_spread is None else ranking.log_spread
+    spread_mj = 0.0 if ranking.energy_spread_mj is None else ranking.energy_spread_mj
+    log_error = log_spread * rng.standard_normal(shape)
+    power_error = spread_mj / ranking.energy_mj * rng.standard_normal(shape)
+    latency = best_us * np.exp2(ranking.log_slowdown + log_error)
+    # A candidate that turns out slower also spends the power for longer.
+    energy = ranking.energy_mj * np.exp2(log_error) * np.exp(power_error)
+    inside = [p.energy_mj for p in known if p.latency_us <= best_us * (1.0 + band)]
+    reference = best_us * (1.0 + band), max(e for e in inside or [known[0].energy_mj] if e)
+    points = np.array([(p.latency_us, p.energy_mj) for p in known], dtype=np.float64)
+    return pick_by_gain(latency, energy, points, reference, n)
 
 
 def _new_children(
@@ -156,7 +210,7 @@ def _fitness_order(ranking: Ranking | None, n: int) -> np.ndarray:
     if ranking is None:
         return np.arange(n)
     by_latency = np.argsort(ranking.log_slowdown, kind="stable")
-    energy = ranking.energy()
+    energy = ranking.energy_mj
     if energy is None:
         return by_latency
     rank_of = np.empty(n)

@@ -5,8 +5,9 @@ The best of many noisy numbers looks better than it is; only fresh ones go into 
 
 from __future__ import annotations
 
+import math
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from search.comparison import decide, ratio_of
@@ -15,17 +16,31 @@ from search.database import Database
 from search.events import Events, FinalsStarted, TaskFinished
 from search.final import Final, Finalist
 from search.history import TaskHistory
+from search.learner import Learner
 from search.libraries import Libraries
-from search.objective import rank
+from search.objective import Point, rank
 from search.pareto import front
 from search.ports import FinalMeasurement, Runner
 from search.progress import Progress
 from search.spending import Spending
 from search.trial import Build, Failure, Trial, TrialState
 
+UNMETERED_FACTOR = 3
 
-def pick_finalists(history: TaskHistory, config: SearchConfig) -> list[Trial]:
-    """Best distinct binaries of a task by objective, without the default's own."""
+
+def pick_finalists(
+    history: TaskHistory, config: SearchConfig, expected_mj: Mapping[int, float]
+) -> list[Trial]:
+    """Best distinct binaries of a task by objective, without the default's own.
+
+    Half of the places go by what was measured; for the rest a predicted energy counts where
+    none was measured. A lucky prediction can therefore not push out a proven candidate.
+
+    Args:
+        history: The task.
+        config: Number of places, and what may be slower.
+        expected_mj: Predicted energies by trial id; empty if nothing predicts them.
+    """
     default = history.default_trial()
     own = None if default is None or default.build is None else default.build.binary_id
     trials = {
@@ -34,8 +49,20 @@ def pick_finalists(history: TaskHistory, config: SearchConfig) -> list[Trial]:
         if trial.same_as is None and trial.build is not None and trial.build.binary_id != own
     }
     points = [history.point(trial) for trial in trials.values()]
-    ranked = rank(points, max_slowdown=config.max_slowdown)
-    return [trials[point.trial_id] for point in ranked[: config.n_finalists]]
+    hoped = [_with_energy(point, expected_mj) for point in points]
+    n_measured = math.ceil(config.n_finalists / 2) if expected_mj else config.n_finalists
+    order = [
+        *rank(points, max_slowdown=config.max_slowdown)[:n_measured],
+        *rank(hoped, max_slowdown=config.max_slowdown),
+    ]
+    ids = list(dict.fromkeys(point.trial_id for point in order))
+    return [trials[trial_id] for trial_id in ids[: config.n_finalists]]
+
+
+def _with_energy(point: Point, expected_mj: Mapping[int, float]) -> Point:
+    if point.energy_mj is not None:
+        return point
+    return replace(point, energy_mj=expected_mj.get(point.trial_id))
 
 
 def settings_text(config: SearchConfig) -> str:
@@ -64,6 +91,13 @@ class FinalRunner:
     spending: Spending
     events: Events
     config: SearchConfig
+    learner: Learner
+
+    @property
+    def _n_rounds(self) -> int:
+        """Rounds without an energy window are short, so there may be more of them."""
+        factor = 1 if self.runner.measures_energy else UNMETERED_FACTOR
+        return factor * self.config.n_final_rounds
 
     def run(self, history: TaskHistory) -> Final:
         """Measure a task's finalists and store who won.
@@ -74,7 +108,7 @@ class FinalRunner:
         default = history.default_trial()
         if default is None:
             raise ValueError(f"task {history.task.task_id} has no default that ran")
-        chosen = pick_finalists(history, self.config)
+        chosen = pick_finalists(history, self.config, self._expected_mj(history))
         self.libraries.check_stop()
         self.events(
             FinalsStarted(
@@ -105,6 +139,14 @@ class FinalRunner:
         )
         return final
 
+    def _expected_mj(self, history: TaskHistory) -> dict[int, float]:
+        trials = [trial for trial in history.ok_trials() if trial.build is not None]
+        with self.spending.time("model_s"):
+            expected = self.learner.energy_of(history, trials) if trials else None
+        if expected is None:
+            return {}
+        return {one.trial_id: float(expected.mean[i]) for i, one in enumerate(trials)}
+
     def _compare(self, history: TaskHistory, trials: Sequence[Trial]) -> list[Finalist]:
         """One finalist per trial in the given order; the first is the reference of ratios."""
         outcomes = [self.libraries.get(history.task, trial) for trial in trials]
@@ -121,9 +163,7 @@ class FinalRunner:
         self, history: TaskHistory, builds: Sequence[Build]
     ) -> list[FinalMeasurement | Failure]:
         try:
-            measured = self.runner.compare(
-                history.task, builds, n_rounds=self.config.n_final_rounds
-            )
+            measured = self.runner.compare(history.task, builds, n_rounds=self._n_rounds)
         except Exception:
             failure = Failure(state=TrialState.RUN_ERROR, message=traceback.format_exc())
             return [failure] * len(builds)

@@ -1,6 +1,6 @@
 """The cost models of a run: fed from the histories, asked by strategy and energy policy.
 
-One latency and one power model per design space, because feature vectors of two spaces
+One latency and one energy model per design space, because feature vectors of two spaces
 mean different things; each learns from all tasks of the run. Models are trained when
 they are asked after new rows came, always from scratch, so their answers depend on the
 recorded trials alone.
@@ -9,24 +9,24 @@ recorded trials alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cost_models.base import CostModel, Prediction
-from cost_models.baselines import ConstantPower
+from cost_models.baselines import ConstantPower, LinearEnergy
 from cost_models.dataset import Dataset
-from cost_models.energy import PowerModel, low_energy_weights
-from cost_models.features import compiler_features
+from cost_models.energy import EnergyModel, PowerModel
 from cost_models.latency import LatencyModel
+from cost_models.published import PublishedEnergyModel
 from schedules.candidate import Candidate
 from schedules.space import DesignSpace
+from search.config import SearchConfig
 from search.feature_cache import FeatureCache, SpaceOf
 from search.history import TaskHistory
+from search.learning_rows import FoundRows, built_rows, draft_rows, has_energy, measured_rows
 from search.strategy import Ranking
 from search.trial import Trial
-
-LOW_ENERGY_GAMMA = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,27 +34,24 @@ class ModelFactory:
     """How models are made; each call returns a new untrained one."""
 
     latency: Callable[[], CostModel]
-    power: Callable[[], CostModel]
+    energy: Callable[[], EnergyModel]
 
 
-def boosted_models(seed: int) -> ModelFactory:
-    """XGBoost models that give the same answers for the same seed and rows."""
+def models_of(config: SearchConfig) -> ModelFactory:
+    """The models a configuration names; same seed and rows, same answers."""
+    makers: dict[str, Callable[[], EnergyModel]] = {
+        "power": lambda: PowerModel(seed=config.seed),
+        "published": lambda: PublishedEnergyModel(seed=config.seed),
+        "constant": ConstantPower,
+        "linear": LinearEnergy,
+    }
     return ModelFactory(
-        latency=lambda: LatencyModel(seed=seed), power=lambda: PowerModel(seed=seed)
+        latency=lambda: LatencyModel(seed=config.seed), energy=makers[config.energy_model]
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Row:
-    """One measured trial with the features of its candidate."""
-
-    history: TaskHistory
-    trial: Trial
-    features: np.ndarray
-
-
 class Learner:
-    """Latency and power models per design space.
+    """Latency and energy models per design space.
 
     Args:
         histories: All tasks of the run; read whenever a model is asked.
@@ -68,7 +65,8 @@ class Learner:
         self._histories = histories
         self._factory = factory
         self._cache = FeatureCache(space_of)
-        self._trained: dict[tuple[str, str, int], tuple[int, CostModel]] = {}
+        self._latency: dict[tuple[str, int], tuple[int, CostModel]] = {}
+        self._energy: dict[tuple[str, str, int], tuple[int, EnergyModel]] = {}
 
     def ranker(self, history: TaskHistory) -> TaskRanker:
         """The models as the strategy of one task sees them."""
@@ -78,107 +76,124 @@ class Learner:
         self, history: TaskHistory, space: DesignSpace, candidates: Sequence[Candidate]
     ) -> Ranking | None:
         """Predictions before building; ``None`` before the latency model knows the space."""
-        features = self._cache.rows(history.task, space.name, candidates)
         if not candidates:
-            return Ranking(log_slowdown=np.empty(0), power_w=None)
-        latency = self._model("latency", space.name, features.shape[1])
-        if not latency.is_fitted:
+            return Ranking(log_slowdown=np.empty(0))
+        features = self._cache.rows(history.task, space.name, candidates)
+        latency = self._latency_model(space.name, features.shape[1])
+        best_us = history.best_latency_us()
+        if not latency.is_fitted or best_us is None:
             return None
-        power = self._model("draft power", space.name, features.shape[1])
+        slowdown = latency.predict(features)
+        energy = self._energy_model("draft", space.name, features.shape[1])
+        if not energy.is_fitted:
+            return Ranking(log_slowdown=slowdown.mean, log_spread=slowdown.spread)
+        rows = draft_rows(history, features, best_us * np.exp2(slowdown.mean))
+        expected = energy.predict(rows)
         return Ranking(
-            log_slowdown=latency.predict(features).mean,
-            power_w=power.predict(features).mean if power.is_fitted else None,
+            log_slowdown=slowdown.mean,
+            log_spread=slowdown.spread,
+            energy_mj=expected.mean,
+            energy_spread_mj=expected.spread,
         )
 
-    def power_of(self, history: TaskHistory, trials: Sequence[Trial]) -> Prediction | None:
-        """Power of built and timed trials, watts; ``None`` before any energy was measured.
+    def energy_of(self, history: TaskHistory, trials: Sequence[Trial]) -> Prediction | None:
+        """Energy of built and timed trials, millijoules; ``None`` before any was measured.
 
-        Trials of a space whose model has too few rows get the mean power of all rows.
+        Trials of a space whose model has too few rows get the mean power of the task, or
+        that of all tasks if this one has none.
         """
-        fallback = self._mean_power(history)
-        if not fallback.is_fitted:
+        answer = self._by_mean_power(history, trials)
+        if answer is None:
             return None
-        answer = fallback.predict(np.empty((len(trials), 0)))
         for space_name in sorted({trial.candidate.space for trial in trials}):
             places = [
                 i
                 for i, trial in enumerate(trials)
                 if trial.candidate.space == space_name and trial.origin != "default"
             ]
-            known = self._predict_power(history, space_name, [trials[i] for i in places])
+            known = self._by_model(history, space_name, [trials[i] for i in places])
             if known is not None:
                 answer.mean[places], answer.spread[places] = known.mean, known.spread
         return answer
 
-    def _predict_power(
+    def _by_mean_power(self, history: TaskHistory, trials: Sequence[Trial]) -> Prediction | None:
+        own = [history] if any(map(has_energy(history), history.ok_trials())) else self._histories
+        model = ConstantPower()
+        known, energies_mj = measured_rows(
+            [(one, list(filter(has_energy(one), one.ok_trials())), None) for one in own]
+        )
+        model.fit(known, energies_mj)
+        return model.predict(built_rows(history, trials, None)) if model.is_fitted else None
+
+    def _by_model(
         self, history: TaskHistory, space_name: str, trials: Sequence[Trial]
     ) -> Prediction | None:
         if not trials:
             return None
-        candidates = [trial.candidate for trial in trials]
-        early = self._cache.rows(history.task, space_name, candidates)
-        model = self._model("power", space_name, early.shape[1])
-        if not model.is_fitted:
-            return None
-        rows = [
-            _with_compiler_numbers(history, trial, row)
-            for trial, row in zip(trials, early, strict=True)
-        ]
-        return model.predict(np.stack(rows))
+        early = self._cache.rows(history.task, space_name, [one.candidate for one in trials])
+        model = self._energy_model("built", space_name, early.shape[1])
+        return model.predict(built_rows(history, trials, early)) if model.is_fitted else None
 
-    def _mean_power(self, history: TaskHistory) -> ConstantPower:
-        """Mean power of the task, of all tasks if this one has none yet."""
-        model = ConstantPower()
-        own = [history] if _powers_w(history) else self._histories
-        powers = np.array([power for one in own for power in _powers_w(one)])
-        model.fit(
-            Dataset(
-                features=np.empty((len(powers), 0), dtype=np.float32),
-                values=powers,
-                groups=np.zeros(len(powers), dtype=np.int64),
-            )
-        )
+    def _latency_model(self, space_name: str, n_features: int) -> CostModel:
+        """The latency model of a space, trained on every row known now."""
+        usable = self._usable(space_name, measured=False)
+        n_rows = sum(len(trials) for _, trials in usable)
+        key = (space_name, n_features)
+        if key in self._latency and self._latency[key][0] == n_rows:
+            return self._latency[key][1]
+        model = self._factory.latency()
+        found = self._with_features(usable, space_name, n_features)
+        if found:
+            model.fit(_latency_dataset(found))
+        self._latency[key] = (n_rows, model)
         return model
 
-    def _model(self, kind: str, space_name: str, n_features: int) -> CostModel:
-        """The model of a space, trained on every row known now."""
-        n_rows = sum(
-            trial.candidate.space == space_name and (kind == "latency" or _has_power(one, trial))
-            for one in self._histories
-            for trial in one.ok_trials()
-        )
+    def _energy_model(self, kind: str, space_name: str, n_features: int) -> EnergyModel:
+        """The energy model of a space; ``draft`` looks at nothing the compiler reports."""
+        usable = self._usable(space_name, measured=True)
+        n_rows = sum(len(trials) for _, trials in usable)
         key = (kind, space_name, n_features)
-        if key in self._trained and self._trained[key][0] == n_rows:
-            return self._trained[key][1]
-        model = self._factory.latency() if kind == "latency" else self._factory.power()
-        rows = self._rows(space_name, n_features, needs_power=kind != "latency")
-        if rows:
-            model.fit(_dataset(kind, rows))
-        self._trained[key] = (n_rows, model)
+        if key in self._energy and self._energy[key][0] == n_rows:
+            return self._energy[key][1]
+        model = self._factory.energy()
+        found = self._with_features(usable, space_name, n_features)
+        if found:
+            rows, energies_mj = measured_rows(found)
+            if kind == "draft":
+                rows = replace(rows, late=rows.late[:, :0])
+            model.fit(rows, energies_mj)
+        self._energy[key] = (n_rows, model)
         return model
 
-    def _rows(self, space_name: str, n_features: int, *, needs_power: bool) -> list[_Row]:
-        rows: list[_Row] = []
+    def _usable(self, space_name: str, *, measured: bool) -> list[tuple[TaskHistory, list[Trial]]]:
+        """Trials of a space that may train a model, by task."""
+        found = []
         for history in self._histories:
+            with_energy = has_energy(history)
             trials = [
                 trial
                 for trial in history.ok_trials()
                 if trial.candidate.space == space_name
                 and trial.origin != "default"
-                and (not needs_power or _has_power(history, trial))
+                and (not measured or with_energy(trial))
             ]
-            if not trials:
-                continue
-            features = self._cache.rows(
-                history.task, space_name, [trial.candidate for trial in trials]
-            )
-            if features.shape[1] != n_features:
-                continue
-            rows += [
-                _Row(history=history, trial=trial, features=row)
-                for trial, row in zip(trials, features, strict=True)
-            ]
-        return rows
+            if trials:
+                found.append((history, trials))
+        return found
+
+    def _with_features(
+        self,
+        usable: Sequence[tuple[TaskHistory, list[Trial]]],
+        space_name: str,
+        n_features: int,
+    ) -> list[FoundRows]:
+        found: list[FoundRows] = []
+        for history, trials in usable:
+            candidates = [one.candidate for one in trials]
+            early = self._cache.rows(history.task, space_name, candidates)
+            if early.shape[1] == n_features:
+                found.append((history, trials, early))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,44 +208,13 @@ class TaskRanker:
         return self.learner.rank(self.history, space, candidates)
 
 
-def _dataset(kind: str, rows: Sequence[_Row]) -> Dataset:
-    groups = np.array([row.history.position for row in rows], dtype=np.int64)
-    features = np.stack([row.features for row in rows])
-    if kind == "latency":
-        latencies = [row.history.point(row.trial).latency_us for row in rows]
-        return Dataset(features=features, values=np.array(latencies), groups=groups)
-    if kind == "power":
-        features = np.stack(
-            [_with_compiler_numbers(row.history, row.trial, row.features) for row in rows]
-        )
-    energies = np.array([row.history.point(row.trial).energy_mj for row in rows])
-    powers = np.array([_power_w(row.history, row.trial) for row in rows])
-    weights = low_energy_weights(energies, groups, gamma=LOW_ENERGY_GAMMA)
-    return Dataset(features=features, values=powers, groups=groups, weights=weights)
-
-
-def _with_compiler_numbers(history: TaskHistory, trial: Trial, features: np.ndarray) -> np.ndarray:
-    if trial.build is None:
-        raise ValueError(f"trial {trial.trial_id} was never built")
-    late = compiler_features(
-        trial.build.stats,
-        latency_us=history.point(trial).latency_us,
-        target=history.task.target,
+def _latency_dataset(found: Sequence[FoundRows]) -> Dataset:
+    latencies = [one.point(trial).latency_us for one, trials, _ in found for trial in trials]
+    return Dataset(
+        features=np.concatenate([early for _, _, early in found if early is not None]),
+        values=np.array(latencies),
+        groups=np.repeat(
+            np.array([one.position for one, _, _ in found], dtype=np.int64),
+            [len(trials) for _, trials, _ in found],
+        ),
     )
-    return np.concatenate([features, late])
-
-
-def _has_power(history: TaskHistory, trial: Trial) -> bool:
-    return history.point(trial).energy_mj is not None
-
-
-def _power_w(history: TaskHistory, trial: Trial) -> float:
-    """Energy over the latency of the search, so that power times that latency is the energy."""
-    point = history.point(trial)
-    if point.energy_mj is None:
-        raise ValueError(f"trial {trial.trial_id} has no energy")
-    return point.energy_mj * 1e3 / point.latency_us
-
-
-def _powers_w(history: TaskHistory) -> list[float]:
-    return [_power_w(history, trial) for trial in history.ok_trials() if _has_power(history, trial)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 APPLICATION_ID = 0x45464643
 """Marks the file as ours (the letters EFFC)."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 TABLES = """
 CREATE TABLE meta (

@@ -48,11 +48,13 @@ class EnergyPlan:
     Attributes:
         trial_id: Whose energy.
         predicted_mj: What the models expected, ``None`` before they knew anything.
+        spread_mj: Standard deviation they stated for their error, likewise.
         is_control: True if drawn at random, to see the models' error without bias.
     """
 
     trial_id: int
     predicted_mj: float | None = None
+    spread_mj: float | None = None
     is_control: bool = False
 
 

@@ -20,15 +20,15 @@ class Ranking:
 
     Attributes:
         log_slowdown: Expected ``log2(latency / best latency of the task)``, shape (n,).
-        power_w: Expected power; ``None`` before any power was learnt.
+        log_spread: Standard deviation of its error, same shape; ``None`` if unknown.
+        energy_mj: Expected energy, same shape; ``None`` before any energy was learnt.
+        energy_spread_mj: Standard deviation of its error, likewise.
     """
 
     log_slowdown: np.ndarray
-    power_w: np.ndarray | None
-
-    def energy(self) -> np.ndarray | None:
-        """Expected energy in units of one watt for the task's best latency, shape (n,)."""
-        return None if self.power_w is None else self.power_w * np.exp2(self.log_slowdown)
+    log_spread: np.ndarray | None = None
+    energy_mj: np.ndarray | None = None
+    energy_spread_mj: np.ndarray | None = None
 
 
 class Ranker(Protocol):

@@ -25,16 +25,17 @@ from schedules.task import Task
 from search.budget import round_size
 from search.config import SearchConfig
 from search.database import Database
-from search.energy_policy import EnergyPolicy, TopPredicted
+from search.energy_policy import EnergyPolicy
 from search.energy_rounds import EnergyRunner, plan_energy
 from search.errors import DefaultFailed
 from search.events import Events, RoundStarted, RunFinished, RunStarted, ignore
 from search.evolutionary import Evolutionary
 from search.finalists import FinalRunner, is_current
 from search.history import TaskHistory
-from search.learner import Learner, ModelFactory, boosted_models
+from search.learner import Learner, ModelFactory, models_of
 from search.libraries import Libraries, Stopped
 from search.memory import RunMemory
+from search.policies import make_policy
 from search.ports import Builder, Runner
 from search.progress import Progress
 from search.random_search import RandomSearch
@@ -84,8 +85,8 @@ def tune(
         database: Where everything is recorded, and read from at the start.
         config: How trials are spent.
         events: Called after every step.
-        models: Makes cost models; boosted trees unless given.
-        energy_policy: Chooses energy measurements; predicted best first unless given.
+        models: Makes cost models; those that ``config`` names unless given.
+        energy_policy: Chooses energy measurements; the one that ``config`` names unless given.
         stop: Lets somebody stop the loop between trials.
 
     Returns:
@@ -107,8 +108,8 @@ def tune(
             database=database,
             config=config,
             events=events,
-            models=models or boosted_models(config.seed),
-            energy_policy=energy_policy or TopPredicted(config),
+            models=models or models_of(config),
+            energy_policy=energy_policy or make_policy(config),
             stop=stop or StopRequest(),
         )
         return loop.run()
@@ -173,6 +174,7 @@ class _Loop:
             spending=self._spending,
             events=events,
             config=config,
+            learner=self._learner,
         )
 
     def run(self) -> str:
@@ -219,7 +221,11 @@ class _Loop:
         self._finish_open_work()
         self._run_defaults()
         while self._memory.n_proposed < self._config.n_trials:
-            history = next_task(self._memory.histories, self._memory.n_search_rounds())
+            history = next_task(
+                self._memory.histories,
+                self._memory.n_search_rounds(),
+                max_slowdown=self._config.max_slowdown,
+            )
             if history is None:
                 return "exhausted"
             self._libraries.check_stop()
@@ -315,6 +321,7 @@ class _Loop:
                         learner=self._learner,
                         policy=self._policy,
                         config=self._config,
+                        round_index=index,
                         rng=self._generator(history, index, _ENERGY),
                     )
             self._database.plan_energy(history.task.task_id, index, plans)

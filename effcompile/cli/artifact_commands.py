@@ -7,7 +7,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from effcompile.cli.options import parse_pairs
+from effcompile.cli.options import parse_pairs, parse_share
 from effcompile.cli.output import print_json, print_note, print_text
 from effcompile.cli.tune_commands import Json
 from effcompile.config import MeterName
@@ -27,6 +27,10 @@ def register(app: typer.Typer) -> None:
 def build(
     runs: Annotated[list[Path], typer.Argument(help="Run folder, or several for one artifact.")],
     out: Annotated[Path, typer.Option(help="Artifact to write.")],
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Share the whole network may be slower for energy, 2%; else per task."),
+    ] = None,
     measure: Annotated[
         bool, typer.Option(help="Measure default against tuned module, if the device is here.")
     ] = True,
@@ -37,8 +41,12 @@ def build(
     Example: effcompile build runs/block --out block.effc
     """
     from effcompile.building import build_artifact
+    from effcompile.outcome import network_choices
 
-    manifest = build_artifact(runs, out, measure=measure)
+    choices = None
+    if budget is not None:
+        choices = network_choices(runs, max_slowdown=parse_share(budget, "--budget"))
+    manifest = build_artifact(runs, out, measure=measure, choices=choices)
     if json:
         print_json(manifest)
         return

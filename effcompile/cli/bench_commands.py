@@ -1,4 +1,4 @@
-"""Benchmarks: ``bench tuner`` and ``bench softmax``."""
+"""Benchmarks: ``bench tuner``, ``bench softmax``, ``bench search``."""
 
 from __future__ import annotations
 
@@ -62,10 +62,52 @@ def softmax(
     from effcompile.config import preset
 
     overrides: dict[str, Any] = {"search": {"n_trials": trials}, "measure": {"cache": cache}}
-    config = merged(preset("normal"), overrides, "the command line")
-    config = replace(config, measure=replace(config.measure, energy_window_ms=1000.0))
+    config = merged(preset("quick"), overrides, "the command line")
+    measure = replace(config.measure, energy_window_ms=1000.0, n_repeats=20)
     shapes = [_shape(text) for text in shape] if shape else list(SHAPES)
-    _print(bench_softmax(shapes, config=config, work=work, n_rounds=rounds), json)
+    rows = bench_softmax(shapes, config=config, measure=measure, work=work, n_rounds=rounds)
+    _print(rows, json)
+
+
+@app.command()
+def search(
+    *,
+    device: Annotated[str, typer.Option(help="replay:NAME or replay:FILE.")],
+    trials: Annotated[int, typer.Option(help="Trials of each search.", min=1)] = 256,
+    seeds: Annotated[int, typer.Option(help="Searches of each kind, seeds 0, 1, ...", min=1)] = 3,
+    max_slowdown: Annotated[
+        str, typer.Option(help="Latency that may be given up for energy, 2% or 0.02.")
+    ] = "2%",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Way to search, for example snr; may be repeated.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Ways to search for low energy on a recorded device: what they find, what they spend.
+
+    Example: effcompile bench search --device replay:h200 --trials 256 --seeds 3
+    """
+    from effcompile.bench.search_compare import CONTENDERS, bench_search
+    from effcompile.cli.options import merged, parse_share
+    from effcompile.config import preset
+    from effcompile.errors import UsageError
+    from effcompile.recordings import REPLAY
+    from effcompile.replaying import open_recording
+
+    if not device.startswith(REPLAY):
+        raise UsageError(f"unknown --device {device!r}: expected replay:NAME or replay:FILE.")
+    settings = {"n_trials": trials, "max_slowdown": parse_share(max_slowdown, "--max-slowdown")}
+    rows = bench_search(
+        open_recording(device.removeprefix(REPLAY)),
+        config=merged(preset("normal"), {"search": settings}, "the command line"),
+        seeds=range(seeds),
+        names=only or list(CONTENDERS),
+        watch=lambda text: typer.echo(text, err=True),
+    )
+    if json:
+        print_json(rows)
+    else:
+        print_rows([replace(row, outcomes=()) for row in rows])
 
 
 def _shape(text: str) -> tuple[int, int, str]:

@@ -1,4 +1,4 @@
-"""Commands that look: ``report``, ``show``, ``doctor``."""
+"""Commands that look: ``report``, ``show``, ``record``, ``doctor``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(report)
     app.command()(show)
+    app.command()(record)
     app.command()(doctor)
 
 
@@ -60,6 +61,36 @@ def show(
     from effcompile.cli.show import show_run
 
     show_run(run, task=task, failed=failed, json=json)
+
+
+def record(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[Path, typer.Option(help="Recording to write, NAME.effrec.")],
+    json: Json = False,
+) -> None:
+    """A run to one file that --device replay:FILE tunes again without the device.
+
+    Example: effcompile record runs/block --out block.effrec
+    """
+    from effcompile.replaying import record_run
+
+    recording = record_run(run, out)
+    counts = {
+        "path": out,
+        "size_bytes": out.stat().st_size,
+        "n_tasks": len(recording.tasks),
+        "n_candidates": sum(len(space.candidates) for t in recording.tasks for space in t.spaces),
+        "n_energies": sum(
+            bool(one.usable_energies()) for task in recording.tasks for one in task.binaries
+        ),
+    }
+    if json:
+        print_json(counts)
+    else:
+        typer.echo(
+            f"wrote {out} ({counts['size_bytes']} bytes): {counts['n_tasks']} tasks, "
+            f"{counts['n_candidates']} candidates, {counts['n_energies']} builds with energy"
+        )
 
 
 def doctor(json: Json = False) -> None:

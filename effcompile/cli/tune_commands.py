@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 
 import typer
 
 from effcompile.cli.options import merged, parse_shapes, parse_share, read_config
 from effcompile.cli.output import print_json, print_note, print_text
 from effcompile.config import Effort, TuneConfig, preset
+
+if TYPE_CHECKING:
+    from effcompile.tuning import Run
+    from search.events import Events
+    from search.stopping import StopRequest
 
 STOPPED_EARLY = 3
 """Exit status of a run that was stopped on request: what it found so far can be built."""
@@ -19,6 +25,13 @@ INTERRUPTED = 130
 """Exit status of a command that was interrupted before it had anything to show."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+class Start(Protocol):
+    """Tuning with everything decided but who watches and who may stop it."""
+
+    def __call__(self, *, events: Events, stop: StopRequest) -> Run:
+        """Tune."""
 
 
 def register(app: typer.Typer) -> None:
@@ -81,13 +94,18 @@ def _make_folder(folder: Path) -> None:
 
 def tune(
     models: Annotated[
-        list[str], typer.Argument(help="ONNX file, or NAME=FILE for each of several entry points.")
-    ],
+        list[str] | None,
+        typer.Argument(help="ONNX file, or NAME=FILE for each of several entry points."),
+    ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Run folder; the same command again resumes it.")],
     target: Annotated[
         str, typer.Option(help="auto, cpu, cuda, or a known GPU such as h200.")
     ] = "auto",
+    device: Annotated[
+        str | None,
+        typer.Option(help="replay:NAME or replay:FILE tunes recorded workloads without a GPU."),
+    ] = None,
     effort: Annotated[str, typer.Option(help="quick, normal or thorough: presets.")] = "normal",
     trials: Annotated[int | None, typer.Option(help="Trials over all tasks.", min=1)] = None,
     max_slowdown: Annotated[
@@ -95,6 +113,10 @@ def tune(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the search.", min=0)] = None,
     strategy: Annotated[str | None, typer.Option(help="evolutionary or random.")] = None,
+    energy_policy: Annotated[
+        str | None,
+        typer.Option(help="Who is metered: top, snr, overlap, measure_all or never."),
+    ] = None,
     meter: Annotated[
         str | None, typer.Option(help="Energy meter: auto, nvml, rapl or none.")
     ] = None,
@@ -116,7 +138,12 @@ def tune(
     Example: effcompile tune block.onnx --trials 256 --max-slowdown 2% --out runs/block
     """
     overrides: dict[str, dict[str, Any]] = {"search": {}, "measure": {}}
-    given = {"n_trials": trials, "seed": seed, "strategy": strategy}
+    given = {
+        "n_trials": trials,
+        "seed": seed,
+        "strategy": strategy,
+        "energy_policy": energy_policy,
+    }
     overrides["search"] = {name: value for name, value in given.items() if value is not None}
     if max_slowdown is not None:
         overrides["search"]["max_slowdown"] = parse_share(max_slowdown, "--max-slowdown")
@@ -127,9 +154,54 @@ def tune(
     if print_config:
         print_json(settings)
         return
-    _run_tuning(
-        models, out, target, settings, shapes=shape or [], keep_dynamic=keep_dynamic, json=json
-    )
+    from effcompile.tuning import named_models, tune_models
+
+    start: Start
+    if device is not None:
+        _refuse_beside_replay(models=models, shape=shape, meter=meter, cache=cache, target=target)
+        start = partial(_start_replay, device, out, config=settings)
+    else:
+        start = partial(
+            tune_models,
+            named_models(models or []),
+            out,
+            target=target,
+            config=settings,
+            shapes=parse_shapes(shape or []),
+            keep_dynamic=keep_dynamic,
+        )
+    _run_tuning(start, out, json=json)
+
+
+def _refuse_beside_replay(**given: Any) -> None:
+    """Whatever a recording has decided already cannot be asked for.
+
+    Raises:
+        UsageError: Something of it was.
+    """
+    from effcompile.errors import UsageError
+
+    set_names = [name for name, value in given.items() if value and value != "auto"]
+    if set_names:
+        raise UsageError(
+            f"cannot use {', '.join(set_names)} with --device: the recording holds its own "
+            "workloads, measured in one way on one device. Leave them out."
+        )
+
+
+def _start_replay(
+    device: str, out: Path, *, config: TuneConfig, events: Events, stop: StopRequest
+) -> Run:
+    from effcompile.errors import UsageError
+    from effcompile.recordings import REPLAY
+    from effcompile.replaying import tune_recorded
+
+    if not device.startswith(REPLAY):
+        raise UsageError(
+            f"unknown --device {device!r}: expected replay:NAME or replay:FILE. "
+            "The device to compile for is --target."
+        )
+    return tune_recorded(device.removeprefix(REPLAY), out, config=config, events=events, stop=stop)
 
 
 def _settings(effort: str, file: Path | None, overrides: dict[str, dict[str, Any]]) -> TuneConfig:
@@ -143,34 +215,14 @@ def _settings(effort: str, file: Path | None, overrides: dict[str, dict[str, Any
     return merged(settings, overrides, "the command line")
 
 
-def _run_tuning(
-    models: list[str],
-    out: Path,
-    target: str,
-    settings: TuneConfig,
-    *,
-    shapes: list[str],
-    keep_dynamic: bool,
-    json: bool,
-) -> None:
+def _run_tuning(start: Start, out: Path, *, json: bool) -> None:
     from effcompile.cli.progress import progress_display
-    from effcompile.tuning import named_models, tune_models
     from search.stopping import StopRequest, stop_on_interrupt
 
     stop = StopRequest(_say_stopping)
-    named, extents = named_models(models), parse_shapes(shapes)
     try:
         with stop_on_interrupt(stop), progress_display() as events:
-            run = tune_models(
-                named,
-                out,
-                target=target,
-                config=settings,
-                shapes=extents,
-                keep_dynamic=keep_dynamic,
-                events=events,
-                stop=stop,
-            )
+            run = start(events=events, stop=stop)
     except KeyboardInterrupt:
         raise typer.Exit(_stopped_at_once(out)) from None
     if json:

@@ -40,6 +40,29 @@ class BuildRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProposeRequest:
+    """Candidates of TVM's space are wanted.
+
+    Attributes:
+        task: Whose space.
+        seeds: One per candidate; equal seeds give equal candidates in every process.
+        parents: One per seed to change, or none to draw at random.
+    """
+
+    task: Task
+    seeds: tuple[int, ...] = ()
+    parents: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed:
+    """A candidate with its features."""
+
+    candidate: Candidate
+    features: list[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WarmUpRequest:
     """Builds will come for a target of this kind."""
 
@@ -117,6 +140,35 @@ def build_known(request: KnownRequest) -> Build:
     return made
 
 
+def propose(request: ProposeRequest) -> list[Proposed | None]:
+    """Draw or change candidates of TVM's space, with the features of what came of it."""
+    from schedules.generic import TvmSpace
+    from schedules.spaces import open_space
+
+    space = open_space(request.task, TvmSpace.name)
+    assert isinstance(space, TvmSpace)
+    if request.parents:
+        jobs = zip(request.parents, request.seeds, strict=True)
+        found = [space.change(parent, seed) for parent, seed in jobs]
+    else:
+        found = [space.draw(seed) for seed in request.seeds]
+    return [
+        None
+        if candidate is None
+        else Proposed(candidate=candidate, features=space.feature_row(candidate).tolist())
+        for candidate in found
+    ]
+
+
+def is_searchable(request: ProposeRequest) -> bool:
+    """Whether TVM's space holds anything for a task."""
+    from schedules.generic import TvmSpace
+    from schedules.spaces import open_space
+
+    space = open_space(request.task, TvmSpace.name)
+    return isinstance(space, TvmSpace) and space.is_searchable
+
+
 def warm_up(request: WarmUpRequest) -> None:
     """Import now what the first build would import."""
     from schedules import _tvm
@@ -126,6 +178,8 @@ def warm_up(request: WarmUpRequest) -> None:
 
 
 ENDPOINTS = {
+    "propose": serving.Endpoint(request=ProposeRequest, function=propose),
+    "is_searchable": serving.Endpoint(request=ProposeRequest, function=is_searchable),
     "warm_up": serving.Endpoint(request=WarmUpRequest, function=warm_up),
     "build_known": serving.Endpoint(request=KnownRequest, function=build_known),
     "build": serving.Endpoint(request=BuildRequest, function=build),

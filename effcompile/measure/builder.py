@@ -6,11 +6,18 @@ import logging
 import os
 import queue
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from effcompile.config import BuildConfig
 from effcompile.errors import WorkerDied, WorkerLate, WorkerRaised
-from effcompile.measure.build_worker import BuildRequest, WarmUpRequest
+from effcompile.measure.build_worker import (
+    BuildRequest,
+    Proposed,
+    ProposeRequest,
+    WarmUpRequest,
+)
 from effcompile.measure.cache import user_cache_dir
 from effcompile.measure.child import ChildProcess
 from schedules.candidate import Candidate
@@ -21,6 +28,8 @@ from search.trial import Build, Failure, TrialState
 logger = logging.getLogger(__name__)
 MAX_MESSAGE_LINES = 12
 WARM_UP_S = 120.0
+PROPOSE_S = 120.0
+T = TypeVar("T")
 MODULE = "effcompile.measure.build_worker"
 # No context can be made on a device that the process cannot see.
 BLIND = {"CUDA_VISIBLE_DEVICES": "", "TVM_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -80,6 +89,35 @@ class ProcessBuilder:
         finally:
             self._idle.put(child)
 
+    def propose(self, request: ProposeRequest) -> list[Proposed | None]:
+        """Draw or change candidates in all processes; what fails there is ``None``."""
+        n = len(request.seeds)
+        size = max(1, -(-n // len(self._children)))
+        futures = [
+            self._threads.submit(self._propose, _part(request, slice(start, start + size)))
+            for start in range(0, n, size)
+        ]
+        return [one for future in futures for one in future.result()]
+
+    def _propose(self, request: ProposeRequest) -> list[Proposed | None]:
+        answer = self._ask("propose", request, answer=list[Proposed | None])
+        return answer if answer is not None else [None] * len(request.seeds)
+
+    def is_searchable(self, task: Task) -> bool:
+        """Whether TVM's space holds anything for a task."""
+        request = ProposeRequest(task=task)
+        return bool(self._threads.submit(self._ask, "is_searchable", request, answer=bool).result())
+
+    def _ask(self, method: str, request: ProposeRequest, *, answer: type[T]) -> T | None:
+        child = self._idle.get()
+        try:
+            return child.call(method, request, answer=answer, timeout_s=PROPOSE_S)
+        except (WorkerDied, WorkerLate, WorkerRaised) as error:
+            logger.info("%s failed: %s", method, error)
+            return None
+        finally:
+            self._idle.put(child)
+
     def submit(self, task: Task, candidate: Candidate) -> Future[Build | Failure]:
         """Start a build; the future never raises, a failed build is a :class:`Failure`."""
         return self._threads.submit(self._build, task, candidate)
@@ -134,3 +172,7 @@ class ProcessBuilder:
         self._threads.shutdown(wait=True)
         for child in self._children:
             child.kill()
+
+
+def _part(request: ProposeRequest, part: slice) -> ProposeRequest:
+    return replace(request, seeds=request.seeds[part], parents=request.parents[part])

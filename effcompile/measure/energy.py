@@ -9,9 +9,7 @@ so the step period drops out of the error; energy per launch is that power times
 per launch over the same span. Collecting touches clock, load and meter; everything that
 decides about numbers is :func:`evaluate`, a pure function of what was read.
 
-Source:
-    Energy search specification, sections 5.3 and 5.4. Deviation: no anchor kernel;
-    finalists are compared by interleaving instead.
+What the numbers mean, and when they are refused: docs/measuring.md.
 """
 
 from __future__ import annotations

@@ -61,11 +61,7 @@ class Meter(Protocol):
 
 
 class NvmlMeter:
-    """Board energy of one NVIDIA GPU, found by its UUID.
-
-    Source:
-        Energy search specification, section 5.2: the counter moves about every 100 ms.
-    """
+    """Board energy of one NVIDIA GPU, found by its UUID; its counter moves about every 100 ms."""
 
     name = "nvml"
     period_ms = 100.0

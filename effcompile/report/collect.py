@@ -23,6 +23,7 @@ from schedules.workload import TensorSpec
 from search.database import Database
 from search.final import Final, Finalist
 from search.history import TaskHistory
+from search.model_quality import model_quality
 from search.objective import choose
 from search.pareto import front
 from search.stored import Session
@@ -68,6 +69,9 @@ def collect(folder: Path) -> RunReport:
             spent=spent,
             payback=payback_of(spent, models, reports),
             n_damaged=len(database.quarantined()),
+            model_quality=model_quality(
+                histories, model=str(settings.get("search.energy_model", "power"))
+            ),
         )
 
 

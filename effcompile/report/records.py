@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cost_models.quality import ModelQuality
 from search.final import Ratio
 
 
@@ -194,6 +195,8 @@ class RunReport:
         spent: What the search cost.
         payback: When it pays back.
         n_damaged: Rows of the database that were set aside.
+        model_quality: How good energy predictions were: the run's model, and constant power
+            on the same measurements.
     """
 
     folder: str
@@ -209,4 +212,5 @@ class RunReport:
     spent: Spent
     payback: Payback
     n_damaged: int
+    model_quality: tuple[ModelQuality, ...] = ()
     schema_version: int = 1

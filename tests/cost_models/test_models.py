@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cost_models.base import CostModel
-from cost_models.baselines import ConstantPower
 from cost_models.dataset import Dataset, over_group_best
-from cost_models.energy import PowerModel, energy_mj, low_energy_weights
 from cost_models.latency import LatencyModel
 from cost_models.quality import spearman
 
@@ -22,47 +19,43 @@ def landscape(n_rows: int, seed: int = 0, *, n_features: int = 8) -> Dataset:
     return Dataset(features=features, values=values, groups=groups)
 
 
-def models() -> list[CostModel]:
-    return [LatencyModel(seed=1), PowerModel(seed=1), ConstantPower()]
-
-
-@pytest.fixture(params=range(3), ids=["latency", "power", "constant"])
-def model(request: pytest.FixtureRequest) -> CostModel:
-    return models()[request.param]
+@pytest.fixture
+def model() -> LatencyModel:
+    return LatencyModel(seed=1)
 
 
 class TestContract:
-    def test_is_unfitted_until_it_saw_enough_rows(self, model: CostModel) -> None:
+    def test_is_unfitted_until_it_saw_enough_rows(self, model: LatencyModel) -> None:
         assert not model.is_fitted
         model.fit(landscape(0))
         assert not model.is_fitted
         model.fit(landscape(40))
         assert model.is_fitted
 
-    def test_predicts_a_finite_mean_and_a_spread_per_row(self, model: CostModel) -> None:
+    def test_predicts_a_finite_mean_and_a_spread_per_row(self, model: LatencyModel) -> None:
         model.fit(landscape(40))
         prediction = model.predict(landscape(7, seed=1).features)
         assert prediction.mean.shape == prediction.spread.shape == (7,)
         assert np.isfinite(prediction.mean).all()
         assert (prediction.spread >= 0.0).all()
 
-    def test_equal_rows_give_equal_bits(self, model: CostModel) -> None:
+    def test_equal_rows_give_equal_bits(self, model: LatencyModel) -> None:
         model.fit(landscape(200))
-        again = next(one for one in models() if type(one) is type(model))
+        again = LatencyModel(seed=1)
         again.fit(landscape(200))
         new = landscape(50, seed=1).features
         np.testing.assert_array_equal(model.predict(new).mean, again.predict(new).mean)
         np.testing.assert_array_equal(model.predict(new).spread, again.predict(new).spread)
 
-    def test_training_again_forgets_the_rows_before(self, model: CostModel) -> None:
-        fresh = next(one for one in models() if type(one) is type(model))
+    def test_training_again_forgets_the_rows_before(self, model: LatencyModel) -> None:
+        fresh = LatencyModel(seed=1)
         model.fit(landscape(50, seed=5))
         model.fit(landscape(200))
         fresh.fit(landscape(200))
         new = landscape(50, seed=1).features
         np.testing.assert_array_equal(model.predict(new).mean, fresh.predict(new).mean)
 
-    def test_unknown_numbers_are_accepted(self, model: CostModel) -> None:
+    def test_unknown_numbers_are_accepted(self, model: LatencyModel) -> None:
         data = landscape(60)
         data.features[::3, 2] = np.nan
         model.fit(data)
@@ -86,32 +79,6 @@ def test_the_spread_of_latency_matches_its_error() -> None:
     prediction = model.predict(new.features)
     error = np.abs(prediction.mean - np.log2(over_group_best(new.values, new.groups)))
     assert 0.85 < np.mean(error < 2.0 * prediction.spread) <= 1.0
-
-
-def test_power_beats_constant_power() -> None:
-    model, constant = PowerModel(idle_w=5.0, limit_w=4000.0), ConstantPower()
-    data, new = landscape(300), landscape(100, seed=1)
-    data.values[:] = 100.0 + 100.0 * data.features[:, 3]
-    truth = 100.0 + 100.0 * new.features[:, 3]
-    model.fit(data)
-    constant.fit(data)
-    error = np.abs(model.predict(new.features).mean - truth).mean()
-    assert error < 0.25 * np.abs(constant.predict(new.features).mean - truth).mean()
-
-
-def test_constant_power_cannot_answer_before_it_saw_a_row() -> None:
-    with pytest.raises(ValueError, match="before any power was measured"):
-        ConstantPower().predict(np.empty((1, 0)))
-
-
-def test_energy_is_power_times_latency() -> None:
-    # 300 W for 200 us is 60 mJ.
-    assert energy_mj(np.array([300.0]), np.array([200.0])) == pytest.approx([60.0])
-
-
-def test_weights_fall_with_energy_inside_each_task() -> None:
-    weights = low_energy_weights(np.array([1.0, 2.0, 30.0]), np.array([0, 0, 1]), gamma=4.0)
-    np.testing.assert_allclose(weights, [1.0, 1 / 16, 1.0])
 
 
 def test_rows_that_do_not_fit_are_refused() -> None:

@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cost_models.quality import centred_snr_db, kendall, mape, spearman, top_k_regret
+from cost_models.quality import (
+    Judged,
+    centred_snr_db,
+    kendall,
+    mape,
+    quality_of,
+    spearman,
+    top_k_regret,
+)
 
 
 def array(*values: float) -> np.ndarray:
@@ -40,3 +48,27 @@ def test_centred_snr_gives_a_predictor_of_the_mean_nothing() -> None:
 
 def test_mape_is_a_share() -> None:
     assert mape(array(10.0, 20.0), array(11.0, 18.0)) == pytest.approx(0.1)
+
+
+def judged(measured: np.ndarray, predicted: np.ndarray, covered: float = np.nan) -> Judged:
+    return Judged(
+        measured=measured, predicted=predicted, is_covered=np.full(len(measured), covered)
+    )
+
+
+def test_quality_is_taken_inside_tasks_and_averaged_by_their_size() -> None:
+    right = judged(np.arange(1.0, 11.0), np.arange(1.0, 11.0), 1.0)
+    wrong = judged(np.arange(100.0, 105.0), np.arange(105.0, 100.0, -1.0), 0.0)
+    found = quality_of("power", [right, wrong])
+    # Correlations 1 and -1 with 10 and 5 predictions.
+    assert found.spearman == pytest.approx(1 / 3)
+    assert found.top1_regret == pytest.approx((10 * 0.0 + 5 * 0.04) / 15)
+    assert found.coverage == pytest.approx(10 / 15)
+    assert found.n_predictions == 15
+
+
+def test_small_tasks_and_unstated_intervals_give_no_number() -> None:
+    found = quality_of("power", [judged(array(1.0, 2.0), array(1.0, 4.0))])
+    assert (found.spearman, found.top1_regret, found.coverage) == (None, None, None)
+    assert found.mape == pytest.approx(0.5)
+    assert quality_of("power", []).n_predictions == 0

@@ -29,6 +29,7 @@ def test_a_kernel_at_the_limits_launches() -> None:
     ("kernel", "what"),
     [
         (replace(FITS, dynamic_shared_bytes=188 * 1024), "shared memory"),
+        (replace(FITS, dynamic_shared_bytes=20 * 1024), "dynamic part alone"),
         (replace(FITS, block=(32, 33, 1), registers_per_thread=16), "threads per block"),
         (replace(FITS, block=(32, 32, 1)), "registers per block"),
     ],

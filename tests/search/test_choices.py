@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 
 from search.budget import round_size, seconds_left
 from search.config import SearchConfig
-from search.energy_policy import EnergyCandidate, EnergyState, TopPredicted
 from search.history import TaskHistory
 from search.space_shares import split_round
 from search.task_scheduler import next_task
 from tests.doubles import make_task
-from tests.search.makers import finished, history_of, trial_of
+from tests.search.makers import energy, finished, history_of, taken, trial_of
 
 
 def schedule(histories: list[TaskHistory], rounds: list[int]) -> str | None:
     for position, history in enumerate(histories):
         history.position = position
     counts = {one.task.task_id: n for one, n in zip(histories, rounds, strict=True)}
-    chosen = next_task(histories, counts)
+    chosen = next_task(histories, counts, max_slowdown=0.02)
     return None if chosen is None else chosen.task.workload.name
 
 
@@ -44,6 +44,39 @@ class TestTaskScheduler:
         assert schedule([one, other], [1, 1]) == "other"
         other.exhausted = True
         assert schedule([one, other], [1, 1]) is None
+
+
+class TestTaskSchedulerByEnergy:
+    def history(self, name: str, *energies_mj: float, window_ms: float = 100.0) -> TaskHistory:
+        """Equal latencies, one energy per round, the default's first."""
+        found = history_of(*[100.0] * len(energies_mj), name=name)
+        for i, value in enumerate(energies_mj):
+            measured = replace(energy(value), window_ms=window_ms)
+            found.add_energy(taken(i + 1, measured))
+        return found
+
+    def test_falling_energy_goes_before_equal_latency(self) -> None:
+        falling = self.history("falling", 20.0, 18.0, 16.0, 14.0)
+        standing = self.history("standing", 14.0, 14.0, 14.0, 14.0)
+        assert schedule([standing, falling], [3, 3]) == "falling"
+
+    def test_equal_savings_go_to_the_task_whose_rounds_are_short(self) -> None:
+        quick = self.history("quick", 20.0, 18.0, 16.0, 14.0)
+        slow = self.history("slow", 20.0, 18.0, 16.0, 14.0, window_ms=5000.0)
+        assert schedule([slow, quick], [3, 3]) == "quick"
+
+    def test_one_task_without_energy_makes_latency_decide(self) -> None:
+        falling = self.history("falling", 20.0, 18.0, 16.0, 14.0)
+        faster = history_of(100.0, 90.0, 80.0, 70.0, name="faster")
+        assert schedule([falling, faster], [3, 3]) == "faster"
+
+    def test_an_unmeasured_choice_draws_the_mean_power(self) -> None:
+        # The new best at 50 us draws 0.2 mJ per us: 10 mJ, half of what it was.
+        halved = history_of(100.0, 100.0, 50.0, name="halved")
+        halved.add_energy(taken(1, energy(20.0)))
+        standing = history_of(100.0, 100.0, 100.0, name="standing")
+        standing.add_energy(taken(1, energy(20.0)))
+        assert schedule([standing, halved], [2, 2]) == "halved"
 
 
 class TestSpaceShares:
@@ -88,33 +121,3 @@ class TestBudget:
         assert seconds_left(elapsed_s=10.0, n_done=5, n_left=20, limit_s=None) == 40.0
         assert seconds_left(elapsed_s=10.0, n_done=5, n_left=20, limit_s=25.0) == 15.0
         assert seconds_left(elapsed_s=10.0, n_done=0, n_left=20, limit_s=None) is None
-
-
-class TestEnergyPolicy:
-    def state(self, *energies_mj: float) -> EnergyState:
-        return EnergyState(
-            candidates=[
-                EnergyCandidate(trial_id=i, latency_us=1.0, energy_mj=one, spread_mj=0.1)
-                for i, one in enumerate(energies_mj)
-            ]
-        )
-
-    def pick(self, state: EnergyState, seed: int = 0) -> list[tuple[int, bool]]:
-        policy = TopPredicted(SearchConfig(energy_top=2, energy_random=1))
-        return [(p.trial_id, p.is_control) for p in policy.pick(state, np.random.default_rng(seed))]
-
-    def test_predicted_best_first_then_random_controls(self) -> None:
-        picks = self.pick(self.state(5.0, 1.0, 3.0, 2.0, 4.0))
-        assert picks[:2] == [(1, False), (3, False)]
-        assert len(picks) == 3
-        assert picks[2][0] in (0, 2, 4)
-        assert picks[2][1] is True
-
-    def test_controls_differ_with_the_generator_only(self) -> None:
-        state = self.state(*range(1, 30))
-        assert self.pick(state, 1) == self.pick(state, 1)
-        assert len({tuple(self.pick(state, seed)) for seed in range(8)}) > 1
-
-    def test_few_candidates_are_all_measured(self) -> None:
-        assert self.pick(self.state(1.0)) == [(0, False)]
-        assert self.pick(self.state()) == []

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from search.comparison import decide, ratio_of
-from search.final import Finalist
+from search.final import Finalist, Ratio
 from search.ports import FinalMeasurement
 from search.trial import Failure, TrialState
 from tests.search.makers import energy, latency
@@ -100,3 +100,10 @@ def test_a_default_that_fails_yields_to_whoever_ran() -> None:
     default = Finalist(trial_id=1, failure=failure)
     assert decide(default, [finalist(2, [0.9])], max_slowdown=0.02).trial_id == 2
     assert decide(default, [], max_slowdown=0.02).trial_id == 1
+
+
+def test_one_disturbed_round_of_many_does_not_widen_the_interval() -> None:
+    rounds = [0.50, 0.51, 0.52, 0.53, 0.54, 0.55, 0.56, 0.57, 9.0]
+    ratio = ratio_of(rounds)
+    # Of nine, the second and the eighth: P(fewer than two of nine below the median) = 1.95 %.
+    assert ratio == Ratio(median=0.54, low=0.51, high=0.57)

@@ -12,12 +12,12 @@ from schedules.space import DesignSpace
 from search.config import SearchConfig
 from search.evolutionary import Evolutionary
 from search.history import TaskHistory
-from search.learner import Learner, boosted_models
+from search.learner import Learner, models_of
 from search.random_search import RandomSearch
 from search.stored import Proposal
 from search.strategy import Ranker, Ranking, Strategy
 from search.trial import TrialState
-from tests.doubles import SimulatedSpace, latency_us, make_task, power_w
+from tests.doubles import SimulatedSpace, energy_mj, latency_us, make_task, power_w
 from tests.search.makers import build, energy, latency, taken, trial_of
 
 CONFIG = SearchConfig(population=48)
@@ -34,7 +34,7 @@ class Oracle:
     def rank(self, space: DesignSpace, candidates: list[Candidate]) -> Ranking | None:
         return Ranking(
             log_slowdown=np.log2([latency_us(one) / 100.0 for one in candidates]),
-            power_w=np.array([power_w(one) for one in candidates]),
+            energy_mj=np.array([energy_mj(one) for one in candidates]),
         )
 
 
@@ -98,7 +98,9 @@ class TestContract:
 class TestEvolution:
     def test_small_rounds_ask_for_few_features(self) -> None:
         space, history = SimulatedSpace(), tried(SimulatedSpace(), 40)
-        learner = Learner([history], space_of=lambda task, name: space, factory=boosted_models(0))
+        learner = Learner(
+            [history], space_of=lambda task, name: space, factory=models_of(SearchConfig())
+        )
         strategy, counts = Evolutionary(SearchConfig()), []
         for n in (4, 64):
             space.featured.clear()
@@ -132,14 +134,16 @@ class TestEvolution:
             def rank(self, space: DesignSpace, candidates: list[Candidate]) -> Ranking | None:
                 ranking = super().rank(space, candidates)
                 assert ranking is not None
-                return replace(ranking, power_w=None)
+                return replace(ranking, energy_mj=None)
 
         assert mean_power(Oracle()) < mean_power(LatencyOnly())
 
 
 class TestLearner:
     def learner(self, history: TaskHistory, space: SimulatedSpace) -> Learner:
-        return Learner([history], space_of=lambda task, name: space, factory=boosted_models(0))
+        return Learner(
+            [history], space_of=lambda task, name: space, factory=models_of(SearchConfig())
+        )
 
     def test_ranks_unseen_candidates_nearly_as_they_will_be_measured(self) -> None:
         from cost_models.quality import spearman
@@ -159,9 +163,9 @@ class TestLearner:
         history = tried(space, 5)
         learner = self.learner(history, space)
         assert learner.rank(history, space, space.sample(3, np.random.default_rng(0))) is None
-        assert learner.power_of(history, history.trials) is None
+        assert learner.energy_of(history, history.trials) is None
 
-    def test_power_falls_back_to_the_mean_then_to_the_model(self) -> None:
+    def test_energy_falls_back_to_the_mean_power_until_the_model_is_fitted(self) -> None:
         space = SimulatedSpace()
         history = tried(space, 60)
         learner = self.learner(history, space)
@@ -169,16 +173,18 @@ class TestLearner:
             value = power_w(trial.candidate) * latency_us(trial.candidate) * 1e-3
             history.add_energy(taken(trial.trial_id, energy(value)))
         mean = np.mean([power_w(trial.candidate) for trial in history.trials[:3]])
-        constant = learner.power_of(history, history.trials)
+        constant = learner.energy_of(history, history.trials)
         assert constant is not None
-        np.testing.assert_allclose(constant.mean, mean)
+        latencies_us = np.array([latency_us(trial.candidate) for trial in history.trials])
+        np.testing.assert_allclose(constant.mean, mean * latencies_us * 1e-3)
         for trial in history.trials[3:40]:
             value = power_w(trial.candidate) * latency_us(trial.candidate) * 1e-3
             history.add_energy(taken(trial.trial_id, energy(value)))
-        fitted = learner.power_of(history, history.trials[40:])
+        fitted = learner.energy_of(history, history.trials[40:])
         assert fitted is not None
-        truth = np.array([power_w(trial.candidate) for trial in history.trials[40:]])
-        assert np.mean(np.abs(fitted.mean - truth)) < 0.5 * np.mean(np.abs(mean - truth))
+        truth = np.array([energy_mj(trial.candidate) for trial in history.trials[40:]])
+        simple = np.mean(np.abs(constant.mean[40:] - truth))
+        assert np.mean(np.abs(fitted.mean - truth)) < 0.5 * simple
 
     def test_features_are_extracted_once_per_candidate(self) -> None:
         space = SimulatedSpace()

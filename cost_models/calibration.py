@@ -1,0 +1,37 @@
+"""Intervals that hold what they promise: split conformal prediction on past errors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+LATEST = 60
+"""Errors that count; older ones belong to a model that knew less."""
+
+UNCALIBRATED = 2.0
+"""Factor on the spread before enough errors are known."""
+
+
+def conformal_factor(
+    measured: np.ndarray,
+    predicted: np.ndarray,
+    spread: np.ndarray,
+    *,
+    coverage: float,
+) -> float:
+    """Factor on the predicted spread so that ``mean +- factor * spread`` covers a share.
+
+    The factor is the order statistic of ``|measured - predicted| / spread`` that covers a
+    fresh prediction with at least the wanted probability if errors are exchangeable. With
+    too few errors no finite factor does, and :data:`UNCALIBRATED` is returned.
+
+    Args:
+        measured: Measured after predicting, in order of time, shape (n,).
+        predicted: Means, same shape.
+        spread: Standard deviations stated with them, positive, same shape.
+        coverage: Wanted share, between 0 and 1.
+    """
+    scores = np.sort(np.abs(measured - predicted)[-LATEST:] / spread[-LATEST:])
+    rank = math.ceil((len(scores) + 1) * coverage)
+    return float(scores[rank - 1]) if 0 < rank <= len(scores) else UNCALIBRATED

@@ -1,0 +1,70 @@
+"""TVM's space with its work done by the build processes.
+
+Replaying a trace takes tens of milliseconds, much of it under the interpreter lock, so
+threads do not help; build processes idle while candidates are proposed. Each candidate
+has its own seed, so the same ones come out whoever computes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from effcompile.measure.build_worker import Proposed, ProposeRequest
+from effcompile.measure.builder import ProcessBuilder
+from schedules.candidate import Candidate
+from schedules.generic import TvmSpace
+from schedules.space import DesignSpace
+from schedules.spaces import open_space, spaces_for
+from schedules.task import Task
+
+
+class SharedTvmSpace(TvmSpace):
+    """A :class:`~schedules.generic.TvmSpace` that lets a builder's processes draw and mutate."""
+
+    def __init__(self, task: Task, builder: ProcessBuilder) -> None:
+        super().__init__(task)
+        self._builder = builder
+
+    @cached_property
+    def is_searchable(self) -> bool:
+        """See :class:`TvmSpace`."""
+        return self._builder.is_searchable(self._task)
+
+    def _draws(self, seeds: Sequence[int]) -> list[Candidate | None]:
+        request = ProposeRequest(task=self._task, seeds=tuple(seeds))
+        return [self._received(one) for one in self._builder.propose(request)]
+
+    def _changes(self, jobs: Sequence[tuple[Candidate, int]]) -> list[Candidate | None]:
+        request = ProposeRequest(
+            task=self._task,
+            parents=tuple(parent for parent, _ in jobs),
+            seeds=tuple(seed for _, seed in jobs),
+        )
+        return [self._received(one) for one in self._builder.propose(request)]
+
+    def _received(self, proposed: Proposed | None) -> Candidate | None:
+        if proposed is None:
+            return None
+        row = np.array(proposed.features, dtype=np.float32)
+        self._features.put(proposed.candidate.candidate_id, row)
+        return proposed.candidate
+
+
+def shared_spaces(
+    builder: ProcessBuilder,
+) -> tuple[Callable[[Task, str], DesignSpace], Callable[[Task], list[str]]]:
+    """How the loop opens spaces, and which ones a task has, with a builder's processes."""
+    shared: dict[str, SharedTvmSpace] = {}
+
+    def opened(task: Task, name: str) -> DesignSpace:
+        if name != TvmSpace.name:
+            return open_space(task, name)
+        return shared.setdefault(task.task_id, SharedTvmSpace(task, builder))
+
+    def names(task: Task) -> list[str]:
+        return spaces_for(task, opened)
+
+    return opened, names

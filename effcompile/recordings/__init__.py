@@ -1,0 +1,43 @@
+"""Recorded runs of real devices, and how to find, make and replay them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from effcompile.errors import UsageError
+
+SUFFIX = ".effrec"
+REPLAY = "replay:"
+
+
+def recording_paths(name: str) -> list[Path]:
+    """Files behind the name of a replay device.
+
+    Args:
+        name: A file; or the name of shipped recordings, ``h200-block`` for one, ``h200`` for
+            every one that starts with ``h200-``.
+
+    Raises:
+        UsageError: No such file or name.
+    """
+    if Path(name).is_file():
+        return [Path(name)]
+    folder = Path(__file__).parent
+    exact = folder / f"{name}{SUFFIX}"
+    found = [exact] if exact.is_file() else sorted(folder.glob(f"{name}-*{SUFFIX}"))
+    if not found:
+        known = ", ".join(sorted(path.stem for path in folder.glob(f"*{SUFFIX}"))) or "none"
+        raise UsageError(
+            f"no recording {name!r}: expected a file, or one of the shipped ones ({known}), or "
+            "the part of their names before a dash."
+        )
+    return found
+
+
+def digest_of(paths: list[Path]) -> str:
+    """Content hash over several files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:32]

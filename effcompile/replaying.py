@@ -1,0 +1,139 @@
+"""Tuning on a recorded device, and recording runs for it. Replaying needs no TVM and no GPU."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+import effcompile
+from effcompile.config import TuneConfig
+from effcompile.recordings import digest_of, recording_paths
+from effcompile.run_folder import RunFolder
+from effcompile.tuning import Run
+from schedules.candidate import Candidate
+from schedules.task import Task
+from search.database import Database
+from search.events import Events, ignore
+from search.identity import Identity, search_settings
+from search.recorder import record
+from search.recording import Recording, joined, read_recording, write_recording
+from search.replay import ReplayBuilder, ReplayRunner, ReplaySpace
+from search.stopping import StopRequest
+from search.tuner import tune
+
+
+def record_run(run: Path, out: Path) -> Recording:
+    """Write what a run tried and measured into one file.
+
+    Raises:
+        UsageError: Not a run folder.
+        BadRecording: Nothing was measured in it.
+    """
+    folder = RunFolder(run)
+    folder.require()
+    with Database(folder.database_path, read_only=True) as database:
+        identity = database.identity()
+        settings = identity.settings if identity else {}
+        recording = record(database, features_of=_features_of, command=_command(settings))
+    write_recording(recording, out)
+    return recording
+
+
+def _features_of(task: Task, space_name: str, candidates: Sequence[Candidate]) -> np.ndarray:
+    from schedules.spaces import open_space
+
+    return open_space(task, space_name).features(candidates)
+
+
+def _command(settings: dict[str, object]) -> str:
+    """The command that made a run, as far as its settings tell."""
+    words = ["effcompile", "tune", "MODEL"]
+    for option, name in (("--seed", "search.seed"), ("--energy-policy", "search.energy_policy")):
+        if name in settings:
+            words += [option, str(settings[name])]
+    return shlex.join(words)
+
+
+def open_recording(name: str) -> Recording:
+    """The shipped or given recordings behind a name, joined.
+
+    Raises:
+        UsageError: No such recording.
+        BadRecording: Damaged, or of different devices.
+    """
+    return joined([read_recording(path) for path in recording_paths(name)])
+
+
+def tune_recorded(
+    name: str,
+    out: Path,
+    *,
+    config: TuneConfig | None = None,
+    events: Events = ignore,
+    stop: StopRequest | None = None,
+) -> Run:
+    """Tune the workloads of a recording, or continue the run that is there.
+
+    Args:
+        name: What follows ``replay:``; see :func:`effcompile.recordings.recording_paths`.
+        out: Run folder.
+        config: Settings of the search; how to build and measure was decided when recording.
+        events: Receives what happens.
+        stop: Asked between trials whether to stop.
+
+    Raises:
+        UsageError: No such recording.
+        BadRecording: Damaged, or of different devices.
+        IdentityMismatch: The folder belongs to another run.
+    """
+    config = config or TuneConfig()
+    paths = recording_paths(name)
+    recording = joined([read_recording(path) for path in paths])
+    measuring = {
+        key: value for key, value in recording.settings.items() if key.startswith("measure.")
+    }
+    identity = Identity(
+        model_hash=digest_of(paths),
+        target=recording.tasks[0].task.target,
+        device={**recording.device, "replayed": "true"},
+        settings={**search_settings(config.search), **measuring},
+        versions={**recording.versions, "replayed_by": effcompile.__version__},
+    )
+    folder = RunFolder(out)
+    folder.create()
+    with Database(folder.database_path) as database:
+        database.claim(identity, config_json=msgspec.json.encode(config).decode())
+        stopped_by = replay(recording, database, config=config, events=events, stop=stop)
+    return Run(path=folder.path, stopped_by=stopped_by)
+
+
+def replay(
+    recording: Recording,
+    database: Database,
+    *,
+    config: TuneConfig,
+    events: Events = ignore,
+    stop: StopRequest | None = None,
+) -> str:
+    """Run the loop on a recording; returns why it ended."""
+    spaces = {
+        (one.task.task_id, space.name): ReplaySpace(space)
+        for one in recording.tasks
+        for space in one.spaces
+    }
+    names = {one.task.task_id: [space.name for space in one.spaces] for one in recording.tasks}
+    return tune(
+        [one.task for one in recording.tasks],
+        spaces=lambda task, name: spaces[task.task_id, name],
+        space_names=lambda task: names[task.task_id],
+        builder=ReplayBuilder(recording),
+        runner=ReplayRunner(recording),
+        database=database,
+        config=config.search,
+        events=events,
+        stop=stop,
+    )

@@ -1,0 +1,242 @@
+"""A finished run as one small file: everything needed to search it again without the device.
+
+A recording holds what was tried, what came of it, and the features by which candidates
+resemble each other. Measurements belong to binaries: candidates that compile to the same
+code share them, whichever of them is replayed first.
+"""
+
+from __future__ import annotations
+
+import lzma
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from schedules.candidate import Candidate
+from schedules.stats import KernelStats
+from schedules.task import Task
+from search.errors import BadRecording
+from search.trial import EnergyMeasurement, Failure, LatencyMeasurement
+
+RECORDING_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedBinary:
+    """One build and everything measured of it.
+
+    Attributes:
+        binary_id: Content id of machine code and launch geometry.
+        stats: Compiler numbers.
+        latency: ``None`` if it never ran.
+        failure: Why it may not be used, if so.
+        run_s: Seconds that checking and timing took.
+        windows: Energies taken while searching, in order, usable or not.
+        finals: Energies from interleaved re-measurements.
+    """
+
+    binary_id: str
+    stats: KernelStats
+    latency: LatencyMeasurement | None = None
+    failure: Failure | None = None
+    run_s: float = 0.0
+    windows: tuple[EnergyMeasurement, ...] = ()
+    finals: tuple[EnergyMeasurement, ...] = ()
+
+    def usable_energies(self) -> list[EnergyMeasurement]:
+        """Every usable energy, those of the search first."""
+        return [one for one in (*self.windows, *self.finals) if one.verdict.usable]
+
+    def energy_mj(self) -> float | None:
+        """Best estimate over all usable windows, weighted by precision."""
+        known = self.usable_energies()
+        values = np.array([one.energy_mj for one in known], dtype=np.float64)
+        if len(values) == 0:
+            return None
+        errors = np.array([one.ci95_mj or math.nan for one in known], dtype=np.float64)
+        weights = errors**-2.0 if np.isfinite(errors).all() else np.ones(len(values))
+        return float(np.average(values, weights=weights))
+
+    def noise_share(self) -> float:
+        """Standard deviation of one window as a share of the energy, 0 if unknown."""
+        shares = [
+            one.ci95_mj / 1.96 / one.energy_mj
+            for one in self.usable_energies()
+            if one.ci95_mj is not None and one.energy_mj
+        ]
+        return float(np.median(shares)) if shares else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedCandidate:
+    """One candidate and what its build came to.
+
+    Attributes:
+        candidate: What was tried.
+        binary_id: Its build; empty if there is none.
+        failure: Why there is none.
+        build_s: Seconds the build took.
+    """
+
+    candidate: Candidate
+    binary_id: str = ""
+    failure: Failure | None = None
+    build_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedSpace:
+    """The tried candidates of one design space.
+
+    Attributes:
+        name: Name of the space.
+        candidates: In the order of trial.
+        columns: Early features, float32, little endian, one column after the other: equal
+            neighbours compress well.
+    """
+
+    name: str
+    candidates: tuple[RecordedCandidate, ...]
+    columns: bytes
+
+    def features(self) -> np.ndarray:
+        """Early features, float32, shape (n_candidates, n_features)."""
+        n_rows = max(1, len(self.candidates))
+        return np.frombuffer(self.columns, dtype="<f4").reshape(-1, n_rows).T
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedTask:
+    """Everything tried for one task.
+
+    Attributes:
+        task: The task.
+        default: The default schedule.
+        spaces: Searched spaces, the preferred first.
+        binaries: Every build, by first trial.
+    """
+
+    task: Task
+    default: RecordedCandidate
+    spaces: tuple[RecordedSpace, ...]
+    binaries: tuple[RecordedBinary, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """A run that can be searched again.
+
+    Attributes:
+        command: How the run was made, for people.
+        created_utc: When it was started.
+        device: Fingerprint of the device.
+        settings: Settings of the recorded run.
+        versions: Versions of the recorded run.
+        tasks: In the order of the run.
+    """
+
+    command: str
+    created_utc: str
+    device: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    tasks: tuple[RecordedTask, ...]
+    schema_version: int = RECORDING_VERSION
+
+
+def packed_features(features: np.ndarray) -> bytes:
+    """Rows of features, shape (n, n_features), as a recording keeps them."""
+    return np.ascontiguousarray(features.T, dtype="<f4").tobytes()
+
+
+def write_recording(recording: Recording, path: Path) -> None:
+    """Write the file whole or not at all."""
+    data = lzma.compress(msgspec.msgpack.encode(recording), preset=9)
+    beside = path.with_name(path.name + ".part")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def read_recording(path: Path) -> Recording:
+    """The recording in a file.
+
+    Raises:
+        BadRecording: Missing, damaged, or of another version.
+    """
+    try:
+        data = lzma.decompress(path.read_bytes())
+        version = msgspec.msgpack.decode(data, type=_Version).schema_version
+        if version != RECORDING_VERSION:
+            raise BadRecording(
+                f"cannot read recording {path}: its version is {version}, this program reads "
+                f"{RECORDING_VERSION}. Record the run again with: effcompile record RUN --out FILE"
+            )
+        return msgspec.msgpack.decode(data, type=Recording)
+    except (OSError, lzma.LZMAError, EOFError, msgspec.DecodeError) as error:
+        raise BadRecording(
+            f"cannot read recording {path}: {error}. Name a file that effcompile record wrote."
+        ) from error
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def joined(recordings: Sequence[Recording]) -> Recording:
+    """Several recordings of one device as one; a task of several keeps what each tried.
+
+    Raises:
+        BadRecording: They come from different targets.
+    """
+    targets = {one.task.target for recording in recordings for one in recording.tasks}
+    if len(targets) != 1:
+        names = ", ".join(sorted({target.name for target in targets})) or "none"
+        raise BadRecording(
+            f"cannot replay recordings of different devices together: found {names}. "
+            "Name a single recording."
+        )
+    tasks: dict[str, RecordedTask] = {}
+    for recording in recordings:
+        for one in recording.tasks:
+            known = tasks.get(one.task.task_id)
+            tasks[one.task.task_id] = one if known is None else _joined_task(known, one)
+    return replace(recordings[0], tasks=tuple(tasks.values()))
+
+
+def _joined_task(first: RecordedTask, second: RecordedTask) -> RecordedTask:
+    binaries = {one.binary_id: one for one in first.binaries}
+    for one in second.binaries:
+        known = binaries.get(one.binary_id)
+        binaries[one.binary_id] = one if known is None else _joined_binary(known, one)
+    spaces = {one.name: one for one in first.spaces}
+    for space in second.spaces:
+        known_space = spaces.get(space.name)
+        spaces[space.name] = space if known_space is None else _joined_space(known_space, space)
+    return replace(first, binaries=tuple(binaries.values()), spaces=tuple(spaces.values()))
+
+
+def _joined_binary(first: RecordedBinary, second: RecordedBinary) -> RecordedBinary:
+    return replace(
+        first,
+        windows=(*first.windows, *second.windows),
+        finals=(*first.finals, *second.finals),
+    )
+
+
+def _joined_space(first: RecordedSpace, second: RecordedSpace) -> RecordedSpace:
+    known = {one.candidate.candidate_id for one in first.candidates}
+    new = [i for i, one in enumerate(second.candidates) if one.candidate.candidate_id not in known]
+    if not new:
+        return first
+    rows = np.concatenate([first.features(), second.features()[new]])
+    candidates = (*first.candidates, *(second.candidates[i] for i in new))
+    return replace(first, candidates=candidates, columns=packed_features(rows))
