@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
@@ -89,26 +91,42 @@ def build():
 
 def write_perceptron(path: Path, *, batch: int | str = 4, seed: int = 0) -> Path:
     """Two linear layers with GELU between, ``x (batch, 16) -> y (batch, 8)``, as ONNX."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
     rng = np.random.default_rng(seed)
-    weights = {"a": (16, 24), "b": (24,), "c": (24, 8)}
+    shapes = {"a": (16, 24), "b": (24,), "c": (24, 8)}
+    weights = {n: rng.standard_normal(shape).astype(np.float32) for n, shape in shapes.items()}
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["xa"]),
+        helper.make_node("Add", ["xa", "b"], ["xab"]),
+        helper.make_node("Gelu", ["xab"], ["h"]),
+        helper.make_node("MatMul", ["h", "c"], ["y"]),
+    ]
+    return write_model(path, nodes, weights, x=(batch, 16), y=(batch, 8))
+
+
+def write_matmul(path: Path) -> Path:
+    """One task whose kernel is long enough to be timed steadily on a busy machine."""
+    weight = np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    return write_model(path, nodes, {"w": weight}, x=(64, 256), y=(64, 256))
+
+
+def write_model(
+    path: Path,
+    nodes: Sequence[onnx.NodeProto],
+    weights: Mapping[str, np.ndarray],
+    *,
+    x: Sequence[int | str],
+    y: Sequence[int | str],
+    code: int = TensorProto.FLOAT,
+) -> Path:
+    """An ONNX file with one input ``x`` and one output ``y`` of the given shapes."""
     graph = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["x", "a"], ["xa"]),
-            helper.make_node("Add", ["xa", "b"], ["xab"]),
-            helper.make_node("Gelu", ["xab"], ["h"]),
-            helper.make_node("MatMul", ["h", "c"], ["y"]),
-        ],
-        "perceptron",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (batch, 16))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (batch, 8))],
-        initializer=[
-            numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
-            for name, shape in weights.items()
-        ],
+        list(nodes),
+        path.stem,
+        [helper.make_tensor_value_info("x", code, x)],
+        [helper.make_tensor_value_info("y", code, y)],
+        initializer=[numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.save(model, str(path))
+    opsets = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), str(path))
     return path

@@ -7,7 +7,7 @@ import pty
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -15,26 +15,44 @@ import pytest
 
 from search.database import Database
 from search.trial import Trial, TrialState
-from tests.effcompile.cli.commands import ENVIRONMENT, command, run_command, succeed
-from tests.effcompile.cli.commands import write_perceptron as write_model
+from tests.effcompile.cli.commands import (
+    ENVIRONMENT,
+    command,
+    run_command,
+    succeed,
+    write_perceptron,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 PATIENCE_S = 40.0
+Start = Callable[..., "subprocess.Popen[str]"]
 TUNE = ["tune", "m.onnx", "--out", "run", "--target", "cpu", "--trials", "5000"]
 
 
-def start(cwd: Path, *, err: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    """Start tuning with a budget that it cannot spend during the test."""
-    return subprocess.Popen(
-        command(*TUNE),
-        cwd=cwd,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=err,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts tuning with a budget that it cannot spend during the test."""
+    started = []
+
+    def begin(err: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        write_perceptron(tmp_path / "m.onnx")
+        process = subprocess.Popen(
+            command(*TUNE),
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def finished(cwd: Path) -> list[Trial]:
@@ -76,9 +94,8 @@ def none_left(processes: list[psutil.Process]) -> bool:
     )
 
 
-def test_first_interrupt_ends_after_the_current_trial(tmp_path: Path) -> None:
-    write_model(tmp_path / "m.onnx")
-    process = start(tmp_path)
+def test_first_interrupt_ends_after_the_current_trial(tmp_path: Path, start: Start) -> None:
+    process = start()
     wait_for_trials(tmp_path, 3)
     processes = children(process)
     second = run_command(*TUNE, cwd=tmp_path)
@@ -96,9 +113,8 @@ def test_first_interrupt_ends_after_the_current_trial(tmp_path: Path) -> None:
     assert "wrote a.effc" in said
 
 
-def test_second_interrupt_ends_at_once_and_keeps_trials(tmp_path: Path) -> None:
-    write_model(tmp_path / "m.onnx")
-    process = start(tmp_path)
+def test_second_interrupt_ends_at_once_and_keeps_trials(tmp_path: Path, start: Start) -> None:
+    process = start()
     wait_for_trials(tmp_path, 3)
     processes = children(process)
     os.kill(process.pid, signal.SIGSTOP)
@@ -116,10 +132,9 @@ def test_second_interrupt_ends_at_once_and_keeps_trials(tmp_path: Path) -> None:
     wait_until(lambda: none_left(processes))
 
 
-def test_termination_on_a_terminal_restores_it(tmp_path: Path) -> None:
-    write_model(tmp_path / "m.onnx")
+def test_termination_on_a_terminal_restores_it(tmp_path: Path, start: Start) -> None:
     master, slave = pty.openpty()
-    process = start(tmp_path, err=slave)
+    process = start(err=slave)
     os.close(slave)
     wait_for_trials(tmp_path, 2)
     process.send_signal(signal.SIGTERM)
