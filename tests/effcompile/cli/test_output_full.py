@@ -101,6 +101,7 @@ def test_export_to_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 def test_tuning_that_finds_the_disk_full_goes_on_once_there_is_space(tmp_path: Path) -> None:
     write_perceptron(tmp_path / "m.onnx")
     command = ["tune", "m.onnx", "--out", "run", "--target", "cpu", "--trials", "6"]

@@ -3,10 +3,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pynvml
 import pytest
 
-from effcompile.errors import MeterUnavailable
-from effcompile.measure.meters import NoMeter, RaplMeter, open_meter
+from effcompile.errors import MeterDenied, MeterUnavailable
+from effcompile.measure.meters import NoMeter, RaplMeter, open_meter, require_meter
 
 
 def package(root: Path, index: int, energy_uj: int, range_uj: int = 999_999) -> Path:
@@ -71,3 +72,42 @@ def test_a_meter_of_another_device_is_refused() -> None:
     found = open_meter("nvml", kind="llvm")
     assert isinstance(found, NoMeter)
     assert "rapl" in found.reason
+
+
+def deny_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that answers, and refuses the energy counter to this user."""
+
+    def refused(handle: object) -> int:
+        raise pynvml.NVMLError_NoPermission()
+
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda uuid: uuid)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", refused)
+
+
+def test_without_nvml_rights_energy_stays_unmeasured_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deny_nvml(monkeypatch)
+    found = open_meter("auto", kind="cuda", gpu_uuid="GPU-0")
+    assert isinstance(found, NoMeter)
+    assert found.denied
+    assert "may not be read" in found.reason
+
+
+def test_nvml_asked_for_by_name_without_rights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    deny_nvml(monkeypatch)
+    with pytest.raises(MeterDenied, match=r"meter nvml: .*may not be read.*--meter auto"):
+        require_meter("nvml", kind="cuda", gpu_uuid="GPU-0")
+
+
+def test_meter_asked_for_by_name_that_is_not_here_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MeterUnavailable, match="no processor energy counter"):
+        require_meter("rapl", kind="llvm", rapl_root=tmp_path)
+    require_meter("auto", kind="llvm", rapl_root=tmp_path)
+    require_meter("none", kind="llvm", rapl_root=tmp_path)
+
+
+def test_meter_asked_for_by_name_that_works_is_accepted(tmp_path: Path) -> None:
+    package(tmp_path, 0, 0)
+    require_meter("rapl", kind="llvm", rapl_root=tmp_path)
