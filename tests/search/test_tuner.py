@@ -307,14 +307,11 @@ class TestFaults:
         states = [trial.state for trial in bench.trials()[: n_failed + 2]]
         assert states == [TrialState.RUN_ERROR] * n_failed + [TrialState.OK] * 2
 
-    def test_one_unstable_timing_of_a_default_does_not_end_the_run(self, bench: Bench) -> None:
-        bench.runner.fault = lambda one: "unstable" if len(bench.runner.timed) == 1 else None
+    def test_an_unsteady_default_can_still_be_shipped(self, bench: Bench) -> None:
+        bench.runner.fault = lambda one: "unstable" if one.space == "default" else None
         assert bench.tune() == "budget"
-        assert [trial.state for trial in bench.trials()[:3]] == [
-            TrialState.INVALID_MEASUREMENT,
-            TrialState.OK,
-            TrialState.OK,
-        ]
+        defaults = [trial for trial in bench.trials() if trial.origin == "default"]
+        assert [trial.state for trial in defaults] == [TrialState.OK] * len(defaults)
 
     def test_a_wrong_default_is_not_tried_again(self, bench: Bench) -> None:
         bench.runner.fault = lambda one: "wrong" if one.space == "default" else None

@@ -53,11 +53,19 @@ def test_warm_up_is_not_counted() -> None:
 
 
 def test_repeats_that_scatter_wildly_are_unstable() -> None:
-    scatter = [100.0, 100.0, 100.0] + [10.0, 1000.0] * 5
+    scatter = [100.0, 100.0, 100.0] + [10.0, 1000.0] * 15
     measured = measure_latency(
         ScriptedStopwatch(scatter), [lambda: None], MeasureConfig(n_repeats=10)
     )
     assert measured.verdict is Verdict.UNSTABLE
+
+
+def test_a_disturbance_that_passes_is_measured_again() -> None:
+    scatter = [100.0, 100.0, 100.0] + [10.0, 1000.0] * 5
+    measured = measure_latency(
+        ScriptedStopwatch(scatter), [lambda: None], MeasureConfig(n_repeats=10)
+    )
+    assert (measured.latency_us, measured.verdict) == (100.0, Verdict.OK)
 
 
 def test_a_loop_goes_through_the_buffer_sets_in_turn() -> None:
