@@ -63,7 +63,7 @@ def softmax(
 
     overrides: dict[str, Any] = {"search": {"n_trials": trials}, "measure": {"cache": cache}}
     config = merged(preset("quick"), overrides, "the command line")
-    measure = replace(config.measure, energy_window_ms=1000.0, n_repeats=20)
+    measure = replace(config.measure, energy_window_ms=1000.0, energy_precision=0.0, n_repeats=20)
     shapes = [_shape(text) for text in shape] if shape else list(SHAPES)
     rows = bench_softmax(shapes, config=config, measure=measure, work=work, n_rounds=rounds)
     _print(rows, json)

@@ -31,22 +31,32 @@ class AnchorWatch:
         measure: Takes one window of the anchor.
         reference: The run's first anchor.
         every: Windows of candidates between two anchors; 0 for never.
+        is_fresh: False if the reference is not of this moment: the first window then waits
+            for an anchor.
     """
 
     def __init__(
-        self, measure: Callable[[], EnergyMeasurement], reference: Anchor, *, every: int
+        self,
+        measure: Callable[[], EnergyMeasurement],
+        reference: Anchor,
+        *,
+        every: int,
+        is_fresh: bool,
     ) -> None:
         self._measure = measure
         self._reference = reference
         self._every = every
         self._n_windows = 0
+        self._is_due = every > 0 and not is_fresh
         self._now = reference
 
     def before_window(self) -> None:
         """Measure the anchor if its turn has come; one that may not be used changes nothing."""
-        due = self._every > 0 and self._n_windows > 0 and self._n_windows % self._every == 0
+        is_due, self._is_due = self._is_due, False
         self._n_windows += 1
-        if due:
+        if self._every > 0 and self._n_windows % self._every == 0:
+            self._is_due = True
+        if is_due:
             taken = self._measure()
             if taken.verdict.usable and taken.energy_mj is not None:
                 self._now = Anchor(energy_mj=taken.energy_mj, ci95_mj=taken.ci95_mj or 0.0)

@@ -56,14 +56,14 @@ class Effort:
         settle_ms: Longest wait for power to settle before the load counts as unsteady.
         precision: The window closes when its 95 % interval is within this share of its
             power to either side; 0 always takes the longest.
-        matters_below_w: A power that a candidate must stay under to matter: once its whole
-            interval lies above, nothing is gained by looking longer. ``None`` for any.
+        matters_below_mj: An energy that a candidate must stay under to matter: once its
+            whole interval lies above, nothing is gained by looking longer. ``None`` for any.
     """
 
     window_ms: float
     settle_ms: float = 1000.0
     precision: float = 0.0
-    matters_below_w: float | None = None
+    matters_below_mj: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +151,15 @@ def _is_enough(
         return True
     if window.ci95_w <= effort.precision * window.power_w:
         return True
-    limit_w = effort.matters_below_w
-    return limit_w is not None and window.power_w - window.ci95_w > limit_w
+    if effort.matters_below_mj is None or window.last.n_launches == window.first.n_launches:
+        return False
+    lowest_mj = (window.power_w - window.ci95_w) * _latency_us(window) / 1000
+    return lowest_mj > effort.matters_below_mj
+
+
+def _latency_us(window: Window) -> float:
+    first, last = window.first, window.last
+    return (last.busy_us - first.busy_us) / (last.n_launches - first.n_launches)
 
 
 def _read(load: Load, meter: Meter, clock: Callable[[], float]) -> Reading:
@@ -202,15 +209,14 @@ def evaluate(
             reason=reason,
         )
     capped = "sw_power_cap" in conditions.throttle_reasons
-    first, last = window.first, window.last
-    latency_us = (last.busy_us - first.busy_us) / (last.n_launches - first.n_launches)
+    latency_us = _latency_us(window)
     return EnergyMeasurement(
         energy_mj=window.power_w * latency_us / 1000,
         ci95_mj=window.ci95_w * latency_us / 1000,
         power_w=window.power_w,
         sustained_latency_us=latency_us,
         window_ms=window.span_s * 1000,
-        window_energy_mj=last.counter_mj - first.counter_mj,
+        window_energy_mj=window.last.counter_mj - window.first.counter_mj,
         n_steps=window.n_steps,
         load_ms=_load_ms(readings),
         meter=meter,
