@@ -80,7 +80,7 @@ class PrepareRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRequest:
-    """The known kernel to build for a target.
+    """A kernel of our own to build for a target.
 
     Attributes:
         target: What to compile for.
@@ -140,6 +140,15 @@ def build_known(request: KnownRequest) -> Build:
     return made
 
 
+def build_anchor(request: KnownRequest) -> Build:
+    """Compile the kernel that shows how a device drifts."""
+    from effcompile.measure.anchor import anchor_program
+
+    maker = _maker(request.target, request.library_dir, request.cache_dir, False)
+    made: Build = maker.make(anchor_program(request.target), flops=None, unique_bytes=None)
+    return made
+
+
 def propose(request: ProposeRequest) -> list[Proposed | None]:
     """Draw or change candidates of TVM's space, with the features of what came of it."""
     from schedules.generic import TvmSpace
@@ -182,6 +191,7 @@ ENDPOINTS = {
     "is_searchable": serving.Endpoint(request=ProposeRequest, function=is_searchable),
     "warm_up": serving.Endpoint(request=WarmUpRequest, function=warm_up),
     "build_known": serving.Endpoint(request=KnownRequest, function=build_known),
+    "build_anchor": serving.Endpoint(request=KnownRequest, function=build_anchor),
     "build": serving.Endpoint(request=BuildRequest, function=build),
     "prepare": serving.Endpoint(request=PrepareRequest, function=prepare),
 }

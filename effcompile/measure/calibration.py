@@ -232,9 +232,7 @@ def _facts(
     usable = [one for one in windows if one.verdict.usable and one.energy_mj is not None]
     energies = np.array([one.energy_mj for one in usable])
     powers = [one.power_w for one in usable if one.power_w is not None]
-    latencies = [
-        one.sustained_latency_us for one in usable if one.sustained_latency_us is not None
-    ]
+    latencies = [one.sustained_latency_us for one in usable if one.sustained_latency_us is not None]
     mean_mj = float(energies.mean()) if len(usable) else None
     half = [one.ci95_mj for one in usable if one.ci95_mj is not None]
     times = [reading.time_s for reading in long.readings]
@@ -254,7 +252,9 @@ def _facts(
         anchor_ci95_mj=float(np.mean(half) / np.sqrt(len(half))) if half else None,
         anchor_power_w=float(np.mean(powers)) if powers else None,
         anchor_latency_us=float(np.mean(latencies)) if latencies else None,
-        repeatability=float(energies.std(ddof=1) / mean_mj) if len(usable) > 1 and mean_mj else None,
+        repeatability=float(energies.std(ddof=1) / mean_mj)
+        if len(usable) > 1 and mean_mj
+        else None,
         instant_share=_instant_share(long, experience),
         memory_power_w=long.memory_w,
         seconds=seconds,

@@ -54,7 +54,7 @@ class Preparer:
 
     def ahead(self, workloads: Iterable[Workload]) -> None:
         """Start making everything; returns at once."""
-        self._known = self._known or self._thread.submit(self._build_known)
+        self._known = self._known or self._thread.submit(self._build, "build_known")
         for workload in workloads:
             self._request(workload)
 
@@ -64,8 +64,16 @@ class Preparer:
         Raises:
             CompilerUnavailable: Not even this kernel compiles.
         """
-        self._known = self._known or self._thread.submit(self._build_known)
+        self._known = self._known or self._thread.submit(self._build, "build_known")
         return self._known.result()
+
+    def anchor(self) -> Build:
+        """The anchor kernel, built.
+
+        Raises:
+            CompilerUnavailable: It does not compile.
+        """
+        return self._thread.submit(self._build, "build_anchor").result()
 
     def folder(self, workload: Workload) -> Path:
         """Where inputs and references of a workload lie, made if need be.
@@ -94,14 +102,14 @@ class Preparer:
             request = PrepareRequest(workload=workload, seed=self._seed, folder=str(path))
             self._child.call("prepare", request, answer=type(None), timeout_s=PREPARE_S)
 
-    def _build_known(self) -> Build:
+    def _build(self, method: str) -> Build:
         request = KnownRequest(
             target=self._target,
             library_dir=str(self._work_dir / "libraries"),
             cache_dir=self._cache_dir,
         )
         try:
-            return self._child.call("build_known", request, answer=Build, timeout_s=PREPARE_S)
+            return self._child.call(method, request, answer=Build, timeout_s=PREPARE_S)
         except (WorkerDied, WorkerLate, WorkerRaised) as error:
             raise CompilerUnavailable(
                 f"cannot compile the simplest kernel for {self._target.name}: {error} "
