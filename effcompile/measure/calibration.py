@@ -233,7 +233,7 @@ def _facts(
     energies = np.array([one.energy_mj for one in usable])
     powers = [one.power_w for one in usable if one.power_w is not None]
     latencies = [one.sustained_latency_us for one in usable if one.sustained_latency_us is not None]
-    mean_mj = float(energies.mean()) if len(usable) else None
+    mean_mj = float(energies.mean()) if usable else None
     half = [one.ci95_mj for one in usable if one.ci95_mj is not None]
     times = [reading.time_s for reading in long.readings]
     settled = steady_window(long.readings, experience)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from effcompile.errors import MeterUnavailable
@@ -102,7 +102,11 @@ def observe(
     states: list[DeviceState] = []
     lost = ""
     try:
-        _read_until_closed(load, meter, effort, experience, clock, readings, states)
+        for reading in _read_until_closed(load, meter, effort, experience, clock):
+            readings.append(reading)
+            # Not at once: a device that was idle needs a moment to raise its clocks.
+            if not states and reading.counter_mj != readings[0].counter_mj:
+                states.append(meter.state())
         states.append(meter.state())
     except MeterUnavailable as error:
         lost = str(error)
@@ -112,33 +116,24 @@ def observe(
 
 
 def _read_until_closed(
-    load: Load,
-    meter: Meter,
-    effort: Effort,
-    experience: Experience,
-    clock: Callable[[], float],
-    readings: list[Reading],
-    states: list[DeviceState],
-) -> None:
+    load: Load, meter: Meter, effort: Effort, experience: Experience, clock: Callable[[], float]
+) -> Iterator[Reading]:
     stall_s = max(STALL_S, 20 * meter.period_ms / 1000)
     begin_s = last_step_s = looked_s = clock()
-    while True:
+    readings: list[Reading] = []
+    while not readings or readings[-1].time_s - last_step_s <= stall_s:
         load.advance()
         reading = _read(load, meter, clock)
         stepped = bool(readings) and reading.counter_mj != readings[-1].counter_mj
         readings.append(reading)
-        if stepped:
-            last_step_s = reading.time_s
-            # Not at once: a device that was idle needs a moment to raise its clocks.
-            if not states:
-                states.append(meter.state())
-            # Fast counters step at every reading; looking at a window takes time too.
-            if reading.time_s - looked_s >= LOOK_AGAIN_S:
-                looked_s = reading.time_s
-                if _is_enough(readings, effort, experience, reading.time_s - begin_s):
-                    return
-        if reading.time_s - last_step_s > stall_s:
-            return
+        yield reading
+        if not stepped:
+            continue
+        last_step_s = reading.time_s
+        if reading.time_s - looked_s >= LOOK_AGAIN_S:
+            looked_s = reading.time_s
+            if _is_enough(readings, effort, experience, reading.time_s - begin_s):
+                return
 
 
 def _is_enough(

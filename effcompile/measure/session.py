@@ -21,6 +21,7 @@ from effcompile.measure.anchor_watch import Anchor, AnchorWatch
 from effcompile.measure.arguments import Arguments, place
 from effcompile.measure.calibration import calibrate, learnt
 from effcompile.measure.correctness import Checker
+from effcompile.measure.energy import Effort
 from effcompile.measure.loads import HostLoad, Load
 from effcompile.measure.memory import Device, HostDevice
 from effcompile.measure.meters import Meter, NoMeter, open_meter
@@ -180,15 +181,15 @@ class Session:
         self._anchors.before_window()
         return self._anchors.applied(self._window(launches, self._effort(matters_below_mj)))
 
-    def _effort(self, matters_below_mj: float | None) -> energy.Effort:
-        return energy.Effort(
+    def _effort(self, matters_below_mj: float | None) -> Effort:
+        return Effort(
             window_ms=self._config.energy_window_ms,
             settle_ms=self._config.settle_ms,
             precision=self._config.energy_precision,
             matters_below_mj=matters_below_mj,
         )
 
-    def _window(self, launches: list[timing.Launch], effort: energy.Effort) -> EnergyMeasurement:
+    def _window(self, launches: list[timing.Launch], effort: Effort) -> EnergyMeasurement:
         assert not isinstance(self.meter, NoMeter)
         observation = energy.observe(
             self.load_of(launches), self.meter, effort=effort, experience=self._experience
