@@ -15,6 +15,7 @@ class MeterFacts:
     Attributes:
         meter: Name of the meter.
         period_ms: Time between two visible steps of the counter.
+        period_ci95_ms: Half width of its 95 % interval.
         jitter_ms: Standard deviation of the steps around a regular beat, as they were seen.
         has_beat: True if the jitter is no more than late sightings explain: windows then
             count whole periods.
@@ -37,6 +38,7 @@ class MeterFacts:
 
     meter: str
     period_ms: float
+    period_ci95_ms: float
     jitter_ms: float
     has_beat: bool
     call_ms: float

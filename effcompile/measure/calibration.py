@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from effcompile.measure.energy import Effort, evaluate, observe
 from effcompile.measure.loads import Load
 from effcompile.measure.meters import Meter
+from effcompile.measure.statistics import student_t
 from effcompile.measure.windows import (
     Experience,
     Reading,
@@ -152,11 +153,13 @@ class Beat:
 
     Attributes:
         period_s: Mean time between steps, by a straight line through all of them.
+        period_ci95_s: Half width of its 95 % interval.
         jitter_s: Standard deviation around that line.
         is_regular: True if late sightings explain the jitter.
     """
 
     period_s: float
+    period_ci95_s: float
     jitter_s: float
     is_regular: bool
 
@@ -176,6 +179,7 @@ def beat_of(readings: Sequence[Reading]) -> Beat | None:
     is_slow = period_s > 4 * poll_s
     return Beat(
         period_s=float(period_s),
+        period_ci95_s=student_t(len(times) - 2) * jitter_s / (numbers.std() * len(times) ** 0.5),
         jitter_s=jitter_s,
         is_regular=bool(is_slow and jitter_s <= LATE_SHARE * poll_s + LATE_S),
     )
@@ -183,8 +187,7 @@ def beat_of(readings: Sequence[Reading]) -> Beat | None:
 
 def experience_of(readings: Sequence[Reading], beat: Beat | None) -> Experience:
     """What a long look at a steady load teaches about shorter ones."""
-    period_s = beat.period_s if beat is not None and beat.is_regular else None
-    known = Experience(period_s=period_s)
+    known = _beaten(beat)
     window = steady_window(readings, known)
     if window is None:
         return known
@@ -193,17 +196,24 @@ def experience_of(readings: Sequence[Reading], beat: Beat | None) -> Experience:
     powers = np.array([block.power_w for block in blocks])
     if len(powers) < 3 or powers.mean() <= 0:
         return known
-    return Experience(
-        period_s=period_s,
+    return replace(
+        known,
         scatter_share=float(powers.std(ddof=1) / powers.mean()),
         n_degrees=len(powers) - 1,
     )
+
+
+def _beaten(beat: Beat | None) -> Experience:
+    if beat is None or not beat.is_regular:
+        return Experience()
+    return Experience(period_s=beat.period_s, period_share=beat.period_ci95_s / beat.period_s)
 
 
 def learnt(facts: MeterFacts) -> Experience:
     """What later windows use of a calibration."""
     return Experience(
         period_s=facts.period_ms / 1000 if facts.has_beat else None,
+        period_share=facts.period_ci95_ms / facts.period_ms if facts.has_beat else 0.0,
         scatter_share=facts.scatter_share,
         n_degrees=facts.n_degrees,
     )
@@ -240,6 +250,7 @@ def _facts(
     return MeterFacts(
         meter=meter,
         period_ms=beat.period_s * 1000 if beat else 0.0,
+        period_ci95_ms=beat.period_ci95_s * 1000 if beat else 0.0,
         jitter_ms=beat.jitter_s * 1000 if beat else 0.0,
         has_beat=experience.period_s is not None,
         call_ms=_call_ms(cold.readings),

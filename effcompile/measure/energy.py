@@ -144,7 +144,7 @@ def _is_enough(
         return load_s * 1000 >= effort.settle_ms + effort.window_ms
     if window.span_s * 1000 >= effort.window_ms * WHOLE_WINDOW_SHARE:
         return True
-    if window.ci95_w <= effort.precision * window.power_w:
+    if effort.precision > 0 and window.ci95_w <= effort.precision * window.power_w:
         return True
     if effort.matters_below_mj is None or window.last.n_launches == window.first.n_launches:
         return False

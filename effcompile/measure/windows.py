@@ -53,11 +53,13 @@ class Experience:
     Attributes:
         period_s: Exact time between two steps where the counter keeps a regular beat;
             ``None`` where it does not, and steps count when they are seen.
+        period_share: Half width of the 95 % interval of ``period_s``, as a share of it.
         scatter_share: Standard deviation of a block's power under steady load, as a share.
         n_degrees: Degrees of freedom behind ``scatter_share``; 0 if nothing is known.
     """
 
     period_s: float | None = None
+    period_share: float = 0.0
     scatter_share: float = 0.0
     n_degrees: int = 0
 
@@ -75,7 +77,7 @@ class Window:
         span_s: Time between them.
         n_steps: Visible steps inside, both ends included.
         power_w: Mean power.
-        ci95_w: Half width of its 95 % interval.
+        ci95_w: Half width of the 95 % interval of the energy per launch, scaled to power.
         trend_share: Second half's power over the first half's, minus 1.
     """
 
@@ -98,6 +100,12 @@ class _Block:
     @property
     def power_w(self) -> float:
         return (self.last.counter_mj - self.first.counter_mj) / 1000 / self.span_s
+
+    @property
+    def latency_us(self) -> float | None:
+        """Time per launch; ``None`` if none finished."""
+        n_launches = self.last.n_launches - self.first.n_launches
+        return (self.last.busy_us - self.first.busy_us) / n_launches if n_launches else None
 
 
 def steps_of(readings: Sequence[Reading]) -> list[Reading]:
@@ -190,15 +198,15 @@ def _window(
 def _ci95_w(
     blocks: Sequence[_Block], mean_w: float, poll_s: float, experience: Experience
 ) -> float:
-    """Half width of the 95 % interval of the mean power.
+    """Half width of the 95 % interval of the energy per launch, scaled to power.
 
-    Scatter between blocks, pooled with what calibration saw under steady load; and, where the
-    counter has no regular beat, not knowing when within one polling interval the outer
-    steps fell. That part of the blocks' scatter which such late sightings explain cancels in
-    the sum, and is taken out.
+    Scatter between blocks, pooled with what calibration saw under steady load; and not knowing
+    the beat exactly or, where the counter has none, when within one polling interval the
+    outer steps fell. That part of the blocks' scatter which such late sightings explain
+    cancels in the sum, and is taken out.
     """
     spans = np.array([block.span_s for block in blocks])
-    powers = np.array([block.power_w for block in blocks])
+    powers = _powers_at_equal_latency(blocks)
     n = len(blocks)
     length_s = float(spans.mean())
     seen = float(np.average((powers - mean_w) ** 2, weights=spans)) * n / (n - 1)
@@ -209,4 +217,15 @@ def _ci95_w(
     degrees = n - 1 + n_prior
     scatter = (own * (n - 1) + prior * n_prior) / degrees
     edge = 2 * late * (mean_w / (n * length_s)) ** 2
-    return student_t(degrees) * float(np.sqrt(scatter / n + edge))
+    interval = student_t(degrees) * float(np.sqrt(scatter / n + edge))
+    return float(np.hypot(interval, experience.period_share * mean_w))
+
+
+def _powers_at_equal_latency(blocks: Sequence[_Block]) -> np.ndarray:
+    """Power of each block times how much slower than the mean its launches were."""
+    powers = np.array([block.power_w for block in blocks])
+    latencies = [block.latency_us for block in blocks]
+    known = np.array([one for one in latencies if one is not None])
+    if len(known) < len(blocks):
+        return powers
+    return np.asarray(powers * known / known.mean())
