@@ -179,10 +179,16 @@ def beat_of(readings: Sequence[Reading]) -> Beat | None:
     is_slow = period_s > 4 * poll_s
     return Beat(
         period_s=float(period_s),
-        period_ci95_s=student_t(len(times) - 2) * jitter_s / (numbers.std() * len(times) ** 0.5),
+        period_ci95_s=_slope_ci95(numbers, max(jitter_s, poll_s / 12**0.5)),
         jitter_s=jitter_s,
         is_regular=bool(is_slow and jitter_s <= LATE_SHARE * poll_s + LATE_S),
     )
+
+
+def _slope_ci95(numbers: np.ndarray, scatter_s: float) -> float:
+    """Half width of the slope's interval; readings in step with the counter hide its scatter."""
+    n = len(numbers)
+    return student_t(n - 2) * scatter_s / float(numbers.std() * np.sqrt(n))
 
 
 def experience_of(readings: Sequence[Reading], beat: Beat | None) -> Experience:

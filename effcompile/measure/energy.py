@@ -40,7 +40,6 @@ CLOCK_DRIFT_SHARE = 0.03
 TREND_SHARE = 0.05
 # Without a step for this long (but at least twenty periods) the counter counts as stalled.
 STALL_S = 2.0
-MIN_WINDOW_SHARE = 0.5
 # Three periods of 99.8 ms are a window of 300 ms.
 WHOLE_WINDOW_SHARE = 0.98
 # A fast counter steps at every reading; a window is looked at less often.
@@ -235,16 +234,28 @@ def _problem(
         return Verdict.METER_LOST, observation.lost
     if any(now.counter_mj < old.counter_mj for old, now in itertools.pairwise(readings)):
         return Verdict.COUNTER_RESET, "the energy counter went backwards inside the window."
-    n_steps = len(steps_of(readings))
-    if n_steps < 2:
-        return Verdict.COUNTER_STALLED, f"the energy counter moved {n_steps} times in all."
     return (
-        _load_problem(observation)
+        _stall_problem(readings)
+        or _load_problem(observation)
         or _limit_problem(conditions)
         or _length_problem(readings, window, effort)
         or _clock_problem(conditions)
         or _trend_problem(window)
     )
+
+
+def _stall_problem(readings: Sequence[Reading]) -> tuple[Verdict, str] | None:
+    steps = steps_of(readings)
+    waited_s = readings[-1].time_s - steps[-1].time_s if steps else 0.0
+    if len(steps) < 2:
+        return Verdict.COUNTER_STALLED, f"the energy counter moved {len(steps)} times in all."
+    if waited_s >= STALL_S:
+        return (
+            Verdict.COUNTER_STALLED,
+            f"the energy counter stopped after {len(steps)} steps and stood still for "
+            f"{waited_s:.1f} s.",
+        )
+    return None
 
 
 def _load_problem(observation: Observation) -> tuple[Verdict, str] | None:
@@ -266,10 +277,6 @@ def _length_problem(
     readings: Sequence[Reading], window: Window | None, effort: Effort
 ) -> tuple[Verdict, str] | None:
     if window is None:
-        return _too_short(readings, effort)
-    stalled_s = readings[-1].time_s - window.last.time_s
-    closed = window.span_s * 1000 >= MIN_WINDOW_SHARE * effort.window_ms
-    if stalled_s >= STALL_S and not closed:
         return _too_short(readings, effort)
     if window.last.n_launches == window.first.n_launches:
         return Verdict.TOO_SHORT, "no launch finished inside the window. Use a longer window."
