@@ -43,8 +43,8 @@ __device__ __forceinline__ void copy_tile(const CUtensorMap& map, float* out, un
   }
   unsigned done = 0;
   while (!done)
-    asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], 0; selp.u32 %0, 1, 0, p; }"
-                 : "=r"(done) : "r"(bar) : "memory");
+    asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], 0;"
+                 " selp.u32 %0, 1, 0, p; }" : "=r"(done) : "r"(bar) : "memory");
   const half* held = reinterpret_cast<const half*>(arena);
   for (int i = threadIdx.x; i < 64 * 64; i += 128) {
     int row = i / 64, column = i % 64;
