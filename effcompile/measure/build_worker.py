@@ -1,17 +1,20 @@
 """Build process: realises candidates and compiles them. Never touches the device.
 
-Run as ``python -m effcompile.measure.build_worker``. It also prepares what the device
+Run as ``python -m effcompile.measure.build_worker``, or forked from a template that has called
+:func:`load`. It also prepares what the device
 process needs and cannot make without a compiler: inputs and references of a workload.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from effcompile.errors import CompilerUnavailable
 from effcompile.measure import serving
 from schedules.candidate import Candidate
 from schedules.target import Target
@@ -171,10 +174,14 @@ def is_searchable(request: ProposeRequest) -> bool:
 
 def warm_up(request: WarmUpRequest) -> None:
     """Import now what the first build would import."""
+    from effcompile.measure.nvrtc import best_front_end
     from schedules import _tvm
 
     if request.kind == "cuda":
         _tvm.load_intrinsics()
+        # The first build says it better if there is none.
+        with contextlib.suppress(CompilerUnavailable):
+            best_front_end()
 
 
 ENDPOINTS = {
@@ -187,15 +194,20 @@ ENDPOINTS = {
 }
 
 
-def main() -> None:
-    """Serve builds until the parent is gone."""
-    wiring = serving.join_parent(sys.argv[1:])
+def load() -> None:
+    """Import the compiler; opens no device and leaves no thread behind."""
     from effcompile.measure.driver_stub import prepare_driver
     from schedules import _tvm
 
     _tvm.hide_torch()
     prepare_driver()
     _tvm.load()
+
+
+def main() -> None:
+    """Serve builds until the parent is gone."""
+    wiring = serving.join_parent(sys.argv[1:])
+    load()
     serving.serve(wiring, ENDPOINTS)
 
 

@@ -20,6 +20,7 @@ from effcompile.measure.build_worker import (
 )
 from effcompile.measure.cache import user_cache_dir
 from effcompile.measure.child import ChildProcess
+from effcompile.measure.template import Template
 from schedules.candidate import Candidate
 from schedules.target import Target
 from schedules.task import Task
@@ -44,8 +45,8 @@ def first_lines(message: str, *, n_lines: int = MAX_MESSAGE_LINES) -> str:
 class ProcessBuilder:
     """Builds candidates in processes that can be killed; implements ``search.ports.Builder``.
 
-    A process imports TVM once and serves many builds. One that exceeds the time limit,
-    dies, or has served its number of builds is replaced.
+    The processes are forked from one that imported TVM, and serve many builds each. One that
+    exceeds the time limit, dies, or has served its number of builds is replaced.
 
     Args:
         config: Number of processes, limits, cache folder.
@@ -57,6 +58,9 @@ class ProcessBuilder:
         self._library_dir = str((work_dir / "libraries").resolve())
         self._cache_dir = config.cache_dir or str(user_cache_dir() / "builds")
         n_workers = config.n_workers or os.cpu_count() or 1
+        self._template = Template(
+            MODULE, log_path=work_dir / "logs" / "build-template.log", environment=BLIND
+        )
         self._children = [self._child(index, work_dir) for index in range(n_workers)]
         self._idle: queue.SimpleQueue[ChildProcess] = queue.SimpleQueue()
         for child in self._children:
@@ -71,17 +75,20 @@ class ProcessBuilder:
             log_path=work_dir / "logs" / f"build-{index}.log",
             environment=BLIND,
             memory_limit_mib=self._config.memory_limit_mib,
+            launcher=self._template,
         )
 
     def warm_up(self, target: Target) -> None:
         """Start every process now; returns at once."""
+        request = WarmUpRequest(kind=target.kind)
+        warm = self._threads.submit(self._template.call, "warm_up", request)
         for _ in self._children:
-            self._threads.submit(self._warm_up, target)
+            self._threads.submit(self._warm_up, request, warm)
 
-    def _warm_up(self, target: Target) -> None:
+    def _warm_up(self, request: WarmUpRequest, warm: Future[None]) -> None:
+        warm.result()  # forked before, a child would import everything by itself
         child = self._idle.get()
         try:
-            request = WarmUpRequest(kind=target.kind)
             child.call("warm_up", request, answer=type(None), timeout_s=WARM_UP_S)
         except (WorkerDied, WorkerLate, WorkerRaised) as error:
             # The first build will meet the same problem and record it.
@@ -172,6 +179,7 @@ class ProcessBuilder:
         self._threads.shutdown(wait=True)
         for child in self._children:
             child.kill()
+        self._template.close()
 
 
 def _part(request: ProposeRequest, part: slice) -> ProposeRequest:
