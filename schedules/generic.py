@@ -30,10 +30,12 @@ from schedules.task import Task
 from schedules.threads import parallel_map
 from schedules.traces import dump_trace, load_trace_onto, read_trace
 
-KEPT_SCHEDULES = 160
+KEPT_SCHEDULES = 32
 KEPT_FEATURES = 4096
 MOST_DRY_ROUNDS = 3
-SMALLEST_ROUND = 16
+SMALLEST_ROUND = 8
+DRAWN_PER_WANTED = 1.5
+"""Some decisions do not fit together; a second round would wait for its slowest replay again."""
 LARGEST_SEED = 2**31 - 1
 
 
@@ -64,7 +66,8 @@ class TvmSpace:
         dry_rounds = 0
         while len(found) < n and self.is_searchable and dry_rounds < MOST_DRY_ROUNDS:
             missing, n_before = n - len(found), len(found)
-            seeds = rng.integers(1, LARGEST_SEED, size=max(SMALLEST_ROUND, missing))
+            n_drawn = max(SMALLEST_ROUND, round(DRAWN_PER_WANTED * missing))
+            seeds = rng.integers(1, LARGEST_SEED, size=n_drawn)
             for candidate in self._draws([int(seed) for seed in seeds]):
                 if candidate is not None and len(found) < n:
                     found.setdefault(candidate.candidate_id, candidate)
