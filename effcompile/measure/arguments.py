@@ -17,7 +17,7 @@ import numpy as np
 
 from effcompile.measure import dlpack
 from effcompile.measure.memory import ALIGNMENT_BYTES, Device, Memory
-from schedules.inputs import numpy_dtype
+from schedules.dtypes import numpy_dtype
 from schedules.workload import TensorSpec, Workload
 
 GUARD_BYTES = ALIGNMENT_BYTES
