@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from effcompile.measure.arguments import Arguments, place
+from effcompile.measure.arguments import GUARD_BYTES, Arguments, place
 from effcompile.measure.correctness import Checker
 from effcompile.measure.memory import HostDevice
 from effcompile.measure.prepared import Prepared, bounds_of, expectation_of
@@ -27,7 +27,7 @@ def checked(reference: np.ndarray, actual: np.ndarray) -> tuple[str, int]:
 
     def launch() -> None:
         raw = np.ascontiguousarray(actual).reshape(-1).view(np.uint8)
-        arguments.outputs[0].memory.write(4096, raw)
+        arguments.outputs[0].memory.write(GUARD_BYTES, raw)
 
     flat = actual.astype(np.float32).reshape(-1)
     sure = (flat >= expected.lowest) & (flat <= expected.highest)
@@ -95,7 +95,7 @@ def sampled(
 
     def launch() -> None:
         result = np.where(written, actual, output.typed(output.read_bytes()))
-        output.memory.write(4096, np.ascontiguousarray(result).reshape(-1).view(np.uint8))
+        output.memory.write(GUARD_BYTES, np.ascontiguousarray(result).reshape(-1).view(np.uint8))
 
     prepared = Prepared(inputs=[], outputs=outputs, tolerance=TOLERANCE)
     return Checker(prepared).check(launch, arguments)
@@ -128,3 +128,50 @@ def test_of_a_sampled_output_of_integers_a_poison_that_is_possible_is_found() ->
     written[8, 15] = False
     # -1, then 60.
     assert "different outputs" in sampled(values, values, limit=100, written=written)
+
+
+class FixedScreen:
+    """Says what it is told to, and counts how often it was asked."""
+
+    def __init__(self, *, sure: bool) -> None:
+        self.sure = sure
+        self.n_asked = 0
+
+    def outputs_are_right(self, arguments: Arguments) -> bool:
+        del arguments
+        self.n_asked += 1
+        return self.sure
+
+    rest_is_untouched = outputs_are_right
+
+
+def screened(screen: FixedScreen, actual: np.ndarray, *, stray: bool = False) -> str:
+    """The checker's sentence on zeros that should be zeros, with a screen asked first."""
+    spec = TensorSpec(name="y", shape=(8,), dtype="float32")
+    workload = Workload(
+        op="generic", name="w", inputs=(), outputs=(spec,), program="", program_hash="0"
+    )
+    expected = expectation_of(Reference(values=np.ones(8)), TOLERANCE, dtype="float32")
+    arguments = place(HostDevice(), workload, [])
+
+    def launch() -> None:
+        arguments.outputs[0].memory.write(GUARD_BYTES, actual.astype(np.float32).view(np.uint8))
+        if stray:
+            arguments.outputs[0].memory.write(GUARD_BYTES + 32, np.zeros(1, np.uint8))
+
+    prepared = Prepared(inputs=[], outputs=[expected], tolerance=TOLERANCE)
+    return Checker(prepared, screen).check(launch, arguments)
+
+
+def test_a_screen_that_is_sure_is_believed() -> None:
+    screen = FixedScreen(sure=True)
+    assert screened(screen, np.zeros(8), stray=True) == ""
+    assert screen.n_asked == 2
+
+
+def test_what_a_screen_is_not_sure_of_is_decided_on_the_host() -> None:
+    screen = FixedScreen(sure=False)
+    assert screened(screen, np.ones(8)) == ""
+    assert screen.n_asked == 2
+    assert "8 of 8 elements are wrong" in screened(screen, np.zeros(8))
+    assert "wrote outside argument y" in screened(screen, np.ones(8), stray=True)
