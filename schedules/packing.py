@@ -142,10 +142,12 @@ def unpack_stream(stream: np.ndarray, bits: int, depth: int) -> np.ndarray:
         bits: 1 to 8 per code.
         depth: Codes wanted of each stream.
     """
+    if bits == 8:
+        return stream[..., :depth]
     unpacked = np.unpackbits(stream, axis=-1, bitorder="little")[..., : depth * bits]
     weights = (1 << np.arange(bits)).astype(np.uint8)
     codes = unpacked.reshape(*stream.shape[:-1], depth, bits) * weights
-    return codes.sum(axis=-1, dtype=np.uint8)
+    return np.asarray(codes.sum(axis=-1, dtype=np.uint8))
 
 
 def pack_stream(codes: np.ndarray, bits: int) -> np.ndarray:

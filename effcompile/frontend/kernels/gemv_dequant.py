@@ -48,9 +48,7 @@ def serves(x: Any, *, bits: int, block: int, depth: int, scale_dtype: str) -> bo
     return fits and scale_dtype == dtype and 1 <= rows <= MOST_ROWS
 
 
-def gemv_dequant_call(
-    builder: Any, x: Any, matrix: QuantisedMatrix, *, bias: Any = None
-) -> Any:
+def gemv_dequant_call(builder: Any, x: Any, matrix: QuantisedMatrix, *, bias: Any = None) -> Any:
     """``x @ ((codes - zero_point) * scale).T + bias`` as one function of packed weights.
 
     Args:
