@@ -142,8 +142,9 @@ def unpack_stream(stream: np.ndarray, bits: int, depth: int) -> np.ndarray:
         bits: 1 to 8 per code.
         depth: Codes wanted of each stream.
     """
-    if bits == 8:
-        return stream[..., :depth]
+    if 8 % bits == 0:
+        spread = stream[..., None] >> np.arange(0, 8, bits, dtype=np.uint8)
+        return (spread & np.uint8(2**bits - 1)).reshape(*stream.shape[:-1], -1)[..., :depth]
     unpacked = np.unpackbits(stream, axis=-1, bitorder="little")[..., : depth * bits]
     weights = (1 << np.arange(bits)).astype(np.uint8)
     codes = unpacked.reshape(*stream.shape[:-1], depth, bits) * weights
@@ -152,6 +153,6 @@ def unpack_stream(stream: np.ndarray, bits: int, depth: int) -> np.ndarray:
 
 def pack_stream(codes: np.ndarray, bits: int) -> np.ndarray:
     """The inverse of :func:`unpack_stream`; the last byte is filled with zeros."""
-    spread = codes[..., None] >> np.arange(bits, dtype=np.uint8) & 1
+    spread = codes[..., None] >> np.arange(bits, dtype=np.uint8) & np.uint8(1)
     flat = spread.reshape(*codes.shape[:-1], -1).astype(np.uint8)
     return np.packbits(flat, axis=-1, bitorder="little")
