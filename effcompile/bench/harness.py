@@ -76,7 +76,7 @@ class GpuHarness:
         import torch
 
         from effcompile.measure.cuda_device import CudaDevice, CudaStopwatch
-        from effcompile.measure.meters import NvmlMeter
+        from effcompile.measure.nvml import NvmlMeter
 
         torch.cuda.init()
         self._config = config
