@@ -45,8 +45,7 @@ def mean(
 
 def mixture(op_type: str, shape: tuple[int, int, int], groups: int, dtype: str) -> Workload:
     """``GatherRows``, ``BlendRows``, ``RenoiseRows`` or ``SelectRows``."""
-    outer, rows, width = shape
-    made = (outer, groups, width)
+    made = (shape[0], groups, shape[2])
     index = ((groups,), "int32")
     inputs: dict[str, Any] = {
         "GatherRows": {"x": (shape, dtype), "index": index},

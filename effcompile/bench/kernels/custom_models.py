@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 _TYPES = {
+    "float64": TensorProto.DOUBLE,
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
     "bfloat16": TensorProto.BFLOAT16,
