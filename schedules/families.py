@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.knobs import KnobSpace
+from schedules.merge import merge_space
 from schedules.softmax import softmax_space
 from schedules.task import Task
 
 Family = Callable[[Task], KnobSpace | None]
 
-FAMILIES: tuple[Family, ...] = (softmax_space, gemv_dequant_space)
+FAMILIES: tuple[Family, ...] = (softmax_space, gemv_dequant_space, merge_space)
 """In order of preference; one that does not cover a task answers ``None``."""
 
 
