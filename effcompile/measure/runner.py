@@ -76,10 +76,12 @@ class DeviceRunner:
         return self._opening.result()
 
     def _open(self) -> DeviceProcess:
+        tools = self._preparer.tools()
         process = DeviceProcess(
             target=self._target,
             config=self._config,
-            known_library=self._preparer.known_kernel().library_path,
+            known_library=tools.known_library,
+            screen_path=tools.screen_path,
             log_path=self._work_dir / "logs" / "device.log",
         )
         process.opened()
