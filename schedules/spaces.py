@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 from schedules.defaults import DefaultSpace
 from schedules.errors import UnknownSpace
+from schedules.families import own_spaces
 from schedules.generic import TvmSpace
-from schedules.knobs import KnobSpace
-from schedules.softmax import softmax_space
 from schedules.space import DesignSpace
 from schedules.task import Task
 
@@ -38,18 +37,13 @@ def _make(task: Task, name: str) -> DesignSpace:
         return DefaultSpace(task)
     if name == TvmSpace.name:
         return TvmSpace(task)
-    own = _own_space(task)
-    if own is not None and own.name == name:
-        return own
+    for own in own_spaces(task):
+        if own.name == name:
+            return own
     raise UnknownSpace(
         f"no design space {name!r} for {task.workload.name} on {task.target.kind}: "
         f"expected one of {', '.join([*spaces_for(task), DefaultSpace.name])}."
     )
-
-
-def _own_space(task: Task) -> KnobSpace | None:
-    """The space of the kernel family that covers a task's workload, if there is one."""
-    return softmax_space(task)
 
 
 def spaces_for(task: Task, opener: Callable[[Task, str], DesignSpace] | None = None) -> list[str]:
@@ -61,8 +55,7 @@ def spaces_for(task: Task, opener: Callable[[Task, str], DesignSpace] | None = N
         task: Whose spaces.
         opener: How to open one; :func:`open_space` unless given.
     """
-    own = _own_space(task)
-    names = [own.name] if own is not None else []
+    names = [own.name for own in own_spaces(task)]
     tvm_space = (opener or open_space)(task, TvmSpace.name)
     if isinstance(tvm_space, TvmSpace) and tvm_space.is_searchable:
         names.append(TvmSpace.name)

@@ -29,6 +29,18 @@ BASE_FLAGS = (
 )
 
 
+# Architectures with instructions that only their own devices have, and only this suffix allows.
+WITH_OWN_FEATURES = ("sm_90", "sm_100", "sm_103", "sm_120")
+
+
+def feature_arch(arch: str) -> str:
+    """The architecture to compile for: all instructions of the device, ``sm_90a`` for ``sm_90``.
+
+    The plain form would run on later devices too, which embedded machine code never meets.
+    """
+    return f"{arch}a" if arch in WITH_OWN_FEATURES else arch
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledSource:
     """Machine code of one source, with what the compiler said of it.
@@ -62,7 +74,7 @@ class CudaCompiler:
         fast_math: bool = True,
         front_end: nvrtc.CudaFrontEnd | None = None,
     ) -> None:
-        self.arch = arch
+        self.arch = feature_arch(arch)
         self.flags = (*BASE_FLAGS, *(("--use_fast_math",) if fast_math else ()))
         self._cache = cache
         self._front_end = front_end or nvrtc.best_front_end()

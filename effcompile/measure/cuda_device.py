@@ -52,10 +52,18 @@ def checked(result: tuple[Any, ...]) -> Any:
 
 
 class CudaMemory:
-    """Device memory; see ``memory.Memory``."""
+    """Device memory; see ``memory.Memory``.
 
-    def __init__(self, size_bytes: int) -> None:
+    Everything goes through the stream of the kernels: they do not wait for another one.
+
+    Args:
+        size_bytes: At least 1.
+        stream: The device's.
+    """
+
+    def __init__(self, size_bytes: int, stream: Any) -> None:
         self._cuda = _driver()
+        self._stream = stream
         self._pointer = checked(self._cuda.cuMemAlloc(size_bytes))
         self.address = int(self._pointer)
         self.size_bytes = size_bytes
@@ -65,17 +73,26 @@ class CudaMemory:
         if data.size:
             data = np.ascontiguousarray(data)
             address = self.address + offset
-            checked(self._cuda.cuMemcpyHtoD(address, data.ctypes.data, data.size))
+            checked(
+                self._cuda.cuMemcpyHtoDAsync(address, data.ctypes.data, data.size, self._stream)
+            )
+            # The host's memory may change or go once this returns.
+            checked(self._cuda.cuStreamSynchronize(self._stream))
 
     def read(self, offset: int, into: np.ndarray) -> None:
         """See :class:`Memory`."""
         if into.size:
-            checked(self._cuda.cuMemcpyDtoH(into.ctypes.data, self.address + offset, into.size))
+            address = self.address + offset
+            checked(
+                self._cuda.cuMemcpyDtoHAsync(into.ctypes.data, address, into.size, self._stream)
+            )
+            checked(self._cuda.cuStreamSynchronize(self._stream))
 
     def fill(self, value: int, offset: int, size_bytes: int) -> None:
         """See :class:`Memory`."""
         if size_bytes:
-            checked(self._cuda.cuMemsetD8(self.address + offset, value, size_bytes))
+            address = self.address + offset
+            checked(self._cuda.cuMemsetD8Async(address, value, size_bytes, self._stream))
 
     def __del__(self) -> None:
         # After a device fault the context is gone, and the memory with it.
@@ -107,7 +124,16 @@ class CudaDevice:
 
     def allocate(self, size_bytes: int) -> CudaMemory:
         """See ``memory.Device``."""
-        return CudaMemory(size_bytes)
+        return CudaMemory(size_bytes, self.stream)
+
+    def free_bytes(self) -> int:
+        """Memory that nobody has."""
+        _, free, _ = self._cuda.cuMemGetInfo()
+        return int(free)
+
+    def load_functions(self, cubin: bytes) -> CudaFunctions:
+        """The kernels of an ELF image."""
+        return CudaFunctions(checked(self._cuda.cuModuleLoadData(cubin)), self.stream)
 
     def synchronise(self) -> None:
         """See ``memory.Device``."""
@@ -172,6 +198,42 @@ class CudaDevice:
         """Give a launchable graph back."""
         with contextlib.suppress(Exception):
             self._cuda.cuGraphExecDestroy(executable)
+
+
+class CudaFunctions:
+    """Kernels of our own that the driver has loaded.
+
+    Args:
+        module: The driver's handle.
+        stream: Where they are launched.
+    """
+
+    def __init__(self, module: Any, stream: Any) -> None:
+        self._cuda = _driver()
+        self._module = module
+        self._stream = stream
+        self._functions: dict[str, Any] = {}
+
+    def launch(self, name: str, arguments: Sequence[Any], *, n_blocks: int, n_threads: int) -> None:
+        """Put a kernel into the stream.
+
+        Args:
+            name: Symbol of the kernel.
+            arguments: ``ctypes`` scalars in the order of its parameters.
+            n_blocks: Along x.
+            n_threads: Per block, along x.
+        """
+        if name not in self._functions:
+            found = self._cuda.cuModuleGetFunction(self._module, name.encode())
+            self._functions[name] = checked(found)
+        values = tuple(argument.value for argument in arguments)
+        types = tuple(type(argument) for argument in arguments)
+        grid, block = (n_blocks, 1, 1), (n_threads, 1, 1)
+        checked(
+            self._cuda.cuLaunchKernel(
+                self._functions[name], *grid, *block, 0, self._stream, (values, types), 0
+            )
+        )
 
 
 class CudaBatch:

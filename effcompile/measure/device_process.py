@@ -28,12 +28,21 @@ class DeviceProcess:
         config: How to measure.
         known_library: Library of the known kernel; ``None`` skips the proof.
         log_path: Receives the process's output.
+        screen_path: See ``OpenRequest``.
     """
 
     def __init__(
-        self, *, target: Target, config: MeasureConfig, known_library: str | None, log_path: Path
+        self,
+        *,
+        target: Target,
+        config: MeasureConfig,
+        known_library: str | None,
+        log_path: Path,
+        screen_path: str | None = None,
     ) -> None:
-        self._request = OpenRequest(target=target, config=config, known_library=known_library)
+        self._request = OpenRequest(
+            target=target, config=config, known_library=known_library, screen_path=screen_path
+        )
         self.child = ChildProcess(MODULE, log_path=log_path, environment=device_environment(target))
         self._opened: OpenAnswer | None = None
         self._n_openings = 0

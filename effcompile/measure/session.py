@@ -20,7 +20,7 @@ from effcompile.measure import anchor, energy, known_kernel, timing, toolkit
 from effcompile.measure.anchor_watch import Anchor, AnchorWatch
 from effcompile.measure.arguments import Arguments, place
 from effcompile.measure.calibration import calibrate, learnt
-from effcompile.measure.correctness import Checker
+from effcompile.measure.correctness import Checker, Screen
 from effcompile.measure.energy import Effort
 from effcompile.measure.loads import HostLoad, Load
 from effcompile.measure.memory import Device, HostDevice
@@ -66,13 +66,20 @@ class Session:
     Args:
         target: Device to use.
         config: How to measure.
+        screen_path: Machine code of ``screen_source``; ``None`` compares on the host.
     """
 
-    def __init__(self, target: Target, config: MeasureConfig) -> None:
+    def __init__(
+        self, target: Target, config: MeasureConfig, *, screen_path: str | None = None
+    ) -> None:
         self._target = target
         self._config = config
-        self._device, self._stopwatch, self._make_load, gpu_uuid = _open_device(target)
-        self.meter: Meter | NoMeter = open_meter(config.meter, kind=target.kind, gpu_uuid=gpu_uuid)
+        opened = _open_device(target, screen_path)
+        self._device, self._stopwatch = opened.device, opened.stopwatch
+        self._make_load, self._make_screen = opened.make_load, opened.make_screen
+        self.meter: Meter | NoMeter = open_meter(
+            config.meter, kind=target.kind, gpu_uuid=opened.gpu_uuid
+        )
         self._open: dict[str, OpenWorkload] = {}
         self._experience = NO_EXPERIENCE
         self._anchors: AnchorWatch | None = None
@@ -259,7 +266,7 @@ class Session:
             self._open[key] = OpenWorkload(
                 workload=workload,
                 prepared=prepared,
-                checker=Checker(prepared),
+                checker=Checker(prepared, self._make_screen(workload, prepared)),
                 copies=[first, *others],
             )
         return self._open[key]
@@ -277,17 +284,57 @@ def load_runtime(kind: str) -> None:
         ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so"))
 
 
-def _open_device(
-    target: Target,
-) -> tuple[Device, timing.Stopwatch, MakeLoad, str | None]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OpenDevice:
+    """A device and what works on it only.
+
+    Attributes:
+        device: Memory and order.
+        stopwatch: Times launches.
+        make_load: Keeps launches running.
+        make_screen: A screen for a workload, if there is one.
+        gpu_uuid: Which GPU it is.
+    """
+
+    device: Device
+    stopwatch: timing.Stopwatch
+    make_load: MakeLoad
+    make_screen: Callable[[Workload, Prepared], Screen | None]
+    gpu_uuid: str | None = None
+
+
+def _open_device(target: Target, screen_path: str | None) -> _OpenDevice:
     load_runtime(target.kind)
     if target.kind == "llvm":
-        return HostDevice(), timing.HostStopwatch(), _host_load, None
+        return _OpenDevice(
+            device=HostDevice(),
+            stopwatch=timing.HostStopwatch(),
+            make_load=_host_load,
+            make_screen=lambda workload, prepared: None,
+        )
+    return _open_cuda(screen_path)
+
+
+def _open_cuda(screen_path: str | None) -> _OpenDevice:
     from effcompile.measure.cuda_device import CudaDevice, CudaStopwatch, back_to_back
+    from effcompile.measure.cuda_screen import open_screen
 
     device = CudaDevice()
     device.take_over_stream()
-    return device, CudaStopwatch(device), partial(back_to_back, device), device.uuid
+    functions = device.load_functions(Path(screen_path).read_bytes()) if screen_path else None
+
+    def make_screen(workload: Workload, prepared: Prepared) -> Screen | None:
+        if functions is None:
+            return None
+        return open_screen(device, functions, workload, prepared)
+
+    return _OpenDevice(
+        device=device,
+        stopwatch=CudaStopwatch(device),
+        make_load=partial(back_to_back, device),
+        make_screen=make_screen,
+        gpu_uuid=device.uuid,
+    )
 
 
 def _host_load(launches: Sequence[timing.Launch], n_launches: int) -> Load:

@@ -32,11 +32,13 @@ class OpenRequest:
         config: How to measure.
         known_library: Library of the known kernel; ``None`` where there is no compiler to
             make one, and no candidates are run.
+        screen_path: Kernels that compare outputs on the device; ``None`` where there are none.
     """
 
     target: Target
     config: MeasureConfig
     known_library: str | None
+    screen_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ class Worker:
 
     def open(self, request: OpenRequest) -> OpenAnswer:
         """Open the device and run the known kernel on it."""
-        self._session = Session(request.target, request.config)
+        self._session = Session(request.target, request.config, screen_path=request.screen_path)
         self._modules = ModuleSession(self._session)
         if request.known_library is not None:
             self._session.prove(request.known_library)

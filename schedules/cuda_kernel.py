@@ -1,0 +1,170 @@
+"""Programs whose device code is CUDA C++ and whose launches, memory and tensor maps are TVM's.
+
+A family writes one ``__device__`` function per launch; this module wraps it into a bound
+``PrimFunc``, so that such a program is lowered, compiled, cached, exported and called
+like any other. In the function, ``blockIdx`` and ``threadIdx`` hold what the launch says,
+and the parameters are, in order:
+
+* a pointer for each buffer (``const`` and ``__restrict__`` are the function's to add),
+* ``const CUtensorMap&`` for each tensor map,
+* ``unsigned char*`` to the dynamic shared memory, if there is any, aligned to 16 bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from schedules import _tvm
+from schedules.analysis import SCHEDULED
+from schedules.workload import TensorSpec, Workload
+
+DIMENSIONS = ("x", "y", "z")
+SWIZZLE_CODES = {0: 0, 32: 1, 64: 2, 128: 3}
+MIN_BLOCKS = "tirx.launch_bounds_min_blocks_per_sm"
+ENCODE = "runtime.cuTensorMapEncodeTiled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorMap:
+    """A tiled view of a buffer for the tensor memory accelerator (compute capability 9.0).
+
+    Attributes:
+        buffer: Name of the input, output or workspace.
+        shape: Extents, innermost first.
+        strides_bytes: Distance between neighbours of every dimension but the innermost;
+            multiples of 16.
+        box: Extents of one copied tile, innermost first.
+        swizzle_bytes: 0, 32, 64 or 128.
+        l2_promotion: 0 to 3: none, 64, 128 or 256 bytes.
+    """
+
+    buffer: str
+    shape: tuple[int, ...]
+    strides_bytes: tuple[int, ...]
+    box: tuple[int, ...]
+    swizzle_bytes: int = 128
+    l2_promotion: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CudaLaunch:
+    """One kernel of a program.
+
+    Attributes:
+        function: Name of the ``__device__ void`` function; distinct within a program.
+        source: CUDA C++ that defines it.
+        headers: CUDA C++ that ``source`` needs; launches may share them.
+        arguments: Names of buffers, and tensor maps.
+        grid: Blocks along x, y, z.
+        block: Threads along x, y, z.
+        shared_bytes: Dynamic shared memory of a block.
+        min_blocks: Blocks that a multiprocessor must be able to hold at once, which bounds
+            the registers; 0 leaves them to the compiler.
+    """
+
+    function: str
+    source: str
+    arguments: tuple[str | TensorMap, ...]
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    headers: tuple[str, ...] = ()
+    shared_bytes: int = 0
+    min_blocks: int = 0
+
+
+def cuda_program(
+    workload: Workload, launches: Sequence[CudaLaunch], *, workspaces: Sequence[TensorSpec] = ()
+) -> Any:
+    """The ``PrimFunc`` that runs ``launches`` in order.
+
+    Args:
+        workload: Its inputs and outputs become the parameters.
+        launches: At least one.
+        workspaces: Buffers in device memory that live for one call; contents are undefined.
+    """
+    _tvm.load()
+    from tvm.script.ir_builder import IRBuilder
+    from tvm.tirx.script.builder import ir as tir
+
+    with _tvm.fast_parsing(), IRBuilder() as builder, tir.prim_func(s_tir=True):
+        tir.func_name("main")
+        buffers = {
+            spec.name: tir.arg(spec.name, tir.buffer(spec.shape, spec.dtype))
+            for spec in (*workload.inputs, *workload.outputs)
+        }
+        tir.func_attr({"tirx.noalias": True, SCHEDULED: True})
+        with tir.sblock("root"):
+            for spec in workspaces:
+                buffers[spec.name] = tir.sblock_alloc_buffer(spec.shape, spec.dtype, scope="global")
+            for launch in launches:
+                _emit(tir, launch, buffers)
+    return builder.get()
+
+
+def _emit(tir: Any, launch: CudaLaunch, buffers: Mapping[str, Any]) -> None:
+    from tvm.backend.cuda.op import cuda_func_call
+
+    with _opaque(tir, f"{launch.function}_host"):
+        arguments = [_argument(tir, one, buffers) for one in launch.arguments]
+        if launch.shared_bytes:
+            arena = tir.sblock_alloc_buffer((launch.shared_bytes,), "uint8", scope="shared.dyn")
+            arguments.append(arena.data)
+        with ExitStack() as stack:
+            for kind, extents in (("blockIdx", launch.grid), ("threadIdx", launch.block)):
+                for dimension, extent in zip(DIMENSIONS, extents, strict=False):
+                    thread = f"{kind}.{dimension}"
+                    stack.enter_context(tir.thread_binding(0, extent, thread=thread))
+            stack.enter_context(_opaque(tir, launch.function))
+            if launch.min_blocks:
+                stack.enter_context(tir.attr(0, MIN_BLOCKS, launch.min_blocks))
+            call = cuda_func_call(launch.function, *arguments, source_code=_source(launch))
+            tir.evaluate(call)
+
+
+def _source(launch: CudaLaunch) -> str:
+    """Everything the function needs; TVM puts sources one after the other in any order."""
+    guarded = [_once(header) for header in launch.headers]
+    return "\n".join(["", *guarded, launch.source, ""])
+
+
+def _once(header: str) -> str:
+    mark = f"EFFCOMPILE_{hashlib.sha256(header.encode()).hexdigest()[:16]}"
+    return f"#ifndef {mark}\n#define {mark}\n{header}\n#endif"
+
+
+@contextmanager
+def _opaque(tir: Any, name: str) -> Iterator[None]:
+    with tir.sblock(name):
+        tir.reads()
+        tir.writes()
+        yield
+
+
+def _argument(tir: Any, one: str | TensorMap, buffers: Mapping[str, Any]) -> Any:
+    if isinstance(one, str):
+        return buffers[one].data
+    made = tir.bind(tir.tvm_stack_alloca("tensormap", 1))
+    buffer = buffers[one.buffer]
+    n = len(one.shape)
+    tir.evaluate(
+        tir.call_packed(
+            ENCODE,
+            made,
+            str(buffer.dtype),
+            n,
+            buffer.data,
+            *one.shape,
+            *one.strides_bytes,
+            *one.box,
+            *([1] * n),
+            0,
+            SWIZZLE_CODES[one.swizzle_bytes],
+            one.l2_promotion,
+            0,
+        )
+    )
+    return made
