@@ -26,7 +26,7 @@ class SessionEnergy:
                 self._first_mj = self._last_mj = self._meter.counter_mj()
 
     def spent_j(self) -> float | None:
-        """Joules so far; ``None`` without a meter. Some counters must be asked every few minutes."""
+        """Joules so far; ``None`` without a meter. Ask every few minutes: counters wrap."""
         if self._meter is None:
             return None
         with contextlib.suppress(MeterUnavailable):
