@@ -157,7 +157,7 @@ class FinalRunner:
         finalists = [_finalist(trial, one) for trial, one in zip(trials, found, strict=True)]
         if has_reference:
             return finalists
-        return [replace(one, latency_ratio=None, energy_ratio=None) for one in finalists]
+        return [replace(one, latency_ratio=None, energy_ratio=None, sustained_ratio=None) for one in finalists]
 
     def _measure(
         self, history: TaskHistory, builds: Sequence[Build]
@@ -183,4 +183,5 @@ def _finalist(trial: Trial, found: FinalMeasurement | Failure) -> Finalist:
         measurement=found,
         latency_ratio=ratio_of(found.latency_ratios) if usable else None,
         energy_ratio=ratio_of(found.energy_ratios) if has_energy else None,
+        sustained_ratio=ratio_of(found.sustained_ratios) if has_energy else None,
     )
