@@ -27,7 +27,6 @@ _BUILT_IN = (
     "dequantise",
     "inference",
     "matmul_nbits",
-    "merge",
     "norms",
     "rotary",
     "variadic",
