@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from schedules.gemv_dequant import gemv_dequant_space
 from schedules.knobs import KnobSpace
 from schedules.merge import merge_space
 from schedules.softmax import softmax_space
@@ -11,7 +12,7 @@ from schedules.task import Task
 
 Family = Callable[[Task], KnobSpace | None]
 
-FAMILIES: tuple[Family, ...] = (softmax_space, merge_space)
+FAMILIES: tuple[Family, ...] = (softmax_space, gemv_dequant_space, merge_space)
 """In order of preference; one that does not cover a task answers ``None``."""
 
 
