@@ -103,6 +103,9 @@ def attention_hopper(
         grid=(schedule.blocks,),
         block=(schedule.threads,),
         shared_bytes=shared_bytes(problem, schedule),
+        # Makes the compiler claim all registers a block can have. A launch with fewer would leave
+        # consumers waiting for ever for what producers cannot give.
+        min_blocks=1,
     )
     return cuda_program(workload, [launch])
 

@@ -77,12 +77,14 @@ class Conditions:
         memory_clock_mhz: Memory clock; empty if unknown.
         temperature_c: Device temperature.
         throttle_reasons: Names of the driver's active clock-event reasons.
+        power_limit_w: Power that the device may draw; empty if unknown.
     """
 
     clock_mhz: tuple[int, ...] = ()
     memory_clock_mhz: tuple[int, ...] = ()
     temperature_c: tuple[int, ...] = ()
     throttle_reasons: tuple[str, ...] = ()
+    power_limit_w: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

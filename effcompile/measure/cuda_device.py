@@ -182,11 +182,11 @@ class CudaDevice:
         """Device time between two events that have passed."""
         return float(checked(self._cuda.cuEventElapsedTime(start, end))) * 1000
 
-    def instantiate(self, graph: Any) -> Any:
-        """Make a captured graph launchable; the graph itself is given back."""
-        executable = checked(self._cuda.cuGraphInstantiate(graph, 0))
+    def instantiate(self, graph: Any, n_copies: int = 1) -> list[Any]:
+        """Make a captured graph launchable, several times; the graph itself is given back."""
+        copies = [checked(self._cuda.cuGraphInstantiate(graph, 0)) for _ in range(n_copies)]
         checked(self._cuda.cuGraphDestroy(graph))
-        return executable
+        return copies
 
     def launch_graph(self, executable: Any) -> None:
         """Put a whole graph into the stream."""
@@ -235,30 +235,48 @@ class CudaFunctions:
 
 
 class CudaBatch:
-    """Launches put into the stream together, as a graph if the kernel can be captured."""
+    """Launches put into the stream together, as a graph if the kernel can be captured.
 
-    def __init__(self, device: CudaDevice, launches: Sequence[Launch], n_launches: int) -> None:
+    Args:
+        device: Where to.
+        launches: Gone through in turn.
+        n_launches: How many, at least.
+        n_copies: Copies of the graph that take turns. A graph that still runs cannot be
+            made ready for its next launch: with one copy the device waits between two.
+        max_nodes: Most launches in one graph.
+    """
+
+    def __init__(
+        self,
+        device: CudaDevice,
+        launches: Sequence[Launch],
+        n_launches: int,
+        *,
+        n_copies: int = 1,
+        max_nodes: int = MAX_GRAPH_NODES,
+    ) -> None:
         self._device = device
         self._launches = launches
         # Whole rounds over the buffer sets, so that replays keep rotating.
         n_rounds = math.ceil(n_launches / len(launches))
-        per_graph = max(1, min(n_rounds, MAX_GRAPH_NODES // len(launches)))
+        per_graph = max(1, min(n_rounds, max_nodes // len(launches)))
         self._n_rounds = per_graph
         self._n_replays = math.ceil(n_rounds / per_graph)
         self.n_launches = self._n_rounds * len(launches) * self._n_replays
-        self._graph = self._capture()
-        self.method = "queue" if self._graph is None else "graph"
+        self._graphs = self._capture(n_copies)
+        self._next = 0
+        self.method = "graph" if self._graphs else "queue"
         self._start, self._end = device.event(), device.event()
 
-    def _capture(self) -> Any:
-        """The launches as a graph; ``None`` for kernels that synchronise or copy."""
+    def _capture(self, n_copies: int) -> list[Any]:
+        """The launches as graphs; none for kernels that synchronise or copy."""
         try:
             with self._device.capturing() as graphs:
                 self._launch_all()
         except Exception:
             # Whatever the kernel did, the capture has ended; the plain queue shows real faults.
-            return None
-        return self._device.instantiate(graphs[0]) if graphs else None
+            return []
+        return self._device.instantiate(graphs[0], n_copies) if graphs else []
 
     def _launch_all(self) -> None:
         for _ in range(self._n_rounds):
@@ -268,10 +286,11 @@ class CudaBatch:
     def enqueue(self) -> None:
         """Put all launches into the stream and return."""
         for _ in range(self._n_replays):
-            if self._graph is None:
-                self._launch_all()
+            if self._graphs:
+                self._device.launch_graph(self._graphs[self._next])
+                self._next = (self._next + 1) % len(self._graphs)
             else:
-                self._device.launch_graph(self._graph)
+                self._launch_all()
 
     def run_us(self) -> float:
         """See ``timing.Batch``."""
@@ -282,8 +301,8 @@ class CudaBatch:
         return self._device.elapsed_us(self._start, self._end)
 
     def __del__(self) -> None:
-        if getattr(self, "_graph", None) is not None:
-            self._device.destroy_graph(self._graph)
+        for graph in getattr(self, "_graphs", ()):
+            self._device.destroy_graph(graph)
 
 
 class CudaStopwatch:
