@@ -57,9 +57,7 @@ class _Rule:
             scores = cap * np.tanh(scores / cap)
         allowed = self._in_reach(b, tokens)
         if self._mask is not None:
-            mask = np.broadcast_to(
-                self._mask, (*self._mask.shape[:2], self._queries, self._keys)
-            )
+            mask = np.broadcast_to(self._mask, (*self._mask.shape[:2], self._queries, self._keys))
             mask = mask[b % mask.shape[0], h % mask.shape[1], tokens]
             if mask.dtype == np.bool_:
                 allowed &= mask

@@ -124,9 +124,7 @@ def check(shape: Shape, values: dict[str, Any], folder: Path) -> None:
     tensors = [
         torch.randn(spec.shape, device="cuda", dtype=dtype) for spec in shape.workload().inputs
     ]
-    out = torch.full(
-        shape.workload().outputs[0].shape, float("nan"), device="cuda", dtype=dtype
-    )
+    out = torch.full(shape.workload().outputs[0].shape, float("nan"), device="cuda", dtype=dtype)
     for _ in range(2):
         function(*(tvm.runtime.from_dlpack(x) for x in (*tensors, out)))
     torch.cuda.synchronize()
