@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -153,9 +154,7 @@ class _Product:
     """The contraction block, its axes divided into batch, m, n and k."""
 
     def __init__(self, block: Any) -> None:
-        self.extents: Axes = {
-            str(axis.var.name): int(axis.dom.extent) for axis in block.iter_vars
-        }
+        self.extents: Axes = {str(axis.var.name): int(axis.dom.extent) for axis in block.iter_vars}
         reduced = [
             str(axis.var.name) for axis in block.iter_vars if int(axis.iter_type) == REDUCTION
         ]
@@ -212,7 +211,7 @@ class _Product:
     def _folds(self, names: list[str], strides: Mapping[str, int]) -> bool:
         return all(
             strides.get(outer, 0) == strides.get(inner, 0) * self.extents[inner]
-            for outer, inner in zip(names, names[1:], strict=False)
+            for outer, inner in pairwise(names)
         )
 
     def step(self, role: str, strides: Mapping[str, int]) -> int:

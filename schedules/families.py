@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from schedules.knobs import KnobSpace
+from schedules.matmul import matmul_space
 from schedules.softmax import softmax_space
 from schedules.task import Task
 
 Family = Callable[[Task], KnobSpace | None]
 
-FAMILIES: tuple[Family, ...] = (softmax_space,)
+FAMILIES: tuple[Family, ...] = (softmax_space, matmul_space)
 """In order of preference; one that does not cover a task answers ``None``."""
 
 

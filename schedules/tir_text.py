@@ -62,13 +62,17 @@ def translated(expression: Any, read: Callable[[Read], str]) -> str:
         return translated(expression.value, read)
     if kind == "Call":
         return _call(expression, read)
-    if kind in ("Max", "Min") and _is_float(expression):
-        sides = translated(expression.a, read), translated(expression.b, read)
-        return f"f{kind.lower()}f({sides[0]}, {sides[1]})"
     if kind == "Select":
         parts = (expression.condition, expression.true_value, expression.false_value)
         condition, yes, no = (translated(part, read) for part in parts)
         return f"({condition} ? {yes} : {no})"
+    return _binary(kind, expression, read)
+
+
+def _binary(kind: str, expression: Any, read: Callable[[Read], str]) -> str:
+    if kind in ("Max", "Min") and _is_float(expression):
+        sides = translated(expression.a, read), translated(expression.b, read)
+        return f"f{kind.lower()}f({sides[0]}, {sides[1]})"
     sign = {**COMPARISONS, **LOGIC, **(BINARY if _is_float(expression) else {})}.get(kind)
     if sign is None:
         raise NotTranslated
