@@ -7,6 +7,7 @@ from collections.abc import Callable
 from schedules.attention import attention_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.knobs import KnobSpace
+from schedules.matmul import matmul_space
 from schedules.merge import merge_space
 from schedules.softmax import softmax_space
 from schedules.task import Task
@@ -18,6 +19,7 @@ FAMILIES: tuple[Family, ...] = (
     attention_space,
     gemv_dequant_space,
     merge_space,
+    matmul_space,
 )
 """In order of preference; one that does not cover a task answers ``None``."""
 
