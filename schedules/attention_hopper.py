@@ -68,9 +68,13 @@ def shared_bytes(problem: AttentionProblem, schedule: HopperSchedule) -> int:
 
 
 def accumulators(problem: AttentionProblem, schedule: HopperSchedule) -> int:
-    """Registers of a consumer thread that hold scores, probabilities and outputs."""
+    """Registers of a consumer thread that hold scores, probabilities and outputs.
+
+    Probabilities take the place of their scores unless the next scores are already coming.
+    """
     scores = schedule.key_tile // 2
-    return scores + scores // 2 + problem.value_width // 2
+    probabilities = scores // 2 if schedule.overlap else 0
+    return scores + probabilities + problem.value_width // 2
 
 
 def n_tiles(problem: AttentionProblem, schedule: HopperSchedule) -> int:
