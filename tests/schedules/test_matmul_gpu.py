@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from schedules.knobs import Value
-from tests.schedules.products import Product, built_point, product_space
+from tests.schedules.products import Product, built_point, product_space, product_workload
 
 pytestmark = pytest.mark.gpu
 
@@ -58,7 +58,7 @@ def run(product: Product, values: dict[str, Value], folder: Path) -> None:
     torch.manual_seed(1)
     inputs = [torch.randn(s, device="cuda").to(dtype) for s in product.shapes()]
     wanted = expected(product, inputs)
-    out_dtype = torch.float32 if product.ending == "float32" else dtype
+    out_dtype = getattr(torch, product_workload(product).outputs[0].dtype)
     for _ in range(2):
         out = torch.full(wanted.shape, float("nan"), device="cuda", dtype=out_dtype)
         function(*(tvm.runtime.from_dlpack(each) for each in (*inputs, out)))
