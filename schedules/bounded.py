@@ -29,6 +29,11 @@ class BoundedCache(Generic[Key, Value]):
         self.put(key, value)
         return value
 
+    def holds(self, key: Key) -> bool:
+        """Whether a value is stored; does not count as a use."""
+        with self._lock:
+            return key in self._values
+
     def put(self, key: Key, value: Value) -> None:
         """Store a value and drop the one unused for longest."""
         with self._lock:

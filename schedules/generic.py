@@ -28,12 +28,14 @@ from schedules.sketches import Sketch, generate_sketches, launch_checks
 from schedules.store_features import StoreFeatures
 from schedules.task import Task
 from schedules.threads import parallel_map
-from schedules.traces import dump_trace, load_trace_onto
+from schedules.traces import dump_trace, load_trace_onto, read_trace
 
-KEPT_SCHEDULES = 160
+KEPT_SCHEDULES = 32
 KEPT_FEATURES = 4096
 MOST_DRY_ROUNDS = 3
-SMALLEST_ROUND = 16
+SMALLEST_ROUND = 8
+DRAWN_PER_WANTED = 1.5
+"""Some decisions do not fit together; a second round would wait for its slowest replay again."""
 LARGEST_SEED = 2**31 - 1
 
 
@@ -64,7 +66,8 @@ class TvmSpace:
         dry_rounds = 0
         while len(found) < n and self.is_searchable and dry_rounds < MOST_DRY_ROUNDS:
             missing, n_before = n - len(found), len(found)
-            seeds = rng.integers(1, LARGEST_SEED, size=max(SMALLEST_ROUND, missing))
+            n_drawn = max(SMALLEST_ROUND, round(DRAWN_PER_WANTED * missing))
+            seeds = rng.integers(1, LARGEST_SEED, size=n_drawn)
             for candidate in self._draws([int(seed) for seed in seeds]):
                 if candidate is not None and len(found) < n:
                     found.setdefault(candidate.candidate_id, candidate)
@@ -96,8 +99,7 @@ class TvmSpace:
         from tvm.s_tir.meta_schedule import _ffi_api
 
         rng = np.random.default_rng(seed)
-        trace = self._schedule(parent).trace
-        sketch = self.sketches[0]
+        trace, sketch = self._origin(parent)
         mutators, weights = sketch.mutators
         # Likely mutators first, but every one gets its turn: a trace may have sites for one only.
         order = rng.choice(len(mutators), size=len(mutators), replace=False, p=weights)
@@ -109,6 +111,23 @@ class TvmSpace:
             if child is not None and child != parent:
                 return child
         return None
+
+    def _origin(self, candidate: Candidate) -> tuple[Any, Sketch]:
+        """The trace before post-processing, and the sketch it was made from.
+
+        Raises:
+            IllegalCandidate: No sketch of this space has these instructions.
+        """
+        stored = read_trace(candidate.decisions)
+        for sketch in self.sketches:
+            trace = sketch.restored(stored)
+            if trace is not None:
+                return trace, sketch
+        raise IllegalCandidate(
+            f"candidate {candidate.candidate_id} comes from none of the {len(self.sketches)} "
+            f"sketches of {self._task.workload.name}. It was made for another workload, target "
+            "or version; sample this space anew."
+        )
 
     def _finish(self, trace: Any, sketch: Sketch, seed: int) -> Candidate | None:
         """Take the open decisions, post-process, and name the outcome; ``None`` if refused."""

@@ -21,6 +21,7 @@ from schedules.sketch_rules import (
 )
 from schedules.task import Task
 from schedules.tiles import TileLimits, draw_tiles
+from schedules.traces import END_OF_SKETCH, StoredTrace, dump_trace, read_trace
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,28 @@ class Sketch:
         items = [(key, float(p)) for key, p in self._context.space_generator.mutator_probs.items()]
         weights = np.array([weight for _, weight in items])
         return [mutator for mutator, _ in items], weights / weights.sum()
+
+    def restored(self, stored: StoredTrace) -> Any | None:
+        """A stored trace as it was before post-processing; ``None`` if of another sketch.
+
+        Takes no replay: the instructions are the sketch's own, the decisions are stored.
+        """
+        from tvm.s_tir.schedule import Trace
+
+        own = self._steps
+        if stored.steps[: len(own) + 1] != [*own, END_OF_SKETCH]:
+            return None
+        decisions = {
+            self._trace.insts[index]: decision
+            for index, decision in stored.decisions
+            if index < len(own)
+        }
+        return Trace(self._trace.insts, decisions)
+
+    @cached_property
+    def _steps(self) -> list[Any]:
+        """The instructions as they are stored."""
+        return read_trace(dump_trace(self._trace)).steps
 
     def draw(self, rng: np.random.Generator) -> Any | None:
         """The trace with fitting tile sizes where they matter and everything else open."""

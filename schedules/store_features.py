@@ -60,11 +60,14 @@ class StoreFeatures:
 
 def _launches(schedule: Any) -> list[dict[str, int]]:
     """Extents of the bound loops, one dictionary per nest below the root."""
+    # Past the wrappers that check argument types at every call: they take as long as all the rest.
+    from tvm.s_tir.schedule import _ffi_api
+
     launches = []
     for nest in schedule.get_child_blocks(schedule.get_sblock("root")):
         extents: dict[str, int] = {}
-        for loop_rv in schedule.get_loops(nest):
-            loop = schedule.get(loop_rv)
+        for loop_rv in _ffi_api.ScheduleGetLoops(schedule, nest):
+            loop = _ffi_api.ScheduleGet(schedule, loop_rv)
             if int(loop.kind) == THREAD_BINDING:
                 extents[str(loop.thread_binding.thread_tag)] = int(loop.extent)
         launches.append(extents)

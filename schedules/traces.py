@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from schedules.candidate import Candidate
 from schedules.errors import IllegalCandidate
+
+END_OF_SKETCH = ["EnterPostproc", [], [], []]
+"""Stands between the instructions of a sketch and those of the post-processors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTrace:
+    """A trace as plain data.
+
+    Attributes:
+        steps: Instructions in order, each ``[kind, inputs, attributes, outputs]``.
+        decisions: ``[index of the step, what was decided]``.
+    """
+
+    steps: list[Any]
+    decisions: list[tuple[int, Any]]
+
+
+def read_trace(text: str) -> StoredTrace:
+    """The parts of a stored trace, without replaying it.
+
+    Raises:
+        IllegalCandidate: The text is no trace.
+    """
+    try:
+        steps, decisions = msgspec.json.decode(text, type=tuple[list[Any], list[tuple[int, Any]]])
+    except msgspec.MsgspecError as error:
+        raise IllegalCandidate(f"the text is no trace: {error}.") from None
+    return StoredTrace(steps=steps, decisions=decisions)
 
 
 def dump_trace(trace: Any) -> str:

@@ -62,7 +62,7 @@ class SearchConfig:
     max_slowdown: Annotated[float, Meta(ge=0, lt=1)] = 0.02
     round_size: Count = 0
     population: Positive = 128
-    n_generations: Count = 3
+    n_generations: Count = 2
     random_share: Share = 0.1
     local_share: Share = 0.1
     batch_by: Literal["quota", "hypervolume"] = "quota"

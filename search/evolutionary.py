@@ -31,7 +31,7 @@ LOW_ENERGY_SHARE = 0.25
 SAMPLE_SHARE = 0.25
 """Fresh random candidates in the first generation, as a share of the population."""
 
-POPULATION_PER_TRIAL = 4
+POPULATION_PER_TRIAL = 2
 LEAST_POPULATION = 32
 """Small rounds evolve small populations: ranking more costs more than it finds."""
 

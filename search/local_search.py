@@ -49,16 +49,20 @@ def local_moves(
         rng: For the moves.
     """
     starts = _starts(history, space, band) if n > 0 else []
-    n_drawn = math.ceil(DRAWN_PER_MOVE * n / max(1, len(starts)))
-    found: list[list[Candidate]] = []
-    for parent in starts:
-        drawn = space.mutate([parent] * n_drawn, rng)
-        children = {
-            child.candidate_id: child
-            for child in drawn
-            if child is not None and not history.was_tried(child.candidate_id)
-        }
-        found.append(_by_promise(space, list(children.values()), ranker))
+    if not starts:
+        return []
+    n_drawn = math.ceil(DRAWN_PER_MOVE * n / len(starts))
+    # All in one go: each call waits for the slowest of its replays.
+    drawn = space.mutate([parent for parent in starts for _ in range(n_drawn)], rng)
+    untried = [
+        child if child is not None and not history.was_tried(child.candidate_id) else None
+        for child in drawn
+    ]
+    promise = _promise(space, [child for child in untried if child is not None], ranker)
+    found = [
+        _best_first(untried[first : first + n_drawn], promise)
+        for first in range(0, len(untried), n_drawn)
+    ]
     turns: dict[str, Candidate] = {}
     for place in range(n_drawn):
         for children_of_one in found:
@@ -111,10 +115,16 @@ def _ci95_mj(history: TaskHistory, trial_id: int) -> float | None:
     return None if energy is None else energy.ci95_mj
 
 
-def _by_promise(space: DesignSpace, children: list[Candidate], ranker: Ranker) -> list[Candidate]:
-    """By predicted energy, by predicted latency before energies are known."""
+def _promise(space: DesignSpace, children: Sequence[Candidate], ranker: Ranker) -> dict[str, float]:
+    """Predicted energy, or latency before energies are known; less is better."""
     ranking = ranker.rank(space, children) if children else None
     if ranking is None:
-        return children
+        return {}
     values = ranking.log_slowdown if ranking.energy_mj is None else ranking.energy_mj
-    return [children[int(i)] for i in np.argsort(values, kind="stable")]
+    return {one.candidate_id: float(value) for one, value in zip(children, values, strict=True)}
+
+
+def _best_first(children: Sequence[Candidate | None], promise: dict[str, float]) -> list[Candidate]:
+    """Distinct ones by promise, in the given order where nothing is predicted."""
+    distinct = {child.candidate_id: child for child in children if child is not None}
+    return sorted(distinct.values(), key=lambda child: promise.get(child.candidate_id, 0.0))

@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import queue
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from effcompile.config import BuildConfig
 from effcompile.errors import WorkerDied, WorkerLate, WorkerRaised
 from effcompile.measure.build_worker import (
     BuildRequest,
+    FeatureRequest,
     Proposed,
     ProposeRequest,
     WarmUpRequest,
 )
 from effcompile.measure.cache import user_cache_dir
 from effcompile.measure.child import ChildProcess
+from effcompile.measure.template import Template
 from schedules.candidate import Candidate
 from schedules.target import Target
 from schedules.task import Task
@@ -29,6 +32,7 @@ logger = logging.getLogger(__name__)
 MAX_MESSAGE_LINES = 12
 WARM_UP_S = 120.0
 PROPOSE_S = 120.0
+PARTS_PER_PROCESS = 4
 T = TypeVar("T")
 MODULE = "effcompile.measure.build_worker"
 # No context can be made on a device that the process cannot see.
@@ -44,8 +48,8 @@ def first_lines(message: str, *, n_lines: int = MAX_MESSAGE_LINES) -> str:
 class ProcessBuilder:
     """Builds candidates in processes that can be killed; implements ``search.ports.Builder``.
 
-    A process imports TVM once and serves many builds. One that exceeds the time limit,
-    dies, or has served its number of builds is replaced.
+    The processes are forked from one that imported TVM, and serve many builds each. One that
+    exceeds the time limit, dies, or has served its number of builds is replaced.
 
     Args:
         config: Number of processes, limits, cache folder.
@@ -57,6 +61,9 @@ class ProcessBuilder:
         self._library_dir = str((work_dir / "libraries").resolve())
         self._cache_dir = config.cache_dir or str(user_cache_dir() / "builds")
         n_workers = config.n_workers or os.cpu_count() or 1
+        self._template = Template(
+            MODULE, log_path=work_dir / "logs" / "build-template.log", environment=BLIND
+        )
         self._children = [self._child(index, work_dir) for index in range(n_workers)]
         self._idle: queue.SimpleQueue[ChildProcess] = queue.SimpleQueue()
         for child in self._children:
@@ -71,17 +78,20 @@ class ProcessBuilder:
             log_path=work_dir / "logs" / f"build-{index}.log",
             environment=BLIND,
             memory_limit_mib=self._config.memory_limit_mib,
+            launcher=self._template,
         )
 
     def warm_up(self, target: Target) -> None:
         """Start every process now; returns at once."""
+        request = WarmUpRequest(kind=target.kind)
+        warm = self._threads.submit(self._template.call, "warm_up", request)
         for _ in self._children:
-            self._threads.submit(self._warm_up, target)
+            self._threads.submit(self._warm_up, request, warm)
 
-    def _warm_up(self, target: Target) -> None:
+    def _warm_up(self, request: WarmUpRequest, warm: Future[None]) -> None:
+        warm.result()  # forked before, a child would import everything by itself
         child = self._idle.get()
         try:
-            request = WarmUpRequest(kind=target.kind)
             child.call("warm_up", request, answer=type(None), timeout_s=WARM_UP_S)
         except (WorkerDied, WorkerLate, WorkerRaised) as error:
             # The first build will meet the same problem and record it.
@@ -92,23 +102,46 @@ class ProcessBuilder:
     def propose(self, request: ProposeRequest) -> list[Proposed | None]:
         """Draw or change candidates in all processes; what fails there is ``None``."""
         n = len(request.seeds)
-        size = max(1, -(-n // len(self._children)))
-        futures = [
-            self._threads.submit(self._propose, _part(request, slice(start, start + size)))
-            for start in range(0, n, size)
+        parts = [
+            replace(request, seeds=request.seeds[part], parents=request.parents[part])
+            for part in self._parts(n)
         ]
-        return [one for future in futures for one in future.result()]
+        return self._in_parts("propose", parts, [len(part.seeds) for part in parts], Proposed)
 
-    def _propose(self, request: ProposeRequest) -> list[Proposed | None]:
-        answer = self._ask("propose", request, answer=list[Proposed | None])
-        return answer if answer is not None else [None] * len(request.seeds)
+    def features(self, task: Task, candidates: Sequence[Candidate]) -> list[list[float] | None]:
+        """Feature rows of candidates of TVM's space; ``None`` where a process failed."""
+        parts = [
+            FeatureRequest(task=task, candidates=tuple(candidates[part]))
+            for part in self._parts(len(candidates))
+        ]
+        sizes = [len(part.candidates) for part in parts]
+        return self._in_parts("features", parts, sizes, list[float])
+
+    def _parts(self, n: int) -> list[slice]:
+        """Small parts: some candidates take ten times as long as others."""
+        size = max(1, n // (PARTS_PER_PROCESS * len(self._children)))
+        return [slice(start, start + size) for start in range(0, n, size)]
+
+    def _in_parts(
+        self, method: str, requests: Sequence[Any], sizes: Sequence[int], one: type[T]
+    ) -> list[T | None]:
+        futures = [
+            self._threads.submit(self._ask, method, request, answer=list[one | None])  # type: ignore[valid-type]
+            for request in requests
+        ]
+        answers = [future.result() for future in futures]
+        return [
+            item
+            for answer, size in zip(answers, sizes, strict=True)
+            for item in (answer if answer is not None else [None] * size)
+        ]
 
     def is_searchable(self, task: Task) -> bool:
         """Whether TVM's space holds anything for a task."""
         request = ProposeRequest(task=task)
         return bool(self._threads.submit(self._ask, "is_searchable", request, answer=bool).result())
 
-    def _ask(self, method: str, request: ProposeRequest, *, answer: type[T]) -> T | None:
+    def _ask(self, method: str, request: Any, *, answer: type[T]) -> T | None:
         child = self._idle.get()
         try:
             return child.call(method, request, answer=answer, timeout_s=PROPOSE_S)
@@ -172,7 +205,4 @@ class ProcessBuilder:
         self._threads.shutdown(wait=True)
         for child in self._children:
             child.kill()
-
-
-def _part(request: ProposeRequest, part: slice) -> ProposeRequest:
-    return replace(request, seeds=request.seeds[part], parents=request.parents[part])
+        self._template.close()

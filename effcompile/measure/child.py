@@ -1,9 +1,9 @@
 """The parent's side of a child process: start it, call it with a limit, kill it.
 
 Everything that may hang, crash or eat memory (compilers, kernels under test) runs in
-such a child. It is started by ``python -m``, never forked, leads its own process group,
+such a child. It never shares anything with this process, leads its own process group,
 and is killed as a group, so nothing it starts outlives it. A child that was killed, or
-died, is started again by the next call.
+died, is started again by the next call. How it is started is the launcher's business.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,17 +20,11 @@ import msgspec
 
 from effcompile.errors import WorkerDied, WorkerLate, WorkerRaised
 from effcompile.measure import channel
+from effcompile.measure.launching import FreshInterpreter, Launch, Launched, Launcher
 
 T = TypeVar("T")
 GRACE_S = 2.0
 LOG_TAIL_BYTES = 4000
-
-
-@cache
-def _spawner() -> ThreadPoolExecutor:
-    # "Die with the parent" means: with the *thread* that started the child. This one
-    # lives as long as the process, whatever thread makes the call.
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawn")
 
 
 class ChildProcess:
@@ -46,6 +37,7 @@ class ChildProcess:
         startup_s: Seconds the child may take to import what it needs. Kept apart from the
             limits of calls, so that a slow first import is not taken for a slow call.
         memory_limit_mib: Private memory the child may take; 0 means any.
+        launcher: Starts it; a fresh interpreter by default.
     """
 
     def __init__(
@@ -56,13 +48,15 @@ class ChildProcess:
         environment: Mapping[str, str] | None = None,
         startup_s: float = 180.0,
         memory_limit_mib: int = 0,
+        launcher: Launcher | None = None,
     ) -> None:
         self.module = module
         self.log_path = log_path.resolve()
         self.startup_s = startup_s
         self.memory_limit_mib = memory_limit_mib
         self._environment = dict(environment or {})
-        self._process: subprocess.Popen[bytes] | None = None
+        self._launcher = launcher or FreshInterpreter()
+        self._process: Launched | None = None
         self._read_fd = -1
         self._write_fd = -1
         self.n_starts = 0
@@ -87,7 +81,7 @@ class ChildProcess:
         if self.is_running:
             return
         self.kill()
-        _spawner().submit(self._spawn).result()
+        self._spawn()
         self.n_starts += 1
         self._receive("start", self.startup_s)
 
@@ -95,22 +89,16 @@ class ChildProcess:
         child_read, self._write_fd = os.pipe()
         self._read_fd, child_write = os.pipe()
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", self.module]
-        wiring = (os.getpid(), child_read, child_write, self.memory_limit_mib)
-        command += [str(value) for value in wiring]
+        launch = Launch(
+            module=self.module,
+            environment=self._environment,
+            log_path=self.log_path,
+            read_fd=child_read,
+            write_fd=child_write,
+            memory_limit_mib=self.memory_limit_mib,
+        )
         try:
-            with self.log_path.open("ab") as log:
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=_child_environment(self._environment),
-                    pass_fds=(child_read, child_write),
-                    # `-m` puts the current folder first on the import path: one without modules.
-                    cwd=self.log_path.parent,
-                    start_new_session=True,
-                )
+            self._process = self._launcher.launch(launch)
         finally:
             os.close(child_read)
             os.close(child_write)
@@ -200,15 +188,6 @@ class ChildProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_S)
         self.kill()
-
-
-def _child_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """The parent's variables, with the parent's import path, so both run the same code."""
-    environment = dict(os.environ)
-    path = [os.path.abspath(entry) for entry in sys.path]
-    environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path))
-    environment.update(extra)
-    return environment
 
 
 def tail_of(path: Path, *, size_bytes: int = LOG_TAIL_BYTES) -> str:

@@ -51,11 +51,7 @@ class Wiring:
 
 
 def join_parent(arguments: list[str]) -> Wiring:
-    """Tie this process to its parent; the first thing a child does.
-
-    Terminal interrupts are for the parent alone: it decides what happens to its
-    children. If the parent dies in any way, the kernel kills this process.
-    """
+    """Tie this process to its parent; the first thing a child does."""
     parent_pid, read_fd, write_fd, memory_limit_mib = map(int, arguments)
     wiring = Wiring(
         parent_pid=parent_pid,
@@ -63,15 +59,24 @@ def join_parent(arguments: list[str]) -> Wiring:
         write_fd=write_fd,
         memory_limit_mib=memory_limit_mib,
     )
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != wiring.parent_pid:
-        os._exit(1)
+    tie_to_parent(parent_pid)
     limit_memory(wiring.memory_limit_mib)
     for fd in (wiring.read_fd, wiring.write_fd):
         os.set_inheritable(fd, False)
     return wiring
+
+
+def tie_to_parent(parent_pid: int) -> None:
+    """Die with the parent, and leave interrupts to it.
+
+    Terminal interrupts are for the parent alone: it decides what happens to its
+    children. If the parent dies in any way, the kernel kills this process.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(1)
 
 
 def limit_memory(limit_mib: int) -> None:
@@ -88,13 +93,13 @@ def serve(wiring: Wiring, endpoints: Mapping[str, Endpoint]) -> None:
     while True:
         try:
             request = msgspec.json.decode(channel.receive(wiring.read_fd), type=channel.Request)
-            answer = _answer(endpoints[request.method], request)
-            channel.send(wiring.write_fd, answer)
+            channel.send(wiring.write_fd, answer(endpoints[request.method], request))
         except channel.Closed:
             return
 
 
-def _answer(endpoint: Endpoint, request: channel.Request) -> channel.Answer:
+def answer(endpoint: Endpoint, request: channel.Request) -> channel.Answer:
+    """Call an endpoint; an error of its own becomes part of the answer, and of the log."""
     try:
         argument = msgspec.json.decode(request.payload, type=endpoint.request)
         payload = msgspec.Raw(msgspec.json.encode(endpoint.function(argument)))

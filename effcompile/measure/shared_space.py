@@ -45,6 +45,20 @@ class SharedTvmSpace(TvmSpace):
         )
         return [self._received(one) for one in self._builder.propose(request)]
 
+    def features(self, candidates: Sequence[Candidate]) -> np.ndarray:
+        """See :class:`TvmSpace`; rows that are not known yet come from the build processes."""
+        ids = [candidate.candidate_id for candidate in candidates]
+        missing = {
+            key: candidate
+            for key, candidate in zip(ids, candidates, strict=True)
+            if not self._features.holds(key)
+        }
+        rows = self._builder.features(self._task, list(missing.values())) if missing else []
+        for key, row in zip(missing, rows, strict=True):
+            if row is not None:
+                self._features.put(key, np.array(row, dtype=np.float32))
+        return super().features(candidates)
+
     def _received(self, proposed: Proposed | None) -> Candidate | None:
         if proposed is None:
             return None

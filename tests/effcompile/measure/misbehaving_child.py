@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 from effcompile.measure import serving
@@ -38,10 +39,35 @@ def behave(how: str) -> str:
     return f"did {how}"
 
 
+_memory: list[str] = []
+
+
+def remember(what: str) -> None:
+    _memory.append(what)
+
+
+def recall(_: None) -> str:
+    return _memory[-1]
+
+
+def start_thread(_: None) -> None:
+    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+
+
+def load() -> None:
+    """Nothing to import."""
+
+
+ENDPOINTS = {
+    "behave": serving.Endpoint(request=str, function=behave),
+    "remember": serving.Endpoint(request=str, function=remember),
+    "recall": serving.Endpoint(request=None, function=recall),
+    "start_thread": serving.Endpoint(request=None, function=start_thread),
+}
+
+
 def main() -> None:
-    wiring = serving.join_parent(sys.argv[1:])
-    endpoints = {"behave": serving.Endpoint(request=str, function=behave)}
-    serving.serve(wiring, endpoints)
+    serving.serve(serving.join_parent(sys.argv[1:]), ENDPOINTS)
 
 
 if __name__ == "__main__":

@@ -14,20 +14,27 @@ import pytest
 from effcompile.errors import WorkerDied, WorkerLate, WorkerRaised
 from effcompile.measure import channel
 from effcompile.measure.child import ChildProcess
+from effcompile.measure.template import Template
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 MODULE = "tests.effcompile.measure.misbehaving_child"
 
 
-@pytest.fixture
-def child(tmp_path: Path) -> Iterator[ChildProcess]:
+@pytest.fixture(params=["fresh", "forked"])
+def child(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ChildProcess]:
+    environment = {"PID_FILE": str(tmp_path / "pid"), **ONE_THREAD}
+    template = Template(MODULE, log_path=tmp_path / "template.log", environment=environment)
     made = ChildProcess(
         MODULE,
         log_path=tmp_path / "logs" / "child.log",
-        environment={"PID_FILE": str(tmp_path / "pid")},
+        environment=environment,
         memory_limit_mib=1024,
+        launcher=template if request.param == "forked" else None,
     )
     yield made
+    assert (template.pid is not None) == (request.param == "forked")
     made.kill()
+    template.close()
 
 
 def ask(child: ChildProcess, how: str, *, timeout_s: float = 20.0) -> str:
@@ -130,11 +137,20 @@ def test_a_request_larger_than_the_pipe_arrives(child: ChildProcess) -> None:
     assert ask(child, long) == f"did {long}"
 
 
+LAUNCHERS = {
+    "fresh": "None",
+    "forked": f"Template({MODULE!r}, log_path=log, environment={ONE_THREAD!r})",
+}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent's death signal is Linux's")
-def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path, launcher: str) -> None:
     code = (
         "from pathlib import Path; from effcompile.measure.child import ChildProcess\n"
-        f"child = ChildProcess({MODULE!r}, log_path=Path({str(tmp_path / 'log')!r}))\n"
+        "from effcompile.measure.template import Template\n"
+        f"log = Path({str(tmp_path / 'log')!r}); launcher = {LAUNCHERS[launcher]}\n"
+        f"child = ChildProcess({MODULE!r}, log_path=log, launcher=launcher)\n"
         "child.start(); print(child.pid, flush=True)\n"
         "child.call('behave', 'hang', answer=str, timeout_s=100)\n"
     )

@@ -12,6 +12,7 @@ from tvm import te
 from effcompile.config import BuildConfig
 from effcompile.measure.builder import ProcessBuilder
 from effcompile.measure.shared_space import SharedTvmSpace, shared_spaces
+from schedules.candidate import Candidate
 from schedules.generic import TvmSpace
 from schedules.programs import workload_of
 from schedules.target import Target
@@ -45,6 +46,20 @@ def test_samples_and_changes_are_those_of_one_process(task: Task, builder: Proce
     assert shared.mutate(samples, np.random.default_rng(4)) == changed
     known = [one for one in changed if one is not None]
     np.testing.assert_allclose(shared.features(known), alone.features(known), rtol=1e-6)
+
+
+def test_features_of_a_resumed_run_come_from_the_build_processes(
+    task: Task, builder: ProcessBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = TvmSpace(task).sample(6, np.random.default_rng(5))
+    expected = TvmSpace(task).features(known)
+    space = SharedTvmSpace(task, builder)
+
+    def no_replay(candidate: Candidate) -> None:
+        raise AssertionError(f"{candidate.candidate_id} was replayed in the tuner's process")
+
+    monkeypatch.setattr(space, "_schedule", no_replay)
+    np.testing.assert_array_equal(space.features([*known, known[0]]), expected[[*range(6), 0]])
 
 
 def test_a_process_that_dies_costs_its_share_only(task: Task, builder: ProcessBuilder) -> None:
