@@ -87,3 +87,18 @@ def test_points_build_without_spills_and_with_enough_registers(
         # Warpgroups that ask for more than the others gave back would wait for ever.
         assert copier + multiplier * schedule.multipliers <= granted, (values, kernel)
         assert kernel.spill_bytes == 0, (values, kernel)
+
+
+def test_the_benchmark_models_are_served_by_the_family() -> None:
+    from effcompile.bench.single_ops import matmul_model
+    from effcompile.extract import extract_tasks
+    from effcompile.frontend.checking import prepare_model
+    from effcompile.lower import lower
+
+    target = known_target("h200")
+    lowered = lower({"main": prepare_model(matmul_model(16, 512, 256, "float16"))}, target)
+    (found,) = extract_tasks(lowered, target)
+    problem = contraction_of(found.task.workload)
+    assert problem is not None
+    assert (problem.m, problem.n, problem.k, problem.out.dtype) == (16, 512, 256, "float16")
+    assert [space.name for space in own_spaces(found.task)] == ["matmul"]
