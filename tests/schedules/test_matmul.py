@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from schedules.contraction import contraction_of
+from schedules.families import own_spaces
 from schedules.matmul import matmul_space
 from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS
-from schedules.spaces import spaces_for
 from schedules.target import known_target
 from schedules.task import Task
 from tests.schedules.products import Product, built_point, product_space, product_workload
@@ -56,7 +56,9 @@ def test_what_the_copies_cannot_read_is_left_to_tvm(product: Product) -> None:
 
 def test_products_are_searched_on_hopper_only() -> None:
     workload = product_workload(Product(m=256, n=256, k=256))
-    assert spaces_for(Task(workload=workload, target=known_target("h200")))[0] == "matmul"
+    assert [s.name for s in own_spaces(Task(workload=workload, target=known_target("h200")))] == [
+        "matmul"
+    ]
     assert matmul_space(Task(workload=workload, target=known_target("a100"))) is None
 
 
@@ -85,3 +87,18 @@ def test_points_build_without_spills_and_with_enough_registers(
         # Warpgroups that ask for more than the others gave back would wait for ever.
         assert copier + multiplier * schedule.multipliers <= granted, (values, kernel)
         assert kernel.spill_bytes == 0, (values, kernel)
+
+
+def test_the_benchmark_models_are_served_by_the_family() -> None:
+    from effcompile.bench.single_ops import matmul_model
+    from effcompile.extract import extract_tasks
+    from effcompile.frontend.checking import prepare_model
+    from effcompile.lower import lower
+
+    target = known_target("h200")
+    lowered = lower({"main": prepare_model(matmul_model(16, 512, 256, "float16"))}, target)
+    (found,) = extract_tasks(lowered, target)
+    problem = contraction_of(found.task.workload)
+    assert problem is not None
+    assert (problem.m, problem.n, problem.k, problem.out.dtype) == (16, 512, 256, "float16")
+    assert [space.name for space in own_spaces(found.task)] == ["matmul"]
