@@ -76,7 +76,7 @@ def built(target: Target, folder: Path) -> dict[str, tuple[Workload, str, list[n
             name: (one, builder.submit(Task(workload=one, target=target), default))
             for name, one in workloads().items()
         }
-        known = (known_kernel.known_workload(), preparer.known_kernel().library_path)
+        known = (known_kernel.known_workload(), preparer.tools().known_library)
         kernels["tiny"] = (*known, [known_kernel.known_input()])
         fixed = (anchor.anchor_workload(target), preparer.anchor().library_path)
         kernels["anchor"] = (*fixed, [anchor.anchor_input(target)])

@@ -46,6 +46,32 @@ def attention_model(
     )
 
 
+def conv_model(
+    shape: tuple[int, int, int, int], n_filters: int, dtype: str, *, kernel: int, stride: int
+) -> onnx.ModelProto:
+    """Square convolution of an (n, c, h, w) tensor, padded so that stride alone shrinks it."""
+    n, c, height, width = shape
+    pad = kernel // 2
+    node = helper.make_node(
+        "Conv",
+        ["x", "w"],
+        ["y"],
+        kernel_shape=[kernel, kernel],
+        strides=[stride, stride],
+        pads=[pad] * 4,
+    )
+    extents = [(extent + 2 * pad - kernel) // stride + 1 for extent in (height, width)]
+    inputs = {"x": list(shape), "w": [n_filters, c, kernel, kernel]}
+    return _model(node, inputs, {"y": [n, n_filters, *extents]}, dtype)
+
+
+def layer_norm_model(rows: int, columns: int, dtype: str) -> onnx.ModelProto:
+    """Layer normalisation over the last axis of a (rows, columns) tensor."""
+    node = helper.make_node("LayerNormalization", ["x", "scale", "bias"], ["y"], axis=-1)
+    inputs = {"x": [rows, columns], "scale": [columns], "bias": [columns]}
+    return _model(node, inputs, {"y": [rows, columns]}, dtype)
+
+
 def _model(
     node: Any,
     inputs: dict[str, list[int]],

@@ -19,12 +19,12 @@ LEARNING_S = 60.0
 class MeterKeeper:
     """The meter's calibration of one session.
 
-    Args:
-        on_learnt: Told of a new calibration.
+    Attributes:
+        on_learnt: Told of the calibration, before the first window of a candidate.
     """
 
-    def __init__(self, on_learnt: Callable[[MeterFacts], None]) -> None:
-        self._on_learnt = on_learnt
+    def __init__(self) -> None:
+        self.on_learnt: Callable[[MeterFacts], None] = lambda facts: None
         self._reference: Anchor | None = None
         self._facts: MeterFacts | None = None
         self._taught = 0
@@ -57,5 +57,5 @@ class MeterKeeper:
             self.continue_from(None if self._reference else facts)
             if self._facts is None:
                 self._facts = facts
-                self._on_learnt(facts)
+                self.on_learnt(facts)
         self._taught = device.n_openings

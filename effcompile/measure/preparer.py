@@ -56,7 +56,7 @@ class Preparer:
 
     def ahead(self, workloads: Iterable[Workload]) -> None:
         """Start making everything; returns at once."""
-        self._tools = self._tools or self._thread.submit(self._ask, "build_tools", Tools)
+        self._tools = self._tools or self._thread.submit(self._build, "build_tools", Tools)
         for workload in workloads:
             self._request(workload)
 
@@ -66,7 +66,7 @@ class Preparer:
         Raises:
             CompilerUnavailable: Not even the simplest kernel compiles.
         """
-        self._tools = self._tools or self._thread.submit(self._ask, "build_tools", Tools)
+        self._tools = self._tools or self._thread.submit(self._build, "build_tools", Tools)
         return self._tools.result()
 
     def anchor(self) -> Build:
@@ -75,7 +75,7 @@ class Preparer:
         Raises:
             CompilerUnavailable: It does not compile.
         """
-        return self._thread.submit(self._ask, "build_anchor", Build).result()
+        return self._thread.submit(self._build, "build_anchor", Build).result()
 
     def folder(self, workload: Workload) -> Path:
         """Where inputs and references of a workload lie, made if need be.
@@ -104,7 +104,7 @@ class Preparer:
             request = PrepareRequest(workload=workload, seed=self._seed, folder=str(path))
             self._child.call("prepare", request, answer=type(None), timeout_s=PREPARE_S)
 
-    def _ask(self, method: str, answer: type[T]) -> T:
+    def _build(self, method: str, answer: type[T]) -> T:
         request = ToolsRequest(
             target=self._target,
             library_dir=str(self._work_dir / "libraries"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from effcompile.measure.preparer import Preparer
 from effcompile.measure.worker import EnergyRequest, KernelRequest
 from schedules.target import Target
 from schedules.task import Task
-from search.meter_facts import MeterFacts
 from search.ports import FinalMeasurement
 from search.trial import (
     Build,
@@ -43,7 +42,6 @@ class DeviceRunner:
         config: How to measure.
         work_dir: Folder of the run; receives ``prepared/``, ``libraries/`` and ``logs/``.
         build_config: For the cache folder of the known kernel.
-        on_learnt: Told of the meter's calibration, before its first window.
     """
 
     def __init__(
@@ -53,7 +51,6 @@ class DeviceRunner:
         *,
         work_dir: Path,
         build_config: BuildConfig | None = None,
-        on_learnt: Callable[[MeterFacts], None] = lambda facts: None,
     ) -> None:
         self._target = target
         self._config = config
@@ -67,7 +64,7 @@ class DeviceRunner:
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="open-device")
         self._opening: Future[DeviceProcess] | None = None
-        self._meter = MeterKeeper(on_learnt)
+        self._meter = MeterKeeper()
 
     @property
     def meter(self) -> MeterKeeper:

@@ -291,7 +291,7 @@ class _OpenDevice:
     Attributes:
         device: Memory and order.
         stopwatch: Times launches.
-        make_load: Keeps a batch running.
+        make_load: Keeps launches running.
         make_screen: A screen for a workload, if there is one.
         gpu_uuid: Which GPU it is.
     """
