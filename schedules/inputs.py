@@ -62,7 +62,9 @@ def make_data(workload: Workload, seed: int) -> Data:
 def _draw(workload: Workload, seed: int, *, positive: bool) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     bound = _index_bound(workload)
-    return [_draw_one(spec, rng, bound, positive=positive) for spec in workload.inputs]
+    return [
+        draw_tensor(spec, rng, index_bound=bound, positive=positive) for spec in workload.inputs
+    ]
 
 
 def _index_bound(workload: Workload) -> int:
@@ -77,9 +79,21 @@ def _index_bound(workload: Workload) -> int:
     return min([LARGEST_INDEX, *extents])
 
 
-def _draw_one(
-    spec: TensorSpec, rng: np.random.Generator, index_bound: int, *, positive: bool
+def draw_tensor(
+    spec: TensorSpec,
+    rng: np.random.Generator,
+    *,
+    index_bound: int = LARGEST_INDEX,
+    positive: bool = False,
 ) -> np.ndarray:
+    """One argument by the general rules.
+
+    Args:
+        spec: Shape and dtype.
+        rng: Source of randomness.
+        index_bound: Integers stay below it.
+        positive: Floats are drawn from [0.5, 1.5] instead of N(0, 1).
+    """
     dtype = numpy_dtype(spec.dtype)
     if spec.dtype == "bool":
         return rng.integers(0, 2, size=spec.shape).astype(bool)

@@ -84,7 +84,9 @@ def kernels(
     rows = bench_kernels(
         chosen,
         config=cold_tuning(config, caches),
-        measure=replace(config.measure, energy_window_ms=1000.0, n_repeats=20),
+        measure=replace(
+            config.measure, energy_window_ms=1000.0, energy_precision=0.0, n_repeats=20
+        ),
         caches=caches,
         work=work,
         n_rounds=rounds,
