@@ -118,7 +118,11 @@ class GemvDequantSpace(KnobSpace):
         m_tiles = -(-min(problem.rows, ROWS_PER_PASS) // 8)
         scales = schedule.in_flight * schedule.tiles * step_groups(problem)
         # Up to four classes of products, and the totals, of four sums each.
-        sums = 4 * m_tiles * (schedule.tiles * (_n_classes(problem) + 1) + 2)
+        sums = (
+            4
+            * m_tiles
+            * (schedule.tiles * (_n_classes(problem) + 1) + (4 if problem.has_zeros else 2))
+        )
         held = 4 * self._loads(schedule) + scales * (2 if problem.has_zeros else 1)
         return REGISTERS_BESIDE_DATA + held + sums + 4 * m_tiles
 

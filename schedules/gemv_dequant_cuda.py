@@ -74,8 +74,6 @@ def x_stride(problem: GemvProblem, schedule: GemvSchedule) -> int:
     """Elements between rows of x in shared memory."""
     steps = -(-n_steps(problem) // schedule.blocks_k)
     length = steps * step_units(problem) * problem.unit_depth
-    if problem.rows == 1:
-        return length
     return length + (STRIDE_REMAINDER - length) % 64
 
 
@@ -83,7 +81,9 @@ def shared_bytes(problem: GemvProblem, schedule: GemvSchedule) -> int:
     """Dynamic shared memory: sums of the warps, and x."""
     rows = min(problem.rows, ROWS_PER_PASS)
     sums = schedule.warps_k * schedule.block_tiles * TILE_COLUMNS * rows * 4
-    return sums + (2 * rows * x_stride(problem, schedule) if schedule.x_shared else 0)
+    # A row of zeros serves the columns of a fragment that x does not fill.
+    held = rows if rows % 8 == 0 else rows + 1
+    return sums + (2 * held * x_stride(problem, schedule) if schedule.x_shared else 0)
 
 
 def gemv_cuda(workload: Workload, problem: GemvProblem, schedule: GemvSchedule) -> Any:

@@ -23,7 +23,7 @@ from schedules.task import Task
 
 LOAD_BYTES = 16
 REGISTERS_BESIDE_DATA = 32
-MOST_DATA_REGISTERS = 160
+MOST_DATA_REGISTERS = 144
 MOST_CHUNKS = 16
 LARGEST_IDLE_SHARE = 0.25
 
@@ -162,7 +162,8 @@ class MergeSpace(KnobSpace):
         if op == FRAME_COSINE:
             ring = 2 if self._problem.is_listed else schedule.unroll + 1
             n_sums = 3 if self._problem.is_listed else 2
-            return ring * schedule.chunks * words + n_sums * schedule.each + 2 * schedule.vector
+            rows = ring * schedule.chunks * words
+            return rows + (n_sums + 1) * schedule.each + 3 * schedule.vector
         if op in MIXTURES:
             n_sources = 2 if op in ("blend_rows", "renoise_rows") else 1
             return n_sources * schedule.each * schedule.chunks * words + 6 * schedule.each

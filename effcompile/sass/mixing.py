@@ -71,14 +71,15 @@ def _bytes_per_lane(code: KernelCode, ops: np.ndarray) -> np.ndarray:
     is_matrix = (ops == Op.LDSM) | (ops == Op.STSM)
     # A matrix of 8 rows of 16 bytes is 4 bytes per lane; 1, 2 or 4 of them.
     matrices = 4.0 * 2.0 ** code.field(72, 2).astype(np.float64)
-    return np.where(is_matrix, matrices, _SIZE_BYTES[code.field(73, 3).astype(np.int64)])
+    plain = _SIZE_BYTES[code.field(73, 3).astype(np.int64)]
+    return np.asarray(np.where(is_matrix, matrices, plain))
 
 
 def _macs_per_warp(code: KernelCode, ops: np.ndarray) -> np.ndarray:
     """Multiply-adds of one matrix instruction; a group of four warps shares the large ones."""
 
     def flag(place: int) -> np.ndarray:
-        return code.field(place, 1) == 1
+        return np.asarray(code.field(place, 1) == 1)
 
     is_tf32 = flag(83)
     half_depth = np.where(flag(75), 16, np.where(is_tf32 & flag(78), 4, 8))

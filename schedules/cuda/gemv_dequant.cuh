@@ -24,6 +24,8 @@ constexpr int BLOCK_TILES = WARPS_N * TILES;
 constexpr int BLOCK_COLUMNS = BLOCK_TILES * 16;
 constexpr int THREADS = 32 * WARPS_N * WARPS_K;
 constexpr int RED_STRIDE = BLOCK_COLUMNS * M_PASS;
+// Columns of the right operand beyond the rows of x read a row of zeros.
+constexpr int HELD_ROWS = M_PASS % 8 == 0 ? M_PASS : M_PASS + 1;
 
 // Where the codes of a fragment lie, and by what their products are multiplied in the end.
 struct Place {
@@ -63,6 +65,11 @@ __device__ constexpr float power_of_two(int e) {
 __device__ constexpr float class_factor(int c) {
   if (SPLIT) return c == 0 ? 1.0f : 16.0f;
   return power_of_two((IS_HALF ? 24 : 0) - bits_below(c));
+}
+// The same by its bits: compilers do not fold the loop of power_of_two outside constants.
+__device__ __forceinline__ float folded_factor(int c) {
+  int exponent = SPLIT ? 4 * c : (IS_HALF ? 24 : 0) - bits_below(c);
+  return __uint_as_float((unsigned)(127 + exponent) << 23);
 }
 // The sum of what was added to the codes of a fragment, in units of a code.
 __device__ constexpr float added_to(int fragment) {
@@ -178,9 +185,11 @@ __device__ __forceinline__ void fragment_products(const uint4 (&codes)[LOADS], c
 #undef EFFC_PART
 }
 
-struct Corrections {  // of one group, shared by all tiles
-  float added[M_TILES][4];
-  float x[M_TILES][4];
+// Of one group, shared by all tiles; apart for even and odd fragments, so that no long chain of
+// dependent products decides the time.
+struct Corrections {
+  float added[2][M_TILES][4];
+  float x[2][M_TILES][4];
 };
 
 template <int FRAGMENT>
@@ -189,11 +198,11 @@ __device__ __forceinline__ void fragment_corrections(const uint2 (&x)[M_TILES], 
   for (int m = 0; m < M_TILES; ++m) {
     if constexpr (CORRECTS) {
       constexpr unsigned c = pair_of(correction_of(FRAGMENT));
-      multiply(sums.added[m], c, c, c, c, x[m].x, x[m].y);
+      multiply(sums.added[FRAGMENT % 2][m], c, c, c, c, x[m].x, x[m].y);
     }
     if constexpr (HAS_ZEROS) {
       constexpr unsigned one = pair_of(1.0f);
-      multiply(sums.x[m], one, one, one, one, x[m].x, x[m].y);
+      multiply(sums.x[FRAGMENT % 2][m], one, one, one, one, x[m].x, x[m].y);
     }
   }
 }
@@ -226,10 +235,11 @@ __device__ __forceinline__ void read_x(uint4 (&found)[M_TILES], const elem* x, c
 #pragma unroll
   for (int m = 0; m < M_TILES; ++m) {
     int row = m * 8 + lane / 4;
-    found[m] = make_uint4(0, 0, 0, 0);
     if constexpr (X_SHARED) {
-      if (row < M_PASS) found[m] = *(const uint4*)(held + row * X_STRIDE + column - k_begin);
+      int kept = row < M_PASS ? row : M_PASS;
+      found[m] = *(const uint4*)(held + kept * X_STRIDE + column - k_begin);
     } else {
+      found[m] = make_uint4(0, 0, 0, 0);
       if (row < M_PASS && m_begin + row < M && column < K)
         found[m] = __ldg((const uint4*)(x + (long long)(m_begin + row) * K + column));
     }
@@ -258,8 +268,11 @@ __device__ __forceinline__ void pair_of_fragments(int u, const Step (&step)[TILE
 __device__ __forceinline__ void clear(Sums (&sums)[TILES], Corrections& corrections) {
 #pragma unroll
   for (int i = 0; i < M_TILES * 4; ++i) {
-    corrections.added[i / 4][i % 4] = 0.0f;
-    corrections.x[i / 4][i % 4] = 0.0f;
+#pragma unroll
+    for (int p = 0; p < 2; ++p) {
+      corrections.added[p][i / 4][i % 4] = 0.0f;
+      corrections.x[p][i / 4][i % 4] = 0.0f;
+    }
 #pragma unroll
     for (int t = 0; t < TILES; ++t)
 #pragma unroll
@@ -283,10 +296,10 @@ __device__ __forceinline__ void finish_group(int g, const Step (&step)[TILES], c
     for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        float v = CORRECTS ? -corrections.added[m][i] : 0.0f;
-        if constexpr (HAS_ZEROS) v -= zero[i / 2] * corrections.x[m][i];
+        float v = CORRECTS ? -corrections.added[0][m][i] - corrections.added[1][m][i] : 0.0f;
+        if constexpr (HAS_ZEROS) v -= zero[i / 2] * (corrections.x[0][m][i] + corrections.x[1][m][i]);
 #pragma unroll
-        for (int c = 0; c < CLASSES; ++c) v += class_factor(c) * sums[t].products[c][m][i];
+        for (int c = 0; c < CLASSES; ++c) v += folded_factor(c) * sums[t].products[c][m][i];
         totals[t][m][i] += scale[i / 2] * v;
       }
   }
@@ -325,16 +338,18 @@ __device__ __forceinline__ void consume(int index, const Step (&step)[TILES], co
 // Rows of x over a range of depth into shared memory, zeros beyond both.
 __device__ __forceinline__ void stage_x(elem* held, const elem* x, int k_begin, int k_end, int m_begin) {
   constexpr int VECTOR = K % 8 == 0 ? 8 : 1;
-  int length = (k_end - k_begin) / VECTOR;
-  for (int i = threadIdx.x; i < length * M_PASS; i += THREADS) {
-    int row = i / length, k = k_begin + i % length * VECTOR;
-    bool inside = m_begin + row < M && k < K;
-    elem* to = held + row * X_STRIDE + k - k_begin;
-    const elem* from = x + (long long)(m_begin + row) * K + k;
-    if constexpr (VECTOR == 8)
-      *(uint4*)to = inside ? __ldg((const uint4*)from) : make_uint4(0, 0, 0, 0);
-    else
-      narrow(*to, inside ? widened(*from) : 0.0f);
+  for (int row = 0; row < HELD_ROWS; ++row) {
+    bool is_row = row < M_PASS && m_begin + row < M;
+#pragma unroll 2
+    for (int k = k_begin + threadIdx.x * VECTOR; k < k_end; k += THREADS * VECTOR) {
+      bool inside = is_row && k < K;
+      elem* to = held + row * X_STRIDE + k - k_begin;
+      const elem* from = x + (long long)(m_begin + row) * K + k;
+      if constexpr (VECTOR == 8)
+        *(uint4*)to = inside ? __ldg((const uint4*)from) : make_uint4(0, 0, 0, 0);
+      else
+        narrow(*to, inside ? widened(*from) : 0.0f);
+    }
   }
 }
 
@@ -350,7 +365,8 @@ __device__ __forceinline__ void gemv_dequant(const elem* __restrict__ x, const u
                                              float* __restrict__ partial, unsigned char* arena) {
   float* reduced = (float*)arena;
   elem* held = (elem*)(arena + WARPS_K * RED_STRIDE * 4);
-  int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  // Equal in a warp, which the compiler cannot see by itself.
+  int lane = threadIdx.x % 32, warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);
   int warp_k = warp % WARPS_K, warp_n = warp / WARPS_K;
   int first_tile = blockIdx.x * BLOCK_TILES + warp_n * TILES;
   int m_begin = blockIdx.z * M_PASS;

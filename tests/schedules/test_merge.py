@@ -103,11 +103,13 @@ def test_random_and_extreme_points_of_real_sizes_compile(
     )
     ends = [space.candidate(space.points[index]) for index in (0, -1)]
     spilled = []
-    for candidate in [*ends, *space.sample(20, np.random.default_rng(1))]:
+    n_random = 20 if arch == "h200" and name in ("cosine", "mean") else 4
+    for candidate in [*ends, *space.sample(n_random, np.random.default_rng(1))]:
         build = maker.make(space.realise(candidate), flops=None, unique_bytes=None)
         spilled.append(build.stats.kernels[0].spill_bytes or 0)
-    assert sum(one > 0 for one in spilled) <= 2, spilled
-    assert max(spilled) <= 256, spilled
+    # Blocks of many threads may keep a few words outside of registers, once per row.
+    assert max(spilled) <= 96, spilled
+    assert sum(one > 0 for one in spilled) <= len(spilled) // 4, spilled
 
 
 @pytest.mark.parametrize("name", LARGE)
