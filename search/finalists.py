@@ -157,7 +157,10 @@ class FinalRunner:
         finalists = [_finalist(trial, one) for trial, one in zip(trials, found, strict=True)]
         if has_reference:
             return finalists
-        return [replace(one, latency_ratio=None, energy_ratio=None, sustained_ratio=None) for one in finalists]
+        return [
+            replace(one, latency_ratio=None, energy_ratio=None, sustained_ratio=None)
+            for one in finalists
+        ]
 
     def _measure(
         self, history: TaskHistory, builds: Sequence[Build]

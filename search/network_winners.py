@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from schedules.candidate import Candidate
 from search.config import SearchConfig
@@ -41,6 +42,7 @@ def network_winners(
                     trial_id=one.trial_id,
                     latency_us=one.measurement.latency.latency_us,
                     energy_mj=one.measurement.energy.energy_mj,
+                    sustained_us=one.measurement.energy.sustained_latency_us,
                 )
                 for one in final.finalists
                 if one.measurement is not None
@@ -57,8 +59,9 @@ def network_winners(
 
 
 def _points(history: TaskHistory, fresh: dict[int, Point]) -> tuple[FrontPoint, ...]:
-    """The front of a task; fresh numbers of finalists replace those of the search."""
-    return front(fresh.get(point.trial_id, point) for point in history.points())
+    """The front of a task under lasting load; fresh numbers of finalists replace the search's."""
+    found = [fresh.get(point.trial_id, point) for point in history.points()]
+    return front(replace(one, latency_us=one.sustained_us or one.latency_us) for one in found)
 
 
 def _fastest_us(fronts: Sequence[TaskFront]) -> float:
