@@ -260,7 +260,9 @@ def _window_s(recording: Recording, energies: Sequence[EnergyRecord], phase: str
     """Device seconds of the windows of a phase, with the load before each."""
     settle_ms = float(recording.settings.get("measure.settle_ms", 0.0))
     taken = [one.measurement for one in energies if one.phase == phase and one.measurement]
-    return sum(one.window_ms + settle_ms for one in taken if one.window_ms) / 1000.0
+    # Older recordings hold no length of the whole load.
+    loads_ms = [one.load_ms or one.window_ms + settle_ms for one in taken if one.window_ms]
+    return sum(loads_ms) / 1000.0
 
 
 def _row(

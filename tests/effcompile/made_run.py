@@ -22,6 +22,7 @@ from search.database import Database
 from search.final import Final, Finalist, Ratio
 from search.history import TaskHistory
 from search.identity import Identity
+from search.meter_facts import METER_NOTE
 from search.pareto import front
 from search.ports import FinalMeasurement
 from search.stored import EnergyPlan, Proposal, Session
@@ -34,6 +35,7 @@ from search.trial import (
     TrialState,
     Verdict,
 )
+from tests.meter_facts import facts
 
 TARGET = known_target("h200")
 
@@ -59,6 +61,13 @@ def energy(value_mj: float | None, reason: str = "") -> EnergyMeasurement:
     return EnergyMeasurement(
         energy_mj=value_mj, ci95_mj=value_mj / 200, meter="nvml", verdict=Verdict.OK
     )
+
+
+def under_load(measured: EnergyMeasurement, latency_us: float) -> EnergyMeasurement:
+    """With a latency, if there is an energy."""
+    if measured.energy_mj is None:
+        return measured
+    return replace(measured, sustained_latency_us=latency_us)
 
 
 def task(name: str, weight: int) -> Task:
@@ -87,6 +96,8 @@ def make_run(folder: Path, *, measures_energy: bool = True, with_model: bool = T
         for seed, (one, base_us) in enumerate(((MATMUL, 400.0), (SOFTMAX, 50.0), (CONV, 15000.0))):
             _search(database, one, base_us, seed, measures_energy=measures_energy)
         _finals(database, measures_energy=measures_energy)
+        if measures_energy:
+            database.add_note(METER_NOTE, facts(15.0))
         if with_model:
             database.add_note(MODEL_NOTE, [_model(measures_energy=measures_energy)])
         database.update_session(
@@ -178,7 +189,10 @@ def _finals(database: Database, *, measures_energy: bool) -> None:
         measured = [
             FinalMeasurement(
                 latency=latency(base_us * factor),
-                energy=energy(base_us * 0.16 * joules if measures_energy else None, NO_METER),
+                energy=under_load(
+                    energy(base_us * 0.16 * joules if measures_energy else None, NO_METER),
+                    1.04 * base_us * factor,
+                ),
                 latency_ratios=(factor,),
             )
             for factor, joules in ((1.0, 1.0), (latency_ratio.median, energy_ratio.median))
@@ -198,6 +212,7 @@ def _finals(database: Database, *, measures_energy: bool) -> None:
                         measurement=measured[1],
                         latency_ratio=latency_ratio,
                         energy_ratio=energy_ratio if measures_energy else None,
+                        sustained_ratio=latency_ratio if measures_energy else None,
                     ),
                 ),
                 front=points,

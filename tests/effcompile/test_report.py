@@ -85,6 +85,33 @@ def test_terminal_shows_numbers_with_intervals_and_ties(report: RunReport) -> No
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
+def test_latency_under_lasting_load_stands_beside_that_of_bursts(report: RunReport) -> None:
+    (matmul, *_) = report.tasks
+    assert matmul.comparison.latency_us is not None and matmul.comparison.sustained_us is not None
+    # 400 us * 0.921 in bursts, 4 % more under lasting load.
+    assert matmul.comparison.latency_us.value == pytest.approx(368.4)
+    assert matmul.comparison.sustained_us.value == pytest.approx(383.1, abs=0.1)
+    for text in (printed(report), render_html(report)):
+        assert "sustained" in text and "383 µs" in text and "416 µs" in text
+
+
+def test_the_calibration_of_the_meter_is_shown(report: RunReport, unmetered: RunReport) -> None:
+    for text in (printed(report), render_html(report)):
+        shown = re.sub(r"\s+", " ", text)
+        assert "counter steps every 100.0 ms" in shown
+        assert "idle 80 W before load, 120 W after" in shown
+    assert "counter steps" not in printed(unmetered)
+
+
+def test_joules_of_the_whole_session_go_before_those_of_windows(report: RunReport) -> None:
+    counted = replace(report.spent, device_energy_j=90_000.0)
+    payback = payback_of(counted, report.models, report.tasks)
+    assert payback.n_runs == pytest.approx(90_000 / (0.830 * 0.114))
+    text = re.sub(r"\s+", " ", printed(replace(report, spent=counted, payback=payback)))
+    assert "90 000 J meanwhile, all counted" in text
+    assert "not metered" not in text
+
+
 def test_narrow_terminals_lose_no_number(report: RunReport) -> None:
     assert "−14.2 % [−14.8, −13.6]" in printed(report, width=80)
 

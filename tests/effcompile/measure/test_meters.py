@@ -9,15 +9,7 @@ import pytest
 from effcompile.errors import MeterDenied, MeterUnavailable
 from effcompile.measure.meters import NoMeter, open_meter, require_meter
 from effcompile.measure.rapl import RaplMeter
-
-
-def package(root: Path, index: int, energy_uj: int, range_uj: int = 999_999) -> Path:
-    folder = root / f"intel-rapl:{index}"
-    folder.mkdir(parents=True)
-    (folder / "name").write_text(f"package-{index}\n")
-    (folder / "energy_uj").write_text(f"{energy_uj}\n")
-    (folder / "max_energy_range_uj").write_text(f"{range_uj}\n")
-    return folder / "energy_uj"
+from tests.rapl_folder import package
 
 
 def test_packages_are_added_up(tmp_path: Path) -> None:
