@@ -20,12 +20,13 @@ from effcompile.measure.cache import DiskCache, write_beside
 from effcompile.measure.cuda_compiler import CompiledSource, CudaCompiler
 from effcompile.measure.launches import LoweringWatch
 from schedules import _tvm
+from schedules.lowering import pipeline
 from schedules.stats import KernelResources, KernelStats
 from schedules.target import Target
 from search.trial import Build
 
 # Raised when the content of libraries or of cache entries changes meaning.
-LIBRARY_VERSION = 1
+LIBRARY_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +123,7 @@ class LibraryMaker:
         if self._compiler is not None:
             self._compiler.compiled.clear()
         with target, tvm.transform.PassContext(opt_level=3, instruments=[watch.instrument()]):
-            executable = tvm.compile(clean(program), target)
+            executable = tvm.compile(clean(program), target, tir_pipeline=pipeline())
         with tempfile.TemporaryDirectory(prefix="effcompile-") as folder:
             path = Path(folder) / "library.so"
             executable.export_library(str(path))
