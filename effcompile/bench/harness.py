@@ -151,14 +151,18 @@ class GpuHarness:
         return ""
 
     def _energy(self, launches: Sequence[Launch], latency_us: float) -> EnergyMeasurement:
-        from effcompile.measure.cuda_device import CudaLoad
-        from effcompile.measure.energy import evaluate, observe
+        from effcompile.measure.cuda_device import back_to_back
+        from effcompile.measure.energy import Effort, evaluate, observe
 
         n_launches = max(1, round(5000 / latency_us))
-        load = CudaLoad(self._device, self._stopwatch.batch(launches, n_launches))
-        window_ms = self._config.energy_window_ms
-        observed = observe(load, self._meter, settle_ms=self._config.settle_ms, window_ms=window_ms)
-        return evaluate(observed, window_ms=window_ms, meter=self._meter.name)
+        load = back_to_back(self._device, launches, n_launches)
+        effort = Effort(
+            window_ms=self._config.energy_window_ms,
+            settle_ms=self._config.settle_ms,
+            precision=self._config.energy_precision,
+        )
+        observed = observe(load, self._meter, effort=effort)
+        return evaluate(observed, meter=self._meter.name, effort=effort)
 
 
 def _row(

@@ -84,7 +84,9 @@ def kernels(
     rows = bench_kernels(
         chosen,
         config=cold_tuning(config, caches),
-        measure=replace(config.measure, energy_window_ms=1000.0, n_repeats=20),
+        measure=replace(
+            config.measure, energy_window_ms=1000.0, energy_precision=0.0, n_repeats=20
+        ),
         caches=caches,
         work=work,
         n_rounds=rounds,
@@ -133,6 +135,50 @@ def search(
         print_json(rows)
     else:
         print_rows([replace(row, outcomes=()) for row in rows])
+
+
+@app.command()
+def workloads(
+    *,
+    out: Annotated[Path, typer.Option(help="Receives one NAME.sqlite per workload.")],
+    seconds: Annotated[float, typer.Option(help="For all workloads together.", min=30)] = 600.0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="A workload by name; may be repeated.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Most trials of each.", min=1)] = 384,
+    target: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    meter: Annotated[str, typer.Option(help="Energy meter: auto, nvml, rapl or none.")] = "auto",
+    names: Annotated[bool, typer.Option("--names", help="Only name the workloads.")] = False,
+    work: Work = Path("runs/bench-workloads"),
+    json: Json = False,
+) -> None:
+    """Measure many candidates of the standard workloads within a time limit, for recordings.
+
+    Cut off and started again, it continues; effcompile record turns NAME.sqlite into a recording.
+
+    Example: effcompile bench workloads --out measured --seconds 540 --only mm-1024
+    """
+    from effcompile.bench.record_workloads import record_workloads, recording_config
+    from effcompile.bench.workload_set import workload_set
+    from effcompile.cli.options import merged
+    from effcompile.config import preset
+
+    if names:
+        for name in workload_set():
+            print_text(name)
+        return
+    config = merged(preset("quick"), {"measure": {"meter": meter}}, "the command line")
+    rows = record_workloads(
+        out,
+        seconds=seconds,
+        names=only or (),
+        config=recording_config(config, n_trials=trials),
+        target=target,
+        work=work,
+        report=lambda row: print_rows([row], to_stderr=json),
+    )
+    if json:
+        print_json(rows)
 
 
 def _print(rows: list[Any], json: bool) -> None:

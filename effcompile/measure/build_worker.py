@@ -182,6 +182,15 @@ def _build_screen(request: ToolsRequest) -> str | None:
     return str(path)
 
 
+def build_anchor(request: ToolsRequest) -> Build:
+    """Compile the kernel that shows how a device drifts."""
+    from effcompile.measure.anchor import anchor_program
+
+    maker = _maker(request.target, request.library_dir, request.cache_dir, False)
+    made: Build = maker.make(anchor_program(request.target), flops=None, unique_bytes=None)
+    return made
+
+
 def propose(request: ProposeRequest) -> list[Proposed | None]:
     """Draw or change candidates of TVM's space, with the features of what came of it."""
     space = _tvm_space(request.task)
@@ -236,6 +245,7 @@ ENDPOINTS = {
     "is_searchable": serving.Endpoint(request=ProposeRequest, function=is_searchable),
     "warm_up": serving.Endpoint(request=WarmUpRequest, function=warm_up),
     "build_tools": serving.Endpoint(request=ToolsRequest, function=build_tools),
+    "build_anchor": serving.Endpoint(request=ToolsRequest, function=build_anchor),
     "build": serving.Endpoint(request=BuildRequest, function=build),
     "prepare": serving.Endpoint(request=PrepareRequest, function=prepare),
 }

@@ -20,6 +20,8 @@ from effcompile.measure.cuda_facts import format_uuid
 from effcompile.measure.timing import Launch
 
 MAX_GRAPH_NODES = 2000
+# While one copy of a graph runs, the next is made ready.
+GRAPH_COPIES = 2
 _OUT_OF_MEMORY = 2
 _NOT_READY = 600
 
@@ -352,3 +354,8 @@ class CudaLoad:
     def finish(self) -> None:
         """Wait until nothing is queued any more."""
         self._device.synchronise()
+
+
+def back_to_back(device: CudaDevice, launches: Sequence[Launch], n_launches: int) -> CudaLoad:
+    """A load that goes through ``launches`` in turn, ``n_launches`` to a batch, without gaps."""
+    return CudaLoad(device, CudaBatch(device, launches, n_launches, n_copies=GRAPH_COPIES))

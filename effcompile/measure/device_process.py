@@ -45,6 +45,12 @@ class DeviceProcess:
         )
         self.child = ChildProcess(MODULE, log_path=log_path, environment=device_environment(target))
         self._opened: OpenAnswer | None = None
+        self._n_openings = 0
+
+    @property
+    def n_openings(self) -> int:
+        """Times the device was opened; a process that was replaced has forgotten its meter."""
+        return self._n_openings
 
     def opened(self) -> OpenAnswer:
         """Open and prove the device if that has not happened since the last fault.
@@ -60,6 +66,7 @@ class DeviceProcess:
                 self._opened = self.child.call(
                     "open", self._request, answer=OpenAnswer, timeout_s=OPENING_S
                 )
+                self._n_openings += 1
                 return self._opened
             except (WorkerDied, WorkerLate, WorkerRaised) as error:
                 logger.info("the device did not open: %s", error)

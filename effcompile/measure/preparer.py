@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from effcompile.errors import CompilerUnavailable, WorkerDied, WorkerLate, WorkerRaised
 from effcompile.measure.build_worker import PrepareRequest, Tools, ToolsRequest
@@ -18,7 +19,9 @@ from effcompile.measure.child import ChildProcess
 from effcompile.measure.prepared import folder_of
 from schedules.target import Target
 from schedules.workload import Workload
+from search.trial import Build
 
+T = TypeVar("T")
 PREPARE_S = 600.0
 
 
@@ -53,7 +56,7 @@ class Preparer:
 
     def ahead(self, workloads: Iterable[Workload]) -> None:
         """Start making everything; returns at once."""
-        self._tools = self._tools or self._thread.submit(self._build_tools)
+        self._tools = self._tools or self._thread.submit(self._build, "build_tools", Tools)
         for workload in workloads:
             self._request(workload)
 
@@ -63,8 +66,16 @@ class Preparer:
         Raises:
             CompilerUnavailable: Not even the simplest kernel compiles.
         """
-        self._tools = self._tools or self._thread.submit(self._build_tools)
+        self._tools = self._tools or self._thread.submit(self._build, "build_tools", Tools)
         return self._tools.result()
+
+    def anchor(self) -> Build:
+        """The anchor kernel, built.
+
+        Raises:
+            CompilerUnavailable: It does not compile.
+        """
+        return self._thread.submit(self._build, "build_anchor", Build).result()
 
     def folder(self, workload: Workload) -> Path:
         """Where inputs and references of a workload lie, made if need be.
@@ -93,14 +104,14 @@ class Preparer:
             request = PrepareRequest(workload=workload, seed=self._seed, folder=str(path))
             self._child.call("prepare", request, answer=type(None), timeout_s=PREPARE_S)
 
-    def _build_tools(self) -> Tools:
+    def _build(self, method: str, answer: type[T]) -> T:
         request = ToolsRequest(
             target=self._target,
             library_dir=str(self._work_dir / "libraries"),
             cache_dir=self._cache_dir,
         )
         try:
-            return self._child.call("build_tools", request, answer=Tools, timeout_s=PREPARE_S)
+            return self._child.call(method, request, answer=answer, timeout_s=PREPARE_S)
         except (WorkerDied, WorkerLate, WorkerRaised) as error:
             raise CompilerUnavailable(
                 f"cannot compile the simplest kernel for {self._target.name}: {error} "

@@ -7,12 +7,15 @@ import re
 import numpy as np
 import onnx
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from effcompile.bench.kernels import merge_cases
 from effcompile.bench.kernels.case import KernelCase, all_cases, chosen_cases
 from effcompile.bench.kernels.contenders import contenders, difference, n_sets
 from effcompile.cli.main import app
 from effcompile.errors import UsageError
+from tests.effcompile.lowered_models import lowered, run_lowered
 
 
 def test_names_are_distinct_and_fit_into_file_names() -> None:
@@ -63,8 +66,6 @@ def test_infinite_references_must_be_met_exactly() -> None:
 
 
 def test_wrong_and_failing_peers_are_rows_that_say_so() -> None:
-    import torch
-
     def failing(inputs: object) -> None:
         raise RuntimeError("no such\nkernel")
 
@@ -90,3 +91,30 @@ def test_wrong_and_failing_peers_are_rows_that_say_so() -> None:
     assert failed.error == "RuntimeError: no such kernel"
     assert n_sets(case, "hot", 64) == 1
     assert n_sets(case, "cold", 64) == 4
+
+
+SMALL_MERGES = {
+    "cosine": lambda: merge_cases._cosine(24, 8, 6, "float32"),
+    "mean": lambda: merge_cases._mean(24, 10, 8, 6, "float32"),
+    "pool": lambda: merge_cases._pool(2, 13, 9, 6, "float32"),
+    "expand": lambda: merge_cases._expand(2, 9, 13, 6, "float32"),
+    "renoise": lambda: merge_cases._renoise(3, 9, 5, 4, "float32"),
+    "select": lambda: merge_cases._select(5, 4, 8, "float32"),
+    "partials": lambda: merge_cases._partials(3, 7, 4, "float32"),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_MERGES)
+def test_merge_models_references_and_peers_agree(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge_cases, "DEVICE", "cpu")
+    case = SMALL_MERGES[name]()
+    inputs = case.inputs(0)
+    expected = [one.numpy() for one in case.reference(inputs)]
+    found = run_lowered(lowered(case.model()), [one.numpy() for one in inputs])
+    peer = case.peers["torch eager"](inputs)()
+    others = [one.numpy() for one in (peer if isinstance(peer, tuple) else [peer])]
+    for ours, theirs, reference in zip(found, others, expected, strict=True):
+        assert difference(ours, reference, 1e-5) == ""
+        assert difference(theirs, reference, 1e-5) == ""
