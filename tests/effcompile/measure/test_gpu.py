@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from effcompile.config import BuildConfig, MeasureConfig
@@ -135,12 +133,6 @@ def test_a_faulty_kernel_costs_one_trial(bench: Bench, name: str, state: TrialSt
     assert isinstance(found, Failure)
     assert found.state is state, found.message
     bench.assert_healthy()
-
-
-def test_a_device_process_is_forked_and_not_started_anew(bench: Bench) -> None:
-    bench.assert_healthy()
-    # A thread of the driver in the template would forbid it.
-    assert psutil.Process(bench.runner.device.child.pid).ppid() != os.getpid()
 
 
 def test_energy_has_a_number_or_a_reason(bench: Bench) -> None:
