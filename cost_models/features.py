@@ -1,4 +1,9 @@
-"""What the compiler and the launch say of a built candidate, as numbers for a model."""
+"""What compiler, machine code and launch say of a built candidate, as numbers for a model.
+
+Three groups, named so that an ablation can take one away: ``launch`` (geometry, registers,
+occupancy, waves), ``code`` (what the machine code does, whatever the time it takes) and
+``rate`` (the same per microsecond and multiprocessor, which needs the measured latency).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from cost_models.occupancy import blocks_per_core, core_limits
+from cost_models.work import WORK_NAMES, issued, work_of
 from schedules.stats import KernelResources, KernelStats
 from schedules.target import Target
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 
-FEATURE_NAMES = (
+LAUNCH_NAMES = (
     "n_kernels",
     "log_code_bytes",
     "log_blocks",
@@ -25,73 +32,102 @@ FEATURE_NAMES = (
     "occupancy",
     "waves",
     "last_wave_share",
+    "log_flops",
+    "log_bytes",
+)
+CODE_NAMES = (
+    *(f"log_{name}" for name in WORK_NAMES),
+    "log_issued",
+    "global_over_unique_bytes",
+    "issued_per_flop",
+    "unknown_branches",
+)
+RATE_NAMES = (
     "log_latency_us",
     "log_flops_per_us",
     "log_bytes_per_us",
     "log_threads_per_us",
+    "log_issued_per_us",
+    *(f"log_{name}_per_us" for name in WORK_NAMES),
 )
-
-_MAX_THREADS_PER_CORE = 2048
-_MAX_BLOCKS_PER_CORE = 32
+FEATURE_NAMES = (*LAUNCH_NAMES, *CODE_NAMES, *RATE_NAMES)
 
 
 def compiler_features(stats: KernelStats, *, latency_us: float, target: Target) -> np.ndarray:
     """One row named by :data:`FEATURE_NAMES`; nan where a number is unknown.
 
     Several device functions are described by the one that launches most threads,
-    spills and code by their sums.
+    spills, code and work by their sums. Amounts of work are per multiprocessor.
 
     Args:
         stats: Compiler numbers of the build.
-        latency_us: Measured latency, from which the rates follow.
+        latency_us: Measured latency, from which the rates follow; nan gives no rates.
         target: Limits of the device.
 
     Returns:
         float32, shape (n_features,).
     """
-    launch = _launch_features(stats.kernels, target) if stats.kernels else [math.nan] * 9
-    return np.array(
-        [
-            len(stats.kernels),
-            _log(stats.code_bytes),
-            *launch,
-            _last_wave_share(launch[-1]),
-            _log(latency_us),
-            _log_rate(stats.flops, latency_us),
-            _log_rate(stats.unique_bytes, latency_us),
-            _log_rate(sum(map(_n_threads, stats.kernels)) or None, latency_us),
-        ],
-        dtype=np.float32,
-    )
+    work = work_of(stats) / max(1, target.n_cores)
+    row = [*_launch(stats, target), *_code(stats, work, target), *_rates(stats, work, latency_us)]
+    return np.array(row, dtype=np.float32)
 
 
-def _launch_features(kernels: tuple[KernelResources, ...], target: Target) -> list[float]:
+def _launch(stats: KernelStats, target: Target) -> list[float]:
+    launch = _main_launch(stats.kernels, target) if stats.kernels else [math.nan] * 9
+    return [
+        len(stats.kernels),
+        _log(stats.code_bytes),
+        *launch,
+        _last_wave_share(launch[-1]),
+        _log(stats.flops),
+        _log(stats.unique_bytes),
+    ]
+
+
+def _main_launch(kernels: tuple[KernelResources, ...], target: Target) -> list[float]:
     main = max(kernels, key=_n_threads)
     threads, blocks = math.prod(main.block), math.prod(main.grid)
-    shared = (main.static_shared_bytes or 0) + main.dynamic_shared_bytes
-    per_core = _blocks_per_core(main, threads, shared, target)
+    per_core = blocks_per_core(main, target)
     return [
         _log(blocks),
         _log(threads),
         _number(main.registers_per_thread),
         _log(_sum_known(kernel.spill_bytes for kernel in kernels)),
         _log(main.stack_bytes),
-        _log(shared),
+        _log((main.static_shared_bytes or 0) + main.dynamic_shared_bytes),
         float(per_core),
-        min(1.0, per_core * threads / _MAX_THREADS_PER_CORE),
+        min(1.0, per_core * threads / core_limits(target).threads),
         blocks / max(1, per_core * target.n_cores),
     ]
 
 
-def _blocks_per_core(main: KernelResources, threads: int, shared: int, target: Target) -> int:
-    limits = [_MAX_BLOCKS_PER_CORE, _MAX_THREADS_PER_CORE // max(1, threads)]
-    if main.registers_per_thread and target.registers_per_block:
-        # Registers are handed out to whole warps in steps of 256.
-        per_warp = math.ceil(main.registers_per_thread * 32 / 256) * 256
-        limits.append(target.registers_per_block // (per_warp * math.ceil(threads / 32)))
-    if shared and target.shared_memory_per_block_bytes:
-        limits.append(target.shared_memory_per_block_bytes // shared)
-    return max(0, min(limits))
+def _code(stats: KernelStats, work: np.ndarray, target: Target) -> list[float]:
+    every = float(issued(work)) * max(1, target.n_cores)
+    moved = float(
+        sum(
+            work[WORK_NAMES.index(name)]
+            for name in ("global_load_bytes", "global_store_bytes", "async_copy_bytes")
+        )
+    ) * max(1, target.n_cores)
+    unknown = [one.mix.n_unknown_branches for one in stats.kernels if one.mix is not None]
+    return [
+        *(_log(float(value)) for value in work),
+        _log(float(issued(work))),
+        moved / stats.unique_bytes if stats.unique_bytes else math.nan,
+        every / stats.flops if stats.flops else math.nan,
+        float(sum(unknown)) if unknown else math.nan,
+    ]
+
+
+def _rates(stats: KernelStats, work: np.ndarray, latency_us: float) -> list[float]:
+    return [
+        _log(latency_us),
+        _log_rate(stats.flops, latency_us),
+        _log_rate(stats.unique_bytes, latency_us),
+        _log_rate(sum(map(_n_threads, stats.kernels)) or None, latency_us),
+        _log_rate(float(issued(work)), latency_us),
+        *(_log_rate(float(value), latency_us) for value in work),
+    ]
 
 
 def _last_wave_share(waves: float) -> float:

@@ -53,8 +53,12 @@ class MeasureConfig:
             fewer repeats.
         timeout_s: A check or timing that takes longer kills the device process.
         meter: Which energy meter; ``auto`` takes the best one that works here.
-        energy_window_ms: Length of one energy window, from counter step to counter step.
-        settle_ms: Load before the window opens, so that power has risen.
+        energy_window_ms: Longest energy window, from counter step to counter step.
+        energy_precision: A window closes earlier once its 95 % interval is within this share
+            of its energy to either side; 0 always takes the longest.
+        settle_ms: Longest wait for power to settle before a window opens.
+        anchor_every: Energy windows between two measurements of the anchor kernel, which
+            shows how the device drifts; 0 for none.
         input_seed: Seed of the inputs that candidates are checked and timed with.
     """
 
@@ -65,7 +69,9 @@ class MeasureConfig:
     timeout_s: PositiveNumber = 20.0
     meter: MeterName = "auto"
     energy_window_ms: PositiveNumber = 500.0
-    settle_ms: Annotated[float, Meta(ge=0)] = 200.0
+    energy_precision: Annotated[float, Meta(ge=0, lt=1)] = 0.01
+    settle_ms: Annotated[float, Meta(ge=0)] = 1000.0
+    anchor_every: Count = 10
     input_seed: Count = 0
 
 
@@ -96,6 +102,7 @@ def preset(effort: Effort) -> TuneConfig:
             normal.measure,
             n_repeats=5 if quick else 20,
             energy_window_ms=300.0 if quick else 1000.0,
+            energy_precision=0.01 if quick else 0.003,
         ),
     )
 

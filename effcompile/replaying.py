@@ -29,13 +29,17 @@ from search.tuner import tune
 def record_run(run: Path, out: Path) -> Recording:
     """Write what a run tried and measured into one file.
 
+    Args:
+        run: Its folder, or a copy of its database.
+        out: The recording.
+
     Raises:
         UsageError: Not a run folder.
         BadRecording: Nothing was measured in it.
     """
-    folder = RunFolder(run)
-    folder.require()
-    with Database(folder.database_path, read_only=True) as database:
+    if not run.is_file():
+        RunFolder(run).require()
+    with Database(run, read_only=True) as database:
         identity = database.identity()
         settings = identity.settings if identity else {}
         recording = record(database, features_of=_features_of, command=_command(settings))

@@ -7,7 +7,8 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from effcompile.config import TuneConfig, checked
 from effcompile.errors import UsageError
 from effcompile.measure.builder import ProcessBuilder
 from effcompile.measure.runner import DeviceRunner
+from effcompile.measure.session_energy import SessionEnergy
 from effcompile.run_folder import RunFolder
 from schedules.target import Target
 from search.database import Database
-from search.events import Events, ignore
+from search.events import Event, Events, RoundStarted, ignore
 from search.identity import Identity, search_settings
+from search.meter_facts import METER_NOTE, MeterFacts
 from search.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -126,19 +129,44 @@ def tune_models(
             database.claim(identity, config_json=msgspec.json.encode(config).decode())
             _keep_models(prepared, folder)
             runner.warm_up(tasks)
+            calibrations = database.notes(METER_NOTE, MeterFacts)
+            runner.meter.on_learnt = partial(database.add_note, METER_NOTE)
+            runner.meter.continue_from(calibrations[0] if calibrations else None)
             spaces, space_names = shared_spaces(builder)
-            stopped_by = search_schedules(
-                tasks,
-                spaces=spaces,
-                space_names=space_names,
-                builder=builder,
-                runner=runner,
-                database=database,
-                config=config.search,
-                events=events,
-                stop=stop,
-            )
+            with _metered(database, SessionEnergy(device, config.measure.meter), events) as watch:
+                stopped_by = search_schedules(
+                    tasks,
+                    spaces=spaces,
+                    space_names=space_names,
+                    builder=builder,
+                    runner=runner,
+                    database=database,
+                    config=config.search,
+                    events=watch,
+                    stop=stop,
+                )
     return Run(path=folder.path, stopped_by=stopped_by)
+
+
+@contextmanager
+def _metered(database: Database, energy: SessionEnergy, events: Events) -> Iterator[Events]:
+    """Store the joules that the device draws during the body with the session it starts.
+
+    Gives the events that the body shall use: counters that wrap are read between.
+    """
+
+    def watch(event: Event) -> None:
+        if isinstance(event, RoundStarted):
+            energy.spent_j()
+        events(event)
+
+    n_before = len(database.sessions())
+    try:
+        yield watch
+    finally:
+        started = database.sessions()[n_before:]
+        if started:
+            database.update_session(replace(started[-1], device_energy_j=energy.spent_j()))
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Seeded, meaningful inputs for a workload.
 
 Data values decide both what a comparison can see and how much power a kernel draws,
-so floats are N(0, 1) in their true dtype. Two kinds of arguments need more care:
+so floats are N(0, 1) in their true dtype. Own operators may draw their own
+(``schedules.references``). For others two kinds of arguments need more care:
 
 - integers may index into another argument: they stay below every extent and are small;
 - programs may divide, take roots or logarithms of an argument. The float64 reference
@@ -10,39 +11,60 @@ so floats are N(0, 1) in their true dtype. Two kinds of arguments need more care
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-import ml_dtypes
 import numpy as np
 
+from schedules.dtypes import is_integer, numpy_dtype
+from schedules.expected import Reference
+from schedules.references import draw_of
 from schedules.workload import TensorSpec, Workload
 
 LARGEST_INDEX = 127
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """What a kernel is called with, and what it must give.
+
+    Attributes:
+        inputs: One array per input, in call order.
+        references: One per output.
+    """
+
+    inputs: list[np.ndarray]
+    references: list[Reference]
+
+
 def make_inputs(workload: Workload, seed: int) -> list[np.ndarray]:
     """One array per input, in call order; equal for equal arguments in every process."""
-    return _draw(workload, seed, positive=_needs_positive(workload))
+    draw = draw_of(workload)
+    if draw is not None:
+        return draw(workload, np.random.default_rng(seed))
+    return make_data(workload, seed).inputs
 
 
-_positive_by_id: dict[str, bool] = {}
+def make_data(workload: Workload, seed: int) -> Data:
+    """Inputs and references; equal for equal arguments in every process."""
+    from schedules.reference import references_of
 
-
-def _needs_positive(workload: Workload) -> bool:
-    """Whether the program is not finite on N(0, 1) data; asked once per workload."""
-    from schedules.reference import compute_reference
-
-    if workload.workload_id not in _positive_by_id:
-        outputs = compute_reference(workload, _draw(workload, 0, positive=False))
-        finite = all(np.isfinite(output).all() for output in outputs)
-        _positive_by_id[workload.workload_id] = not finite
-    return _positive_by_id[workload.workload_id]
+    if draw_of(workload) is not None:
+        inputs = make_inputs(workload, seed)
+        return Data(inputs=inputs, references=references_of(workload, inputs))
+    for positive in (False, True):
+        inputs = _draw(workload, seed, positive=positive)
+        references = references_of(workload, inputs)
+        if all(np.isfinite(reference.values).all() for reference in references):
+            break
+    return Data(inputs=inputs, references=references)
 
 
 def _draw(workload: Workload, seed: int, *, positive: bool) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     bound = _index_bound(workload)
-    return [_draw_one(spec, rng, bound, positive=positive) for spec in workload.inputs]
+    return [
+        draw_tensor(spec, rng, index_bound=bound, positive=positive) for spec in workload.inputs
+    ]
 
 
 def _index_bound(workload: Workload) -> int:
@@ -57,19 +79,21 @@ def _index_bound(workload: Workload) -> int:
     return min([LARGEST_INDEX, *extents])
 
 
-def is_integer(dtype: str) -> bool:
-    """Whether a dtype name means integers (bool is not one)."""
-    return dtype.startswith(("int", "uint"))
-
-
-def numpy_dtype(dtype: str) -> np.dtype[Any]:
-    """The NumPy dtype of a TVM dtype name, also for the short floats NumPy lacks."""
-    return np.dtype(getattr(ml_dtypes, dtype, dtype))
-
-
-def _draw_one(
-    spec: TensorSpec, rng: np.random.Generator, index_bound: int, *, positive: bool
+def draw_tensor(
+    spec: TensorSpec,
+    rng: np.random.Generator,
+    *,
+    index_bound: int = LARGEST_INDEX,
+    positive: bool = False,
 ) -> np.ndarray:
+    """One argument by the general rules.
+
+    Args:
+        spec: Shape and dtype.
+        rng: Source of randomness.
+        index_bound: Integers stay below it.
+        positive: Floats are drawn from [0.5, 1.5] instead of N(0, 1).
+    """
     dtype = numpy_dtype(spec.dtype)
     if spec.dtype == "bool":
         return rng.integers(0, 2, size=spec.shape).astype(bool)

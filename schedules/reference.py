@@ -1,27 +1,23 @@
-"""What a workload must give: a float64 reference, and how far from it is still right.
+"""What a workload must give, and how far from it is still right.
 
-The reference is the workload's own program with every float raised to float64,
-compiled for this CPU. Own operators with a closed form use NumPy.
+Own operators have a reference of their own (``schedules.references``); all others are
+computed by their program with every float raised to float64.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
-import msgspec
 import numpy as np
 
-from schedules import _tvm
 from schedules.analysis import reductions_of
-from schedules.cpu_default import cpu_schedule
-from schedules.inputs import is_integer
+from schedules.dtypes import is_float
+from schedules.expected import Reference
 from schedules.programs import function_of
+from schedules.references import reference_of
 from schedules.workload import Workload
 
-FLOATS = ("float16", "bfloat16", "float32")
 FAST_MATH_ROUNDOFFS = 64.0
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
@@ -39,84 +35,33 @@ class Tolerance:
     atol: float
 
 
-def compute_reference(workload: Workload, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """The outputs of a workload in float64 (integers and bools as they are).
+def references_of(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
+    """What every output must be, in float64 (integers and bools as they are).
 
     Args:
         workload: What to compute.
         inputs: One array per input, in call order, in the workload's dtypes.
     """
-    if workload.op == "softmax":
-        return [softmax_reference(workload, inputs[0])]
-    tvm = _tvm.load()
-    arrays = [_raised(array) for array in inputs]
-    arrays += [
-        np.zeros(spec.shape, dtype=spec.dtype if not _is_float(spec.dtype) else "float64")
-        for spec in workload.outputs
-    ]
-    tensors = [tvm.runtime.tensor(np.require(array, requirements="C")) for array in arrays]
-    _compiled(workload.program)["main"](*tensors)
-    return [tensor.numpy() for tensor in tensors[len(inputs) :]]
+    compute = reference_of(workload)
+    if compute is not None:
+        return compute(workload, inputs)
+    from schedules.program_reference import run_program
+
+    return [Reference(values=values) for values in run_program(workload, inputs)]
 
 
-def softmax_reference(workload: Workload, x: np.ndarray) -> np.ndarray:
-    """Softmax, or its logarithm, over the last axis in float64."""
-    scaled = x.astype(np.float64) * float(workload.attrs.get("scale", 1.0))
-    shifted = scaled - scaled.max(axis=-1, keepdims=True)
-    exponentials = np.exp(shifted)
-    total = exponentials.sum(axis=-1, keepdims=True)
-    if workload.attrs.get("log", False):
-        return np.asarray(shifted - np.log(total))
-    return np.asarray(exponentials / total)
+def compute_reference(workload: Workload, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Every element of every output; see :func:`references_of`.
 
-
-def _is_float(dtype: str) -> bool:
-    return not is_integer(dtype) and dtype != "bool"
-
-
-def _raised(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float64) if _is_float(array.dtype.name) else array
-
-
-@lru_cache(maxsize=8)
-def _compiled(program: str) -> Any:
-    tvm = _tvm.load()
-    function = cpu_schedule(tvm.ir.load_json(raise_floats(program)))
-    target = tvm.target.Target(
-        {"kind": "llvm", "mcpu": _host_cpu(), "num-cores": os.cpu_count() or 1}
-    )
-    with target:
-        return tvm.compile(tvm.IRModule({"main": function}), target=target)
-
-
-def _host_cpu() -> str:
-    import tvm_ffi
-
-    return str(tvm_ffi.get_global_func("target.llvm_get_system_cpu")())
-
-
-def raise_floats(program: str) -> str:
-    """A program in TVM's JSON form with every float type replaced by float64."""
-    graph = msgspec.json.decode(program)
-    for node in graph["nodes"]:
-        _raise_node(node)
-    return msgspec.json.encode(graph).decode()
-
-
-def _raise_node(node: dict[str, Any]) -> None:
-    data = node.get("data")
-    if isinstance(data, dict):
-        node["data"] = {key: _raised_dtype(key, value) for key, value in data.items()}
-    elif node.get("type") in ("DataType", "dtype"):
-        node["data"] = _raised_dtype("dtype", data)
-
-
-def _raised_dtype(key: str, value: Any) -> Any:
-    if key == "dtype" and isinstance(value, str):
-        base, _, lanes = value.partition("x")
-        if base in FLOATS:
-            return "float64" + (f"x{lanes}" if lanes else "")
-    return value
+    Raises:
+        ValueError: The outputs are so large that only a sample is computed.
+    """
+    references = references_of(workload, inputs)
+    if not all(reference.is_whole for reference in references):
+        raise ValueError(
+            f"only a sample of the outputs of {workload.name} is computed. Use references_of."
+        )
+    return [reference.values for reference in references]
 
 
 def tolerance_of(workload: Workload) -> Tolerance:
@@ -130,14 +75,14 @@ def tolerance_of(workload: Workload) -> Tolerance:
     a tenth of the typical magnitude is never accepted.
     Programs without floats must agree exactly.
     """
-    floats = [spec.dtype for spec in (*workload.inputs, *workload.outputs) if _is_float(spec.dtype)]
+    floats = [spec.dtype for spec in (*workload.inputs, *workload.outputs) if is_float(spec.dtype)]
     if not floats:
         return Tolerance(rtol=0.0, atol=0.0)
     stored = max(_roundoff(dtype) for dtype in floats)
     summed = sum(
         _roundoff(reduction.dtype) * np.sqrt(reduction.n_terms)
         for reduction in reductions_of(function_of(workload))
-        if _is_float(reduction.dtype)
+        if is_float(reduction.dtype)
     )
     rtol = max(16.0 * stored, FAST_MATH_ROUNDOFFS * UNIT_ROUNDOFF["float32"])
     return Tolerance(rtol=rtol, atol=min(16.0 * stored + 8.0 * float(summed), 0.1))
@@ -154,6 +99,7 @@ def compare(
     *,
     scale: float | None = None,
     suspects: np.ndarray | None = None,
+    locate: Callable[[int], tuple[int, ...]] | None = None,
 ) -> str | None:
     """``None`` if every element is right, else one sentence about the worst.
 
@@ -164,6 +110,7 @@ def compare(
         tolerance: What is still right.
         scale: :func:`scale_of` the reference, if known.
         suspects: Flat indices of the elements that may be wrong; all if ``None``.
+        locate: Where in the output a flat index is, if ``actual`` is a sample of it.
     """
     if actual.shape != reference.shape:
         return f"shape is {actual.shape}, expected {reference.shape}"
@@ -179,9 +126,10 @@ def compare(
     if n_wrong == 0:
         return None
     worst = int(np.argmax(excess))
-    index = tuple(int(i) for i in np.unravel_index(int(suspects[worst]), actual.shape))
+    index = int(suspects[worst])
+    place = locate(index) if locate else tuple(map(int, np.unravel_index(index, actual.shape)))
     return (
-        f"{n_wrong} of {actual.size} elements are wrong, {n_nan} of them NaN; worst at {index}: "
+        f"{n_wrong} of {actual.size} elements are wrong, {n_nan} of them NaN; worst at {place}: "
         f"{got[worst]:.6g}, expected {wanted[worst]:.6g} "
         f"(rtol {tolerance.rtol:.2g}, atol {tolerance.atol:.2g} of the mean magnitude)"
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from schedules.instruction_mix import InstructionMix
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelResources:
@@ -18,6 +20,7 @@ class KernelResources:
         dynamic_shared_bytes: Shared memory asked for at launch.
         spill_bytes: Spill stores plus spill loads.
         stack_bytes: Local-memory frame per thread.
+        mix: What a warp executes; ``None`` where the machine code was not read.
     """
 
     name: str
@@ -28,6 +31,7 @@ class KernelResources:
     dynamic_shared_bytes: int = 0
     spill_bytes: int | None = None
     stack_bytes: int | None = None
+    mix: InstructionMix | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Every figure of docs/results.md that needs a GPU, about 13 minutes on one H200 with 16 cores:
-#   PYTHON=python3 bash scripts/gpu_results.sh OUT [demo|softmax|tuner ...]
+# Every figure of docs/results.md that needs a GPU, about half an hour on one H200 with 16 cores:
+#   PYTHON=python3 bash scripts/gpu_results.sh OUT [demo|kernels|tuner ...]
 # Each part writes OUT/<part>.json and OUT/<part>.log, so a part can be run alone and again.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3} out=${1:?usage: gpu_results.sh OUT [PART ...]}; shift
 work=$(mktemp -d); mkdir -p "$out"
-parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=(demo softmax tuner)
+parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=(demo kernels tuner)
 effcompile() { "$PYTHON" -m effcompile "$@"; }
 
 demo() {  # about 3 minutes
@@ -18,11 +18,9 @@ demo() {  # about 3 minutes
   effcompile record "$work/block" --out "$out/block.effrec"
 }
 
-softmax() {  # about 2 minutes a shape, most of it tuning, windows and Inductor
-  for shape in 4096x4096xfloat32 8192x4096xfloat32 32768x1024xfloat16; do
-    effcompile bench softmax --trials 48 --rounds 5 --shape "$shape" --work "$work/softmax" --json \
-      > "$out/softmax-$shape.json"
-  done
+kernels() {  # about 2 minutes a case, most of it tuning, windows and Inductor
+  effcompile bench kernels --family softmax --family merge --trials 48 --rounds 5 \
+    --work "$work/kernels" --json > "$out/kernels.json"
 }
 
 tuner() {  # about 5 minutes, most of it the stock tuner

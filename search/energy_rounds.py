@@ -164,9 +164,19 @@ class EnergyRunner:
         if isinstance(build, Failure):
             return _lost(f"could not be built again: {build.message}")
         try:
-            return self._tools.runner.measure_energy(history.task, build)
+            return self._tools.runner.measure_energy(
+                history.task, build, matters_below_mj=_matters_below_mj(history)
+            )
         except Exception:
             return _lost(traceback.format_exc())
+
+
+def _matters_below_mj(history: TaskHistory) -> float | None:
+    """Beyond this energy a candidate is neither a winner nor on the front: the worst
+    measured one.
+    """
+    known = [point.energy_mj for point in history.points() if point.energy_mj is not None]
+    return max(known, default=None)
 
 
 def _lost(reason: str) -> EnergyMeasurement:

@@ -53,8 +53,17 @@ class Runner(Protocol):
     def time(self, task: Task, build: Build) -> LatencyMeasurement | Failure:
         """Compare with the reference, then time; a wrong result is a failure."""
 
-    def measure_energy(self, task: Task, build: Build) -> EnergyMeasurement:
-        """Energy of one launch; never raises, the verdict says what went wrong."""
+    def measure_energy(
+        self, task: Task, build: Build, *, matters_below_mj: float | None = None
+    ) -> EnergyMeasurement:
+        """Energy of one launch; never raises, the verdict says what went wrong.
+
+        Args:
+            task: The task.
+            build: What to measure.
+            matters_below_mj: A candidate that certainly takes more need not be measured any
+                better; ``None`` where every number counts.
+        """
 
     def compare(
         self, task: Task, builds: Sequence[Build], *, n_rounds: int

@@ -11,6 +11,7 @@ from schedules.candidate import Candidate
 from schedules.task import Task
 from search.database import Database
 from search.errors import BadRecording
+from search.meter_facts import METER_NOTE, MeterFacts
 from search.recording import (
     RecordedBinary,
     RecordedCandidate,
@@ -58,6 +59,7 @@ def record(database: Database, *, features_of: FeaturesOf, command: str) -> Reco
         device=identity.device,
         settings=identity.settings,
         versions=identity.versions,
+        meters=tuple(database.notes(METER_NOTE, MeterFacts)),
         tasks=tuple(tasks),
     )
 

@@ -22,6 +22,7 @@ from schedules.candidate import Candidate
 from schedules.stats import KernelStats
 from schedules.task import Task
 from search.errors import BadRecording
+from search.meter_facts import MeterFacts
 from search.trial import EnergyMeasurement, Failure, LatencyMeasurement
 
 RECORDING_VERSION = 1
@@ -138,6 +139,7 @@ class Recording:
         device: Fingerprint of the device.
         settings: Settings of the recorded run.
         versions: Versions of the recorded run.
+        meters: Calibrations of its energy meter, one per session that metered.
         tasks: In the order of the run.
     """
 
@@ -146,6 +148,7 @@ class Recording:
     device: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    meters: tuple[MeterFacts, ...] = ()
     tasks: tuple[RecordedTask, ...]
     schema_version: int = RECORDING_VERSION
 
@@ -209,7 +212,8 @@ def joined(recordings: Sequence[Recording]) -> Recording:
         for one in recording.tasks:
             known = tasks.get(one.task.task_id)
             tasks[one.task.task_id] = one if known is None else _joined_task(known, one)
-    return replace(recordings[0], tasks=tuple(tasks.values()))
+    meters = tuple(facts for one in recordings for facts in one.meters)
+    return replace(recordings[0], tasks=tuple(tasks.values()), meters=meters)
 
 
 def _joined_task(first: RecordedTask, second: RecordedTask) -> RecordedTask:

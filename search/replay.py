@@ -155,8 +155,10 @@ class ReplayRunner:
             state=TrialState.RUN_ERROR, message="no latency was recorded"
         )
 
-    def measure_energy(self, task: Task, build: Build) -> EnergyMeasurement:
-        """See :class:`search.ports.Runner`."""
+    def measure_energy(
+        self, task: Task, build: Build, *, matters_below_mj: float | None = None
+    ) -> EnergyMeasurement:
+        """See :class:`search.ports.Runner`; what was recorded is as long as it is."""
         binary = self._binaries[task.task_id, build.binary_id]
         return (*binary.windows, *binary.finals, _UNMEASURED)[0]
 

@@ -99,6 +99,8 @@ class Session:
         final_s: Seconds of measuring finalists again.
         model_s: Seconds of features, training and proposing.
         window_energy_j: Joules inside energy windows, ``None`` if none was measured.
+        device_energy_j: Joules of the device from start to end; ``None`` without a meter, or
+            if the process was killed.
     """
 
     session_id: int
@@ -112,6 +114,7 @@ class Session:
     final_s: float = 0.0
     model_s: float = 0.0
     window_energy_j: float | None = None
+    device_energy_j: float | None = None
     schema_version: int = 1
 
 

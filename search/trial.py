@@ -38,6 +38,9 @@ class Verdict(str, Enum):
     FOREIGN_LOAD = "foreign_load"
     NO_PERMISSION = "no_permission"
     METER_LOST = "meter_lost"
+    LIMIT_CHANGED = "limit_changed"
+    UNSETTLED = "unsettled"
+    DRIFTED = "drifted"
 
     @property
     def usable(self) -> bool:
@@ -77,12 +80,14 @@ class Conditions:
         memory_clock_mhz: Memory clock; empty if unknown.
         temperature_c: Device temperature.
         throttle_reasons: Names of the driver's active clock-event reasons.
+        power_limit_w: Power that the device may draw; empty if unknown.
     """
 
     clock_mhz: tuple[int, ...] = ()
     memory_clock_mhz: tuple[int, ...] = ()
     temperature_c: tuple[int, ...] = ()
     throttle_reasons: tuple[str, ...] = ()
+    power_limit_w: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +102,11 @@ class EnergyMeasurement:
         window_ms: Length from counter step to counter step.
         window_energy_mj: Energy the window itself spent.
         n_steps: Visible steps of the counter inside the window.
+        load_ms: Load in all, from the first reading on: window, and waiting for it.
+        anchor_mj: Energy of the anchor kernel, the nearest one measured before; ``None``
+            without anchors.
+        drift: The anchor's energy now over that of the run's first anchor, where the
+            difference is more than noise. Power and energies are divided by it.
         meter: ``nvml``, ``rapl``, ``none``, ``simulated``.
         cache: ``hot`` or ``cold``.
         conditions: Device state around the window.
@@ -111,6 +121,9 @@ class EnergyMeasurement:
     window_ms: float = 0.0
     window_energy_mj: float = 0.0
     n_steps: int = 0
+    load_ms: float = 0.0
+    anchor_mj: float | None = None
+    drift: float = 1.0
     meter: str
     cache: str = "hot"
     conditions: Conditions = field(default_factory=Conditions)

@@ -221,7 +221,9 @@ class SimulatedRunner:
         verdict = Verdict.UNSTABLE if kind == "unstable" else Verdict.OK
         return _latency(candidate, verdict)
 
-    def measure_energy(self, task: Task, build: Build) -> EnergyMeasurement:
+    def measure_energy(
+        self, task: Task, build: Build, *, matters_below_mj: float | None = None
+    ) -> EnergyMeasurement:
         candidate = candidate_of(build)
         self.energies.append(candidate)
         time.sleep(self.delay_s)

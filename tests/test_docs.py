@@ -85,7 +85,7 @@ def test_custom_operator_agrees_with_pytorch() -> None:
 
 def test_meter_gives_the_energy_that_was_spent(tmp_path: Path) -> None:
     from effcompile.errors import MeterUnavailable
-    from effcompile.measure.energy import evaluate, observe
+    from effcompile.measure.energy import Effort, evaluate, observe
     from search.trial import Verdict
     from tests.simulated_meter import Clock, SimulatedLoad
 
@@ -98,13 +98,14 @@ def test_meter_gives_the_energy_that_was_spent(tmp_path: Path) -> None:
             path.write_text(str(int(clock() * power_w * 1e6)))
 
     load = Counting(clock=clock, latency_us=50.0, batch=20)
+    effort = Effort(window_ms=300.0)
     with example("A meter") as shown:
         meter = shown["HwmonMeter"](path)
-        observation = observe(load, meter, settle_ms=100, window_ms=300, clock=clock)
+        observation = observe(load, meter, effort=effort, clock=clock)
         path.unlink()
         with pytest.raises(MeterUnavailable, match="energy1_input"):
             meter.counter_mj()
-    measured = evaluate(observation, window_ms=300, meter=meter.name)
+    measured = evaluate(observation, effort=effort, meter=meter.name)
     assert measured.verdict is Verdict.OK
     # 200 W for 50 us.
     assert measured.energy_mj == pytest.approx(10.0, rel=1e-3)

@@ -50,6 +50,7 @@ class Row:
         energy_ci95_mj: Half width of its interval.
         power_w: Mean power inside the window.
         bytes_per_s: Bytes that must move over the burst latency.
+        flops_per_s: Operations that must be done over the burst latency; ``None`` if uncounted.
         verdict: Of the energy windows; the first that is not ``ok``.
         error: Why there are no numbers.
     """
@@ -63,6 +64,7 @@ class Row:
     energy_ci95_mj: float | None = None
     power_w: float | None = None
     bytes_per_s: float | None = None
+    flops_per_s: float | None = None
     verdict: str = ""
     error: str = ""
 
@@ -74,7 +76,7 @@ class GpuHarness:
         import torch
 
         from effcompile.measure.cuda_device import CudaDevice, CudaStopwatch
-        from effcompile.measure.meters import NvmlMeter
+        from effcompile.measure.nvml import NvmlMeter
 
         torch.cuda.init()
         self._config = config
@@ -99,7 +101,13 @@ class GpuHarness:
             self._device.synchronise()
 
     def compare(
-        self, workload: str, contenders: Sequence[Contender], *, n_bytes: int, n_rounds: int
+        self,
+        workload: str,
+        contenders: Sequence[Contender],
+        *,
+        n_bytes: int,
+        n_rounds: int,
+        n_flops: int = 0,
     ) -> list[Row]:
         """Measure contenders in turn, ``n_rounds`` times, starting with another one each time."""
         timings: dict[str, list[LatencyMeasurement]] = {one.name: [] for one in contenders}
@@ -118,6 +126,7 @@ class GpuHarness:
                 timings=timings[one.name],
                 energies=energies[one.name],
                 n_bytes=n_bytes,
+                n_flops=n_flops,
                 error=errors[one.name],
             )
             for one in contenders
@@ -142,14 +151,18 @@ class GpuHarness:
         return ""
 
     def _energy(self, launches: Sequence[Launch], latency_us: float) -> EnergyMeasurement:
-        from effcompile.measure.cuda_device import CudaLoad
-        from effcompile.measure.energy import evaluate, observe
+        from effcompile.measure.cuda_device import back_to_back
+        from effcompile.measure.energy import Effort, evaluate, observe
 
         n_launches = max(1, round(5000 / latency_us))
-        load = CudaLoad(self._device, self._stopwatch.batch(launches, n_launches))
-        window_ms = self._config.energy_window_ms
-        observed = observe(load, self._meter, settle_ms=self._config.settle_ms, window_ms=window_ms)
-        return evaluate(observed, window_ms=window_ms, meter=self._meter.name)
+        load = back_to_back(self._device, launches, n_launches)
+        effort = Effort(
+            window_ms=self._config.energy_window_ms,
+            settle_ms=self._config.settle_ms,
+            precision=self._config.energy_precision,
+        )
+        observed = observe(load, self._meter, effort=effort)
+        return evaluate(observed, meter=self._meter.name, effort=effort)
 
 
 def _row(
@@ -159,6 +172,7 @@ def _row(
     timings: Sequence[LatencyMeasurement],
     energies: Sequence[EnergyMeasurement],
     n_bytes: int,
+    n_flops: int,
     error: str,
 ) -> Row:
     if error or not timings:
@@ -177,6 +191,7 @@ def _row(
         energy_ci95_mj=energy_ci95_mj,
         power_w=_median([one.power_w for one in usable]),
         bytes_per_s=n_bytes / (burst_us * 1e-6),
+        flops_per_s=n_flops / (burst_us * 1e-6) if n_flops else None,
         verdict=next((one.verdict.value for one in energies if one.verdict.value != "ok"), "ok"),
     )
 

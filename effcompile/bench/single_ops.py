@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import onnx
@@ -32,8 +33,52 @@ def matmul_model(m: int, n: int, k: int, dtype: str) -> onnx.ModelProto:
     )
 
 
+def attention_model(
+    query: Sequence[int], key: Sequence[int], dtype: str, *, causal: bool
+) -> onnx.ModelProto:
+    """Attention; shapes are (batch, heads, tokens, width), and values have that of the keys."""
+    return _model(
+        helper.make_node("Attention", ["q", "k", "v"], ["y"], is_causal=int(causal)),
+        {"q": list(query), "k": list(key), "v": list(key)},
+        {"y": list(query)},
+        dtype,
+        opset=23,
+    )
+
+
+def conv_model(
+    shape: tuple[int, int, int, int], n_filters: int, dtype: str, *, kernel: int, stride: int
+) -> onnx.ModelProto:
+    """Square convolution of an (n, c, h, w) tensor, padded so that stride alone shrinks it."""
+    n, c, height, width = shape
+    pad = kernel // 2
+    node = helper.make_node(
+        "Conv",
+        ["x", "w"],
+        ["y"],
+        kernel_shape=[kernel, kernel],
+        strides=[stride, stride],
+        pads=[pad] * 4,
+    )
+    extents = [(extent + 2 * pad - kernel) // stride + 1 for extent in (height, width)]
+    inputs = {"x": list(shape), "w": [n_filters, c, kernel, kernel]}
+    return _model(node, inputs, {"y": [n, n_filters, *extents]}, dtype)
+
+
+def layer_norm_model(rows: int, columns: int, dtype: str) -> onnx.ModelProto:
+    """Layer normalisation over the last axis of a (rows, columns) tensor."""
+    node = helper.make_node("LayerNormalization", ["x", "scale", "bias"], ["y"], axis=-1)
+    inputs = {"x": [rows, columns], "scale": [columns], "bias": [columns]}
+    return _model(node, inputs, {"y": [rows, columns]}, dtype)
+
+
 def _model(
-    node: Any, inputs: dict[str, list[int]], outputs: dict[str, list[int]], dtype: str
+    node: Any,
+    inputs: dict[str, list[int]],
+    outputs: dict[str, list[int]],
+    dtype: str,
+    *,
+    opset: int = 20,
 ) -> onnx.ModelProto:
     def values(specs: dict[str, list[int]]) -> list[Any]:
         return [
@@ -42,4 +87,4 @@ def _model(
         ]
 
     graph = helper.make_graph([node], node.op_type.lower(), values(inputs), values(outputs))
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)

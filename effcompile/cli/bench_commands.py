@@ -1,4 +1,4 @@
-"""Benchmarks: ``bench tuner``, ``bench softmax``, ``bench search``."""
+"""Benchmarks: ``bench tuner``, ``bench kernels``, ``bench search``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from effcompile.cli.output import print_json, print_rows
+from effcompile.cli.output import print_json, print_rows, print_text
 from effcompile.cli.tune_commands import Json
 
 app = typer.Typer(help="Ours and the strongest peers on the same work, measured in one run.")
@@ -42,31 +42,58 @@ def tuner(
 
 
 @app.command()
-def softmax(
+def kernels(
     *,
-    trials: Annotated[int, typer.Option(help="Trials per shape.", min=1)] = 96,
-    rounds: Annotated[int, typer.Option(help="Interleaved repetitions.", min=1)] = 5,
-    shape: Annotated[
-        list[str] | None, typer.Option(help="ROWSxCOLUMNSxDTYPE; may be repeated.")
+    family: Annotated[
+        list[str] | None, typer.Option(help="For example softmax or merge; may be repeated.")
     ] = None,
-    cache: Annotated[str, typer.Option(help="hot or cold.")] = "cold",
-    work: Work = Path("runs/bench-softmax"),
+    case: Annotated[
+        list[str] | None, typer.Option(help="One case by name; may be repeated.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Trials per case.", min=1)] = 96,
+    rounds: Annotated[int, typer.Option(help="Interleaved repetitions.", min=1)] = 5,
+    cache: Annotated[str, typer.Option(help="hot, cold or both.")] = "cold",
+    names: Annotated[bool, typer.Option("--names", help="Only name the cases.")] = False,
+    work: Work = Path("runs/bench-kernels"),
     json: Json = False,
 ) -> None:
-    """The softmax family, tuned here, against torch.softmax and Inductor.
+    """The kernel families, tuned here, against the strongest peers on the same tensors.
 
-    Example: effcompile bench softmax --shape 8192x4096xfloat32
+    Cut off and started again, it continues each case's tuning where it was; finished rows
+    lie in the work folder.
+
+    Example: effcompile bench kernels --family softmax --trials 64
     """
-    from effcompile.bench.softmax_peers import SHAPES, bench_softmax
+    from effcompile.bench.kernels.case import chosen_cases
     from effcompile.cli.options import merged
     from effcompile.config import preset
+    from effcompile.errors import UsageError
 
-    overrides: dict[str, Any] = {"search": {"n_trials": trials}, "measure": {"cache": cache}}
+    caches = ["hot", "cold"] if cache == "both" else [cache]
+    if not set(caches) <= {"hot", "cold"}:
+        raise UsageError(f"cannot use --cache {cache!r}: expected hot, cold or both.")
+    chosen = chosen_cases(family or (), case or ())
+    if names:
+        for one in chosen:
+            print_text(one.name)
+        return
+    from effcompile.bench.kernels.compare import bench_kernels, cold_tuning
+
+    overrides = {"search": {"n_trials": trials}}
     config = merged(preset("quick"), overrides, "the command line")
-    measure = replace(config.measure, energy_window_ms=1000.0, n_repeats=20)
-    shapes = [_shape(text) for text in shape] if shape else list(SHAPES)
-    rows = bench_softmax(shapes, config=config, measure=measure, work=work, n_rounds=rounds)
-    _print(rows, json)
+    rows = bench_kernels(
+        chosen,
+        config=cold_tuning(config, caches),
+        measure=replace(
+            config.measure, energy_window_ms=1000.0, energy_precision=0.0, n_repeats=20
+        ),
+        caches=caches,
+        work=work,
+        n_rounds=rounds,
+        report=lambda title, found: print_rows(found, to_stderr=json),
+    )
+    if json:
+        print_json(rows)
 
 
 @app.command()
@@ -110,13 +137,48 @@ def search(
         print_rows([replace(row, outcomes=()) for row in rows])
 
 
-def _shape(text: str) -> tuple[int, int, str]:
-    from effcompile.errors import UsageError
+@app.command()
+def workloads(
+    *,
+    out: Annotated[Path, typer.Option(help="Receives one NAME.sqlite per workload.")],
+    seconds: Annotated[float, typer.Option(help="For all workloads together.", min=30)] = 600.0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="A workload by name; may be repeated.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Most trials of each.", min=1)] = 384,
+    target: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    meter: Annotated[str, typer.Option(help="Energy meter: auto, nvml, rapl or none.")] = "auto",
+    names: Annotated[bool, typer.Option("--names", help="Only name the workloads.")] = False,
+    work: Work = Path("runs/bench-workloads"),
+    json: Json = False,
+) -> None:
+    """Measure many candidates of the standard workloads within a time limit, for recordings.
 
-    parts = text.split("x")
-    if len(parts) != 3 or not (parts[0].isdigit() and parts[1].isdigit()):
-        raise UsageError(f"cannot read --shape {text!r}: expected 8192x4096xfloat32.")
-    return int(parts[0]), int(parts[1]), parts[2]
+    Cut off and started again, it continues; effcompile record turns NAME.sqlite into a recording.
+
+    Example: effcompile bench workloads --out measured --seconds 540 --only mm-1024
+    """
+    from effcompile.bench.record_workloads import record_workloads, recording_config
+    from effcompile.bench.workload_set import workload_set
+    from effcompile.cli.options import merged
+    from effcompile.config import preset
+
+    if names:
+        for name in workload_set():
+            print_text(name)
+        return
+    config = merged(preset("quick"), {"measure": {"meter": meter}}, "the command line")
+    rows = record_workloads(
+        out,
+        seconds=seconds,
+        names=only or (),
+        config=recording_config(config, n_trials=trials),
+        target=target,
+        work=work,
+        report=lambda row: print_rows([row], to_stderr=json),
+    )
+    if json:
+        print_json(rows)
 
 
 def _print(rows: list[Any], json: bool) -> None:

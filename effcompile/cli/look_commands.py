@@ -64,7 +64,7 @@ def show(
 
 
 def record(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Path, typer.Argument(help="Run folder, or a copy of its database.")],
     out: Annotated[Path, typer.Option(help="Recording to write, NAME.effrec.")],
     json: Json = False,
 ) -> None:

@@ -25,7 +25,7 @@ def print_note(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def print_rows(rows: Sequence[Any]) -> None:
+def print_rows(rows: Sequence[Any], *, to_stderr: bool = False) -> None:
     """Records of one type as a table, one column per field that holds anything."""
     from rich.console import Console
     from rich.table import Table
@@ -35,7 +35,9 @@ def print_rows(rows: Sequence[Any]) -> None:
     table = Table(*names)
     for row in tables:
         table.add_row(*(_cell(row[name]) for name in names))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    stream = sys.stderr if to_stderr else sys.stdout
+    Console(file=stream, width=None if stream.isatty() else 200).print(table)
+    stream.flush()
 
 
 def _cell(value: Any) -> str:

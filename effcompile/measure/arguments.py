@@ -17,7 +17,7 @@ import numpy as np
 
 from effcompile.measure import dlpack
 from effcompile.measure.memory import ALIGNMENT_BYTES, Device, Memory
-from schedules.inputs import numpy_dtype
+from schedules.dtypes import numpy_dtype
 from schedules.workload import TensorSpec, Workload
 
 GUARD_BYTES = ALIGNMENT_BYTES
@@ -44,6 +44,17 @@ class GuardedTensor:
         """Size of the data without guards."""
         return size_of(self.spec)
 
+    @property
+    def address(self) -> int:
+        """First byte of the data."""
+        return self.memory.address + GUARD_BYTES
+
+    @property
+    def guards(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Offset and size, in bytes, of what lies before and behind the data."""
+        behind = GUARD_BYTES + self.size_bytes
+        return (0, GUARD_BYTES), (behind, self.memory.size_bytes - behind)
+
     def write(self, data: np.ndarray) -> None:
         """Set the data, and the guards around it."""
         self._set_guards()
@@ -55,9 +66,8 @@ class GuardedTensor:
         self.memory.fill(value, GUARD_BYTES, self.size_bytes)
 
     def _set_guards(self) -> None:
-        self.memory.fill(GUARD_VALUE, 0, GUARD_BYTES)
-        after = GUARD_BYTES + self.size_bytes
-        self.memory.fill(GUARD_VALUE, after, self.memory.size_bytes - after)
+        for start, size_bytes in self.guards:
+            self.memory.fill(GUARD_VALUE, start, size_bytes)
 
     def read_bytes(self) -> np.ndarray:
         """The data as uint8, valid until the next call: the array is kept and filled anew.
@@ -75,12 +85,12 @@ class GuardedTensor:
 
     def guards_are_whole(self) -> bool:
         """Whether nothing wrote beside the data."""
-        after = GUARD_BYTES + self.size_bytes
-        before = np.empty(GUARD_BYTES, dtype=np.uint8)
-        behind = np.empty(self.memory.size_bytes - after, dtype=np.uint8)
-        self.memory.read(0, before)
-        self.memory.read(after, behind)
-        return bool((before == GUARD_VALUE).all() and (behind == GUARD_VALUE).all())
+        for start, size_bytes in self.guards:
+            found = np.empty(size_bytes, dtype=np.uint8)
+            self.memory.read(start, found)
+            if not (found == GUARD_VALUE).all():
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,8 +93,8 @@ class PrepareRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnownRequest:
-    """The known kernel to build for a target.
+class ToolsRequest:
+    """What the device process of a target needs.
 
     Attributes:
         target: What to compile for.
@@ -105,6 +105,19 @@ class KnownRequest:
     target: Target
     library_dir: str
     cache_dir: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What the device process works with.
+
+    Attributes:
+        known_library: Library of the kernel whose answer is known.
+        screen_path: Machine code of the kernels that compare outputs; ``None`` on CPUs.
+    """
+
+    known_library: str
+    screen_path: str | None
 
 
 @lru_cache(maxsize=8)
@@ -145,12 +158,36 @@ def prepare(request: PrepareRequest) -> None:
     write_prepared(request.workload, seed=request.seed, folder=Path(request.folder))
 
 
-def build_known(request: KnownRequest) -> Build:
-    """Compile the kernel whose answer is known."""
+def build_tools(request: ToolsRequest) -> Tools:
+    """Compile the kernel whose answer is known, and those that compare outputs."""
     from effcompile.measure.known_kernel import known_program
 
     maker = _maker(request.target, request.library_dir, request.cache_dir, False)
-    made: Build = maker.make(known_program(request.target), flops=None, unique_bytes=None)
+    known: Build = maker.make(known_program(request.target), flops=None, unique_bytes=None)
+    return Tools(known_library=known.library_path, screen_path=_build_screen(request))
+
+
+def _build_screen(request: ToolsRequest) -> str | None:
+    if request.target.kind != "cuda":
+        return None
+    from effcompile.measure.cache import DiskCache, write_beside
+    from effcompile.measure.cuda_compiler import CudaCompiler
+    from effcompile.measure.screen_source import SOURCE
+
+    cache = DiskCache(Path(request.cache_dir))
+    # Comparisons must see every float as it is, also those that fast math takes for zero.
+    compiler = CudaCompiler(arch=request.target.arch, cache=cache, fast_math=False)
+    path = Path(request.library_dir) / "screen.cubin"
+    write_beside(path, compiler.machine_code(SOURCE))
+    return str(path)
+
+
+def build_anchor(request: ToolsRequest) -> Build:
+    """Compile the kernel that shows how a device drifts."""
+    from effcompile.measure.anchor import anchor_program
+
+    maker = _maker(request.target, request.library_dir, request.cache_dir, False)
+    made: Build = maker.make(anchor_program(request.target), flops=None, unique_bytes=None)
     return made
 
 
@@ -207,7 +244,8 @@ ENDPOINTS = {
     "features": serving.Endpoint(request=FeatureRequest, function=features),
     "is_searchable": serving.Endpoint(request=ProposeRequest, function=is_searchable),
     "warm_up": serving.Endpoint(request=WarmUpRequest, function=warm_up),
-    "build_known": serving.Endpoint(request=KnownRequest, function=build_known),
+    "build_tools": serving.Endpoint(request=ToolsRequest, function=build_tools),
+    "build_anchor": serving.Endpoint(request=ToolsRequest, function=build_anchor),
     "build": serving.Endpoint(request=BuildRequest, function=build),
     "prepare": serving.Endpoint(request=PrepareRequest, function=prepare),
 }

@@ -20,6 +20,8 @@ from effcompile.measure.cuda_facts import format_uuid
 from effcompile.measure.timing import Launch
 
 MAX_GRAPH_NODES = 2000
+# While one copy of a graph runs, the next is made ready.
+GRAPH_COPIES = 2
 _OUT_OF_MEMORY = 2
 _NOT_READY = 600
 
@@ -50,10 +52,18 @@ def checked(result: tuple[Any, ...]) -> Any:
 
 
 class CudaMemory:
-    """Device memory; see ``memory.Memory``."""
+    """Device memory; see ``memory.Memory``.
 
-    def __init__(self, size_bytes: int) -> None:
+    Everything goes through the stream of the kernels: they do not wait for another one.
+
+    Args:
+        size_bytes: At least 1.
+        stream: The device's.
+    """
+
+    def __init__(self, size_bytes: int, stream: Any) -> None:
         self._cuda = _driver()
+        self._stream = stream
         self._pointer = checked(self._cuda.cuMemAlloc(size_bytes))
         self.address = int(self._pointer)
         self.size_bytes = size_bytes
@@ -63,17 +73,26 @@ class CudaMemory:
         if data.size:
             data = np.ascontiguousarray(data)
             address = self.address + offset
-            checked(self._cuda.cuMemcpyHtoD(address, data.ctypes.data, data.size))
+            checked(
+                self._cuda.cuMemcpyHtoDAsync(address, data.ctypes.data, data.size, self._stream)
+            )
+            # The host's memory may change or go once this returns.
+            checked(self._cuda.cuStreamSynchronize(self._stream))
 
     def read(self, offset: int, into: np.ndarray) -> None:
         """See :class:`Memory`."""
         if into.size:
-            checked(self._cuda.cuMemcpyDtoH(into.ctypes.data, self.address + offset, into.size))
+            address = self.address + offset
+            checked(
+                self._cuda.cuMemcpyDtoHAsync(into.ctypes.data, address, into.size, self._stream)
+            )
+            checked(self._cuda.cuStreamSynchronize(self._stream))
 
     def fill(self, value: int, offset: int, size_bytes: int) -> None:
         """See :class:`Memory`."""
         if size_bytes:
-            checked(self._cuda.cuMemsetD8(self.address + offset, value, size_bytes))
+            address = self.address + offset
+            checked(self._cuda.cuMemsetD8Async(address, value, size_bytes, self._stream))
 
     def __del__(self) -> None:
         # After a device fault the context is gone, and the memory with it.
@@ -105,7 +124,16 @@ class CudaDevice:
 
     def allocate(self, size_bytes: int) -> CudaMemory:
         """See ``memory.Device``."""
-        return CudaMemory(size_bytes)
+        return CudaMemory(size_bytes, self.stream)
+
+    def free_bytes(self) -> int:
+        """Memory that nobody has."""
+        _, free, _ = self._cuda.cuMemGetInfo()
+        return int(free)
+
+    def load_functions(self, cubin: bytes) -> CudaFunctions:
+        """The kernels of an ELF image."""
+        return CudaFunctions(checked(self._cuda.cuModuleLoadData(cubin)), self.stream)
 
     def synchronise(self) -> None:
         """See ``memory.Device``."""
@@ -156,11 +184,11 @@ class CudaDevice:
         """Device time between two events that have passed."""
         return float(checked(self._cuda.cuEventElapsedTime(start, end))) * 1000
 
-    def instantiate(self, graph: Any) -> Any:
-        """Make a captured graph launchable; the graph itself is given back."""
-        executable = checked(self._cuda.cuGraphInstantiate(graph, 0))
+    def instantiate(self, graph: Any, n_copies: int = 1) -> list[Any]:
+        """Make a captured graph launchable, several times; the graph itself is given back."""
+        copies = [checked(self._cuda.cuGraphInstantiate(graph, 0)) for _ in range(n_copies)]
         checked(self._cuda.cuGraphDestroy(graph))
-        return executable
+        return copies
 
     def launch_graph(self, executable: Any) -> None:
         """Put a whole graph into the stream."""
@@ -172,31 +200,85 @@ class CudaDevice:
             self._cuda.cuGraphExecDestroy(executable)
 
 
-class CudaBatch:
-    """Launches put into the stream together, as a graph if the kernel can be captured."""
+class CudaFunctions:
+    """Kernels of our own that the driver has loaded.
 
-    def __init__(self, device: CudaDevice, launches: Sequence[Launch], n_launches: int) -> None:
+    Args:
+        module: The driver's handle.
+        stream: Where they are launched.
+    """
+
+    def __init__(self, module: Any, stream: Any) -> None:
+        self._cuda = _driver()
+        self._module = module
+        self._stream = stream
+        self._functions: dict[str, Any] = {}
+
+    def launch(self, name: str, arguments: Sequence[Any], *, n_blocks: int, n_threads: int) -> None:
+        """Put a kernel into the stream.
+
+        Args:
+            name: Symbol of the kernel.
+            arguments: ``ctypes`` scalars in the order of its parameters.
+            n_blocks: Along x.
+            n_threads: Per block, along x.
+        """
+        if name not in self._functions:
+            found = self._cuda.cuModuleGetFunction(self._module, name.encode())
+            self._functions[name] = checked(found)
+        values = tuple(argument.value for argument in arguments)
+        types = tuple(type(argument) for argument in arguments)
+        grid, block = (n_blocks, 1, 1), (n_threads, 1, 1)
+        checked(
+            self._cuda.cuLaunchKernel(
+                self._functions[name], *grid, *block, 0, self._stream, (values, types), 0
+            )
+        )
+
+
+class CudaBatch:
+    """Launches put into the stream together, as a graph if the kernel can be captured.
+
+    Args:
+        device: Where to.
+        launches: Gone through in turn.
+        n_launches: How many, at least.
+        n_copies: Copies of the graph that take turns. A graph that still runs cannot be
+            made ready for its next launch: with one copy the device waits between two.
+        max_nodes: Most launches in one graph.
+    """
+
+    def __init__(
+        self,
+        device: CudaDevice,
+        launches: Sequence[Launch],
+        n_launches: int,
+        *,
+        n_copies: int = 1,
+        max_nodes: int = MAX_GRAPH_NODES,
+    ) -> None:
         self._device = device
         self._launches = launches
         # Whole rounds over the buffer sets, so that replays keep rotating.
         n_rounds = math.ceil(n_launches / len(launches))
-        per_graph = max(1, min(n_rounds, MAX_GRAPH_NODES // len(launches)))
+        per_graph = max(1, min(n_rounds, max_nodes // len(launches)))
         self._n_rounds = per_graph
         self._n_replays = math.ceil(n_rounds / per_graph)
         self.n_launches = self._n_rounds * len(launches) * self._n_replays
-        self._graph = self._capture()
-        self.method = "queue" if self._graph is None else "graph"
+        self._graphs = self._capture(n_copies)
+        self._next = 0
+        self.method = "graph" if self._graphs else "queue"
         self._start, self._end = device.event(), device.event()
 
-    def _capture(self) -> Any:
-        """The launches as a graph; ``None`` for kernels that synchronise or copy."""
+    def _capture(self, n_copies: int) -> list[Any]:
+        """The launches as graphs; none for kernels that synchronise or copy."""
         try:
             with self._device.capturing() as graphs:
                 self._launch_all()
         except Exception:
             # Whatever the kernel did, the capture has ended; the plain queue shows real faults.
-            return None
-        return self._device.instantiate(graphs[0]) if graphs else None
+            return []
+        return self._device.instantiate(graphs[0], n_copies) if graphs else []
 
     def _launch_all(self) -> None:
         for _ in range(self._n_rounds):
@@ -206,10 +288,11 @@ class CudaBatch:
     def enqueue(self) -> None:
         """Put all launches into the stream and return."""
         for _ in range(self._n_replays):
-            if self._graph is None:
-                self._launch_all()
+            if self._graphs:
+                self._device.launch_graph(self._graphs[self._next])
+                self._next = (self._next + 1) % len(self._graphs)
             else:
-                self._device.launch_graph(self._graph)
+                self._launch_all()
 
     def run_us(self) -> float:
         """See ``timing.Batch``."""
@@ -220,8 +303,8 @@ class CudaBatch:
         return self._device.elapsed_us(self._start, self._end)
 
     def __del__(self) -> None:
-        if getattr(self, "_graph", None) is not None:
-            self._device.destroy_graph(self._graph)
+        for graph in getattr(self, "_graphs", ()):
+            self._device.destroy_graph(graph)
 
 
 class CudaStopwatch:
@@ -271,3 +354,8 @@ class CudaLoad:
     def finish(self) -> None:
         """Wait until nothing is queued any more."""
         self._device.synchronise()
+
+
+def back_to_back(device: CudaDevice, launches: Sequence[Launch], n_launches: int) -> CudaLoad:
+    """A load that goes through ``launches`` in turn, ``n_launches`` to a batch, without gaps."""
+    return CudaLoad(device, CudaBatch(device, launches, n_launches, n_copies=GRAPH_COPIES))

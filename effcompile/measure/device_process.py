@@ -28,14 +28,29 @@ class DeviceProcess:
         config: How to measure.
         known_library: Library of the known kernel; ``None`` skips the proof.
         log_path: Receives the process's output.
+        screen_path: See ``OpenRequest``.
     """
 
     def __init__(
-        self, *, target: Target, config: MeasureConfig, known_library: str | None, log_path: Path
+        self,
+        *,
+        target: Target,
+        config: MeasureConfig,
+        known_library: str | None,
+        log_path: Path,
+        screen_path: str | None = None,
     ) -> None:
-        self._request = OpenRequest(target=target, config=config, known_library=known_library)
+        self._request = OpenRequest(
+            target=target, config=config, known_library=known_library, screen_path=screen_path
+        )
         self.child = ChildProcess(MODULE, log_path=log_path, environment=device_environment(target))
         self._opened: OpenAnswer | None = None
+        self._n_openings = 0
+
+    @property
+    def n_openings(self) -> int:
+        """Times the device was opened; a process that was replaced has forgotten its meter."""
+        return self._n_openings
 
     def opened(self) -> OpenAnswer:
         """Open and prove the device if that has not happened since the last fault.
@@ -51,6 +66,7 @@ class DeviceProcess:
                 self._opened = self.child.call(
                     "open", self._request, answer=OpenAnswer, timeout_s=OPENING_S
                 )
+                self._n_openings += 1
                 return self._opened
             except (WorkerDied, WorkerLate, WorkerRaised) as error:
                 logger.info("the device did not open: %s", error)

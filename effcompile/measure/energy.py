@@ -2,12 +2,12 @@
 
     load    ==================================================  (no gaps)
     counter ......|.......|.......|.......|.......|............
-                  settle          ^ first          ^ last step of the window
+                          ^ settled       ^ last step of the window
 
-Power is the counter's difference between two visible steps over the time between them,
-so the step period drops out of the error; energy per launch is that power times the time
-per launch over the same span. Collecting touches clock, load and meter; everything that
-decides about numbers is :func:`evaluate`, a pure function of what was read.
+Power is the counter's difference between two visible steps over the time between them;
+energy per launch is that power times the time per launch over the same span. Observing
+touches clock, load and meter; everything that decides about numbers is
+:func:`evaluate`, a pure function of what was read.
 
 What the numbers mean, and when they are refused: docs/measuring.md.
 """
@@ -16,76 +16,53 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
 
 from effcompile.errors import MeterUnavailable
+from effcompile.measure.loads import Load
 from effcompile.measure.meters import DeviceState, Meter, NoMeter, conditions_of
-from effcompile.measure.statistics import student_t
+from effcompile.measure.windows import (
+    MIN_BLOCKS,
+    NO_EXPERIENCE,
+    Experience,
+    Reading,
+    Window,
+    last_window,
+    steady_window,
+    steps_of,
+)
 from search.trial import Conditions, EnergyMeasurement, Verdict
 
 # Clocks of one window may differ by this share before its number is refused.
 CLOCK_DRIFT_SHARE = 0.03
+# Power of the two halves of one window may differ by this share.
+TREND_SHARE = 0.05
 # Without a step for this long (but at least twenty periods) the counter counts as stalled.
 STALL_S = 2.0
-MIN_STEPS = 3
-MIN_WINDOW_SHARE = 0.5
-
-
-class Load(Protocol):
-    """A kernel launched over and over.
-
-    Attributes:
-        n_launches: Launches finished so far.
-        busy_us: Time they took.
-    """
-
-    n_launches: int
-    busy_us: float
-
-    def advance(self) -> None:
-        """Keep the device busy for longer than one reading of the meter takes."""
-
-    def finish(self) -> None:
-        """Stop launching and wait."""
-
-
-class HostLoad:
-    """Launches on this processor, in short batches between two readings."""
-
-    def __init__(self, run_us: Callable[[], float], n_launches: int) -> None:
-        self._run_us = run_us
-        self._per_batch = n_launches
-        self.n_launches = 0
-        self.busy_us = 0.0
-
-    def advance(self) -> None:
-        """See :class:`Load`."""
-        self.busy_us += self._run_us()
-        self.n_launches += self._per_batch
-
-    def finish(self) -> None:
-        """See :class:`Load`; a batch has finished when its call returns."""
+# Three periods of 99.8 ms are a window of 300 ms.
+WHOLE_WINDOW_SHARE = 0.98
+# A fast counter steps at every reading; a window is looked at less often.
+LOOK_AGAIN_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """Counter and progress at one moment.
+class Effort:
+    """How long to look.
 
     Attributes:
-        time_s: Monotonic clock.
-        counter_mj: The meter's counter.
-        n_launches: Launches finished.
-        busy_us: Time they took.
+        window_ms: Longest window; it closes then, however wide its interval.
+        settle_ms: Longest wait for power to settle before the load counts as unsteady.
+        precision: The window closes when its 95 % interval is within this share of its
+            power to either side; 0 always takes the longest.
+        matters_below_mj: An energy that a candidate must stay under to matter: once its
+            whole interval lies above, nothing is gained by looking longer. ``None`` for any.
     """
 
-    time_s: float
-    counter_mj: float
-    n_launches: int
-    busy_us: float
+    window_ms: float
+    settle_ms: float = 1000.0
+    precision: float = 0.0
+    matters_below_mj: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +70,7 @@ class Observation:
     """Everything read around one window.
 
     Attributes:
-        readings: In order of time, from the first settled moment on.
+        readings: In order of time, from the start of the load on.
         states: Device state under load, before and after.
         lost: Why the meter could not be read any more, empty if it could.
     """
@@ -107,8 +84,8 @@ def observe(
     load: Load,
     meter: Meter,
     *,
-    settle_ms: float,
-    window_ms: float,
+    effort: Effort,
+    experience: Experience = NO_EXPERIENCE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Observation:
     """Keep a load running and read the meter until a window has closed.
@@ -116,20 +93,19 @@ def observe(
     Args:
         load: What to measure.
         meter: What to read.
-        settle_ms: Load before the first reading counts.
-        window_ms: Shortest time between the window's outer steps.
+        effort: How long.
+        experience: What is known of the meter.
         clock: Seconds.
     """
     readings: list[Reading] = []
     states: list[DeviceState] = []
     lost = ""
     try:
-        settled_at = clock() + settle_ms / 1000
-        while clock() < settled_at:
-            load.advance()
-        states.append(meter.state())
-        load.advance()
-        _read_until_closed(load, meter, window_ms / 1000, clock, readings)
+        for reading in _read_until_closed(load, meter, effort, experience, clock):
+            readings.append(reading)
+            # Not at once: a device that was idle needs a moment to raise its clocks.
+            if not states and reading.counter_mj != readings[0].counter_mj:
+                states.append(meter.state())
         states.append(meter.state())
     except MeterUnavailable as error:
         lost = str(error)
@@ -139,28 +115,45 @@ def observe(
 
 
 def _read_until_closed(
-    load: Load,
-    meter: Meter,
-    window_s: float,
-    clock: Callable[[], float],
-    readings: list[Reading],
-) -> None:
+    load: Load, meter: Meter, effort: Effort, experience: Experience, clock: Callable[[], float]
+) -> Iterator[Reading]:
     stall_s = max(STALL_S, 20 * meter.period_ms / 1000)
-    first_step_s: float | None = None
-    last_step_s = clock()
-    while True:
+    begin_s = last_step_s = looked_s = clock()
+    readings: list[Reading] = []
+    while not readings or readings[-1].time_s - last_step_s <= stall_s:
         load.advance()
         reading = _read(load, meter, clock)
         stepped = bool(readings) and reading.counter_mj != readings[-1].counter_mj
         readings.append(reading)
-        if stepped:
-            last_step_s = reading.time_s
-            if first_step_s is None:
-                first_step_s = reading.time_s
-            if reading.time_s - first_step_s >= window_s:
+        yield reading
+        if not stepped:
+            continue
+        last_step_s = reading.time_s
+        if reading.time_s - looked_s >= LOOK_AGAIN_S:
+            looked_s = reading.time_s
+            if _is_enough(readings, effort, experience, reading.time_s - begin_s):
                 return
-        if reading.time_s - last_step_s > stall_s:
-            return
+
+
+def _is_enough(
+    readings: Sequence[Reading], effort: Effort, experience: Experience, load_s: float
+) -> bool:
+    window = steady_window(readings, experience)
+    if window is None:
+        return load_s * 1000 >= effort.settle_ms + effort.window_ms
+    if window.span_s * 1000 >= effort.window_ms * WHOLE_WINDOW_SHARE:
+        return True
+    if effort.precision > 0 and window.ci95_w <= effort.precision * window.power_w:
+        return True
+    if effort.matters_below_mj is None or window.last.n_launches == window.first.n_launches:
+        return False
+    lowest_mj = (window.power_w - window.ci95_w) * _latency_us(window) / 1000
+    return lowest_mj > effort.matters_below_mj
+
+
+def _latency_us(window: Window) -> float:
+    first, last = window.first, window.last
+    return (last.busy_us - first.busy_us) / (last.n_launches - first.n_launches)
 
 
 def _read(load: Load, meter: Meter, clock: Callable[[], float]) -> Reading:
@@ -176,43 +169,50 @@ def _read(load: Load, meter: Meter, clock: Callable[[], float]) -> Reading:
 
 
 def evaluate(
-    observation: Observation, *, window_ms: float, meter: str, cache: str = "hot"
+    observation: Observation,
+    *,
+    meter: str,
+    effort: Effort,
+    experience: Experience = NO_EXPERIENCE,
+    cache: str = "hot",
 ) -> EnergyMeasurement:
     """Energy per launch with its verdict.
 
     Args:
         observation: What was read.
-        window_ms: Length asked for.
         meter: Name of the meter.
+        effort: What was asked for.
+        experience: What is known of the meter.
         cache: ``hot`` or ``cold``.
     """
     conditions = Conditions(**conditions_of(observation.states))
-    steps = _steps(observation.readings)
-    problem = _problem(observation, steps, conditions, window_ms)
-    if problem is not None:
+    readings = observation.readings
+    settled = steady_window(readings, experience)
+    window = settled or last_window(readings, experience)
+    problem = _problem(observation, window, conditions, effort)
+    if problem is not None or window is None:
+        verdict, reason = problem or _too_short(readings, effort)
         return EnergyMeasurement(
             energy_mj=None,
             meter=meter,
             cache=cache,
-            n_steps=len(steps),
+            n_steps=len(steps_of(readings)),
+            load_ms=_load_ms(readings),
             conditions=conditions,
-            verdict=problem[0],
-            reason=problem[1],
+            verdict=verdict,
+            reason=reason,
         )
     capped = "sw_power_cap" in conditions.throttle_reasons
-    first, last = steps[0], steps[-1]
-    window_s = last.time_s - first.time_s
-    window_energy_mj = last.counter_mj - first.counter_mj
-    power_w = window_energy_mj / 1000 / window_s
-    latency_us = (last.busy_us - first.busy_us) / (last.n_launches - first.n_launches)
+    latency_us = _latency_us(window)
     return EnergyMeasurement(
-        energy_mj=power_w * latency_us / 1000,
-        ci95_mj=_power_ci95_w(observation.readings, steps) * latency_us / 1000,
-        power_w=power_w,
+        energy_mj=window.power_w * latency_us / 1000,
+        ci95_mj=window.ci95_w * latency_us / 1000,
+        power_w=window.power_w,
         sustained_latency_us=latency_us,
-        window_ms=window_s * 1000,
-        window_energy_mj=window_energy_mj,
-        n_steps=len(steps),
+        window_ms=window.span_s * 1000,
+        window_energy_mj=window.last.counter_mj - window.first.counter_mj,
+        n_steps=window.n_steps,
+        load_ms=_load_ms(readings),
         meter=meter,
         cache=cache,
         conditions=conditions,
@@ -221,31 +221,41 @@ def evaluate(
     )
 
 
-def _steps(readings: Sequence[Reading]) -> list[Reading]:
-    """The readings at which the counter had just moved."""
-    return [now for old, now in itertools.pairwise(readings) if now.counter_mj != old.counter_mj]
+def _load_ms(readings: Sequence[Reading]) -> float:
+    return (readings[-1].time_s - readings[0].time_s) * 1000 if readings else 0.0
 
 
 def _problem(
-    observation: Observation,
-    steps: Sequence[Reading],
-    conditions: Conditions,
-    window_ms: float,
+    observation: Observation, window: Window | None, conditions: Conditions, effort: Effort
 ) -> tuple[Verdict, str] | None:
     """Why there is no number, if so."""
+    readings = observation.readings
     if observation.lost:
         return Verdict.METER_LOST, observation.lost
-    if any(
-        now.counter_mj < old.counter_mj for old, now in itertools.pairwise(observation.readings)
-    ):
+    if any(now.counter_mj < old.counter_mj for old, now in itertools.pairwise(readings)):
         return Verdict.COUNTER_RESET, "the energy counter went backwards inside the window."
+    return (
+        _stall_problem(readings)
+        or _load_problem(observation)
+        or _limit_problem(conditions)
+        or _length_problem(readings, window, effort)
+        or _clock_problem(conditions)
+        or _trend_problem(window)
+    )
+
+
+def _stall_problem(readings: Sequence[Reading]) -> tuple[Verdict, str] | None:
+    steps = steps_of(readings)
+    waited_s = readings[-1].time_s - steps[-1].time_s if steps else 0.0
     if len(steps) < 2:
         return Verdict.COUNTER_STALLED, f"the energy counter moved {len(steps)} times in all."
-    return (
-        _load_problem(observation)
-        or _length_problem(steps, window_ms)
-        or _clock_problem(conditions)
-    )
+    if waited_s >= STALL_S:
+        return (
+            Verdict.COUNTER_STALLED,
+            f"the energy counter stopped after {len(steps)} steps and stood still for "
+            f"{waited_s:.1f} s.",
+        )
+    return None
 
 
 def _load_problem(observation: Observation) -> tuple[Verdict, str] | None:
@@ -255,17 +265,32 @@ def _load_problem(observation: Observation) -> tuple[Verdict, str] | None:
     return None
 
 
-def _length_problem(steps: Sequence[Reading], window_ms: float) -> tuple[Verdict, str] | None:
-    found_ms = (steps[-1].time_s - steps[0].time_s) * 1000
-    if len(steps) < MIN_STEPS or found_ms < MIN_WINDOW_SHARE * window_ms:
-        return (
-            Verdict.TOO_SHORT,
-            f"{len(steps)} counter steps over {found_ms:.0f} ms; expected at least {MIN_STEPS} "
-            f"over {window_ms:.0f} ms. Use a longer window.",
-        )
-    if steps[-1].n_launches == steps[0].n_launches:
+def _limit_problem(conditions: Conditions) -> tuple[Verdict, str] | None:
+    limits = conditions.power_limit_w
+    if limits and max(limits) != min(limits):
+        found = f"{limits[0]:.0f} to {limits[-1]:.0f} W"
+        return Verdict.LIMIT_CHANGED, f"somebody changed the device's power limit from {found}."
+    return None
+
+
+def _length_problem(
+    readings: Sequence[Reading], window: Window | None, effort: Effort
+) -> tuple[Verdict, str] | None:
+    if window is None:
+        return _too_short(readings, effort)
+    if window.last.n_launches == window.first.n_launches:
         return Verdict.TOO_SHORT, "no launch finished inside the window. Use a longer window."
     return None
+
+
+def _too_short(readings: Sequence[Reading], effort: Effort) -> tuple[Verdict, str]:
+    steps = steps_of(readings)
+    found_ms = (steps[-1].time_s - steps[0].time_s) * 1000 if steps else 0.0
+    return (
+        Verdict.TOO_SHORT,
+        f"{len(steps)} counter steps over {found_ms:.0f} ms; expected at least {MIN_BLOCKS + 1} "
+        f"within a window of {effort.window_ms:.0f} ms. Use a longer window.",
+    )
 
 
 def _clock_problem(conditions: Conditions) -> tuple[Verdict, str] | None:
@@ -281,23 +306,14 @@ def _clock_problem(conditions: Conditions) -> tuple[Verdict, str] | None:
     return None
 
 
-def _power_ci95_w(readings: Sequence[Reading], steps: Sequence[Reading]) -> float:
-    """Half width of the 95 % interval of the window's mean power.
-
-    Two sources: scatter of power between steps, and not knowing when within one polling
-    interval a step fell, at either end.
-    """
-    times = np.array([step.time_s for step in steps])
-    counters = np.array([step.counter_mj for step in steps])
-    lengths = np.diff(times)
-    powers = np.diff(counters) / 1000 / lengths
-    window_s = float(times[-1] - times[0])
-    mean_w = float((counters[-1] - counters[0]) / 1000 / window_s)
-    n = len(powers)
-    scatter_w = float(np.sqrt(np.average((powers - mean_w) ** 2, weights=lengths) / max(1, n - 1)))
-    poll_s = float(np.median(np.diff([reading.time_s for reading in readings])))
-    edge_w = mean_w * poll_s / window_s * float(np.sqrt(2 / 12))
-    return float(student_t(max(1, n - 1)) * np.hypot(scatter_w, edge_w))
+def _trend_problem(window: Window | None) -> tuple[Verdict, str] | None:
+    if window is not None and abs(window.trend_share) > TREND_SHARE:
+        return (
+            Verdict.UNSETTLED,
+            f"power was still changing: {window.trend_share:+.1%} from the first half of the "
+            "window to the second.",
+        )
+    return None
 
 
 def unmeasured(meter: NoMeter) -> EnergyMeasurement:

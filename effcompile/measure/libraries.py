@@ -18,14 +18,16 @@ import msgspec
 
 from effcompile.measure.cache import DiskCache, write_beside
 from effcompile.measure.cuda_compiler import CompiledSource, CudaCompiler
-from effcompile.measure.launches import LoweringWatch
+from effcompile.measure.launches import Launch, LoweringWatch
+from effcompile.sass.mixing import mix_in
 from schedules import _tvm
+from schedules.instruction_mix import InstructionMix
 from schedules.stats import KernelResources, KernelStats
 from schedules.target import Target
 from search.trial import Build
 
 # Raised when the content of libraries or of cache entries changes meaning.
-LIBRARY_VERSION = 1
+LIBRARY_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,7 @@ class LibraryMaker:
         digest = hashlib.sha256(code + msgspec.json.encode(geometry)).hexdigest()
         return Library(
             binary_id=digest[:32],
-            kernels=_kernels(watch, compiled),
+            kernels=_kernels(watch, compiled, self._target.arch),
             code_bytes=len(code),
             content=content,
         )
@@ -157,7 +159,9 @@ def register_compiler(compiler: CudaCompiler) -> None:
     tvm_ffi.register_global_func("tvm_callback_cuda_compile", compiler.machine_code, override=True)
 
 
-def _kernels(watch: LoweringWatch, compiled: list[CompiledSource]) -> tuple[KernelResources, ...]:
+def _kernels(
+    watch: LoweringWatch, compiled: list[CompiledSource], arch: str
+) -> tuple[KernelResources, ...]:
     reports = {report.name: report for made in compiled for report in made.reports}
     kernels = []
     for launch in watch.launches:
@@ -172,6 +176,16 @@ def _kernels(watch: LoweringWatch, compiled: list[CompiledSource]) -> tuple[Kern
                 static_shared_bytes=report.static_shared_bytes if report else None,
                 spill_bytes=report.spill_bytes if report else None,
                 stack_bytes=report.stack_bytes if report else None,
+                mix=_mix(launch, compiled, arch),
             )
         )
     return tuple(kernels)
+
+
+def _mix(launch: Launch, compiled: list[CompiledSource], arch: str) -> InstructionMix | None:
+    """What a warp of a launch executes, from whichever image holds the kernel."""
+    found = (
+        mix_in(made.cubin, launch.kernel, arch=arch, grid=launch.grid, block=launch.block)
+        for made in compiled
+    )
+    return next((one for one in found if one is not None), None)

@@ -14,7 +14,7 @@ import numpy as np
 from effcompile.measure import timing
 from effcompile.measure.session import Session
 from effcompile.signature import ArgumentSpec
-from schedules.inputs import numpy_dtype
+from schedules.dtypes import numpy_dtype
 from search.trial import EnergyMeasurement, LatencyMeasurement
 
 

@@ -1,8 +1,8 @@
 """What the device process needs and only a compiler can make, prepared ahead of its use.
 
 One process with a compiler and without the device serves requests in order, from a
-thread of its own: the known kernel first, then inputs and references of the workloads,
-while builders start and build.
+thread of its own: the tools of the device process first, then inputs and references of
+the workloads, while builders start and build.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from effcompile.errors import CompilerUnavailable, WorkerDied, WorkerLate, WorkerRaised
-from effcompile.measure.build_worker import KnownRequest, PrepareRequest
+from effcompile.measure.build_worker import PrepareRequest, Tools, ToolsRequest
 from effcompile.measure.builder import MODULE
 from effcompile.measure.child import ChildProcess
 from effcompile.measure.prepared import folder_of
@@ -20,14 +21,15 @@ from schedules.target import Target
 from schedules.workload import Workload
 from search.trial import Build
 
+T = TypeVar("T")
 PREPARE_S = 600.0
 
 
 class Preparer:
-    """Known kernel, inputs and references, each made once.
+    """Tools, inputs and references, each made once.
 
     Args:
-        target: Device the known kernel is for.
+        target: Device the tools are for.
         seed: Of the inputs.
         work_dir: Folder of the run; receives ``prepared/``, ``libraries/`` and ``logs/``.
         cache_dir: Folder of the compiler cache.
@@ -44,7 +46,7 @@ class Preparer:
             environment={"CUDA_VISIBLE_DEVICES": ""},
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prepare")
-        self._known: Future[Build] | None = None
+        self._tools: Future[Tools] | None = None
         self._folders: dict[Path, Future[None]] = {}
 
     @property
@@ -54,18 +56,26 @@ class Preparer:
 
     def ahead(self, workloads: Iterable[Workload]) -> None:
         """Start making everything; returns at once."""
-        self._known = self._known or self._thread.submit(self._build_known)
+        self._tools = self._tools or self._thread.submit(self._build, "build_tools", Tools)
         for workload in workloads:
             self._request(workload)
 
-    def known_kernel(self) -> Build:
-        """The known kernel, built.
+    def tools(self) -> Tools:
+        """What the device process needs before any workload.
 
         Raises:
-            CompilerUnavailable: Not even this kernel compiles.
+            CompilerUnavailable: Not even the simplest kernel compiles.
         """
-        self._known = self._known or self._thread.submit(self._build_known)
-        return self._known.result()
+        self._tools = self._tools or self._thread.submit(self._build, "build_tools", Tools)
+        return self._tools.result()
+
+    def anchor(self) -> Build:
+        """The anchor kernel, built.
+
+        Raises:
+            CompilerUnavailable: It does not compile.
+        """
+        return self._thread.submit(self._build, "build_anchor", Build).result()
 
     def folder(self, workload: Workload) -> Path:
         """Where inputs and references of a workload lie, made if need be.
@@ -94,14 +104,14 @@ class Preparer:
             request = PrepareRequest(workload=workload, seed=self._seed, folder=str(path))
             self._child.call("prepare", request, answer=type(None), timeout_s=PREPARE_S)
 
-    def _build_known(self) -> Build:
-        request = KnownRequest(
+    def _build(self, method: str, answer: type[T]) -> T:
+        request = ToolsRequest(
             target=self._target,
             library_dir=str(self._work_dir / "libraries"),
             cache_dir=self._cache_dir,
         )
         try:
-            return self._child.call("build_known", request, answer=Build, timeout_s=PREPARE_S)
+            return self._child.call(method, request, answer=answer, timeout_s=PREPARE_S)
         except (WorkerDied, WorkerLate, WorkerRaised) as error:
             raise CompilerUnavailable(
                 f"cannot compile the simplest kernel for {self._target.name}: {error} "

@@ -13,8 +13,9 @@ from effcompile.measure.builder import first_lines
 from effcompile.measure.cache import user_cache_dir
 from effcompile.measure.device_process import DeviceProcess
 from effcompile.measure.finals import Measured, interleave
+from effcompile.measure.meter_keeper import MeterKeeper
 from effcompile.measure.preparer import Preparer
-from effcompile.measure.worker import KernelRequest
+from effcompile.measure.worker import EnergyRequest, KernelRequest
 from schedules.target import Target
 from schedules.task import Task
 from search.ports import FinalMeasurement
@@ -63,6 +64,12 @@ class DeviceRunner:
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="open-device")
         self._opening: Future[DeviceProcess] | None = None
+        self._meter = MeterKeeper()
+
+    @property
+    def meter(self) -> MeterKeeper:
+        """What is known of the meter, and what a continued run knew."""
+        return self._meter
 
     def warm_up(self, tasks: Sequence[Task]) -> None:
         """Open the device and prepare the references of tasks in the background."""
@@ -76,10 +83,12 @@ class DeviceRunner:
         return self._opening.result()
 
     def _open(self) -> DeviceProcess:
+        tools = self._preparer.tools()
         process = DeviceProcess(
             target=self._target,
             config=self._config,
-            known_library=self._preparer.known_kernel().library_path,
+            known_library=tools.known_library,
+            screen_path=tools.screen_path,
             log_path=self._work_dir / "logs" / "device.log",
         )
         process.opened()
@@ -133,13 +142,16 @@ class DeviceRunner:
             workload=task.workload, folder=str(folder), library_path=build.library_path
         )
 
-    def measure_energy(self, task: Task, build: Build) -> EnergyMeasurement:
+    def measure_energy(
+        self, task: Task, build: Build, *, matters_below_mj: float | None = None
+    ) -> EnergyMeasurement:
         """See ``search.ports.Runner``."""
         window_s = (self._config.settle_ms + self._config.energy_window_ms) / 1000
         try:
+            self._meter.require(self.device, lambda: self._preparer.anchor().library_path)
             return self.device.call(
                 "energy",
-                self._request(task, build),
+                EnergyRequest(kernel=self._request(task, build), matters_below_mj=matters_below_mj),
                 answer=EnergyMeasurement,
                 timeout_s=self._config.timeout_s + 4 * window_s,
             )

@@ -9,26 +9,38 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from effcompile.config import MeasureConfig
-from effcompile.errors import WrongResult
-from effcompile.measure import energy, known_kernel, timing, toolkit
+from effcompile.errors import MeterUnavailable, WrongResult
+from effcompile.measure import anchor, energy, known_kernel, timing, toolkit
+from effcompile.measure.anchor_watch import Anchor, AnchorWatch
 from effcompile.measure.arguments import Arguments, place
-from effcompile.measure.correctness import Checker
+from effcompile.measure.calibration import calibrate, learnt
+from effcompile.measure.correctness import Checker, Screen
+from effcompile.measure.energy import Effort
+from effcompile.measure.loads import HostLoad, Load
 from effcompile.measure.memory import Device, HostDevice
 from effcompile.measure.meters import Meter, NoMeter, open_meter
 from effcompile.measure.prepared import Prepared, read_prepared
+from effcompile.measure.windows import NO_EXPERIENCE
 from schedules.target import Target
 from schedules.workload import Workload
+from search.meter_facts import MeterFacts
 from search.trial import EnergyMeasurement, LatencyMeasurement
 
 # Long enough that queued batches outlast a slow reading of the meter, short enough to
 # count launches finely.
 LOAD_BATCH_US = {"cuda": 5000.0, "llvm": 1000.0}
+# One launch alone takes some microseconds more than one of many.
+N_PROBE = 32
+SHORT_US = 1000.0
+
+MakeLoad = Callable[[Sequence[timing.Launch], int], Load]
+"""Launches, gone through in turn, as a load; the number is that of one batch."""
 
 
 @dataclass(slots=True)
@@ -54,14 +66,23 @@ class Session:
     Args:
         target: Device to use.
         config: How to measure.
+        screen_path: Machine code of ``screen_source``; ``None`` compares on the host.
     """
 
-    def __init__(self, target: Target, config: MeasureConfig) -> None:
+    def __init__(
+        self, target: Target, config: MeasureConfig, *, screen_path: str | None = None
+    ) -> None:
         self._target = target
         self._config = config
-        self._device, self._stopwatch, self._make_load, gpu_uuid = _open_device(target)
-        self.meter: Meter | NoMeter = open_meter(config.meter, kind=target.kind, gpu_uuid=gpu_uuid)
+        opened = _open_device(target, screen_path)
+        self._device, self._stopwatch = opened.device, opened.stopwatch
+        self._make_load, self._make_screen = opened.make_load, opened.make_screen
+        self.meter: Meter | NoMeter = open_meter(
+            config.meter, kind=target.kind, gpu_uuid=opened.gpu_uuid
+        )
         self._open: dict[str, OpenWorkload] = {}
+        self._experience = NO_EXPERIENCE
+        self._anchors: AnchorWatch | None = None
 
     def prove(self, library_path: str) -> None:
         """Run the known kernel.
@@ -108,31 +129,94 @@ class Session:
         """Wait until everything launched has finished."""
         self._device.synchronise()
 
-    def energy(self, workload: Workload, folder: Path, library_path: str) -> EnergyMeasurement:
+    def learn_meter(
+        self, anchor_library: str, *, reference: Anchor | None, known: MeterFacts | None
+    ) -> MeterFacts:
+        """Calibrate the meter, unless that has been done on this device, and watch the anchor.
+
+        Args:
+            anchor_library: Library of the anchor kernel.
+            reference: The run's first anchor; this calibration's own if there is none.
+            known: An earlier calibration of the same session.
+
+        Raises:
+            MeterUnavailable: It cannot be read.
+        """
+        if isinstance(self.meter, NoMeter):
+            raise MeterUnavailable(self.meter.reason)
+        workload = anchor.anchor_workload(self._target)
+        arguments = place(self._device, workload, [anchor.anchor_input(self._target)])
+        launches = [self._launcher(anchor_library, arguments)]
+        self._first_launch(launches)
+        facts = known or calibrate(
+            self.meter, lambda: self.load_of(launches), effort=self._effort(None)
+        )
+        self._experience = learnt(facts)
+        if reference is None and facts.anchor_mj is not None:
+            reference = Anchor(energy_mj=facts.anchor_mj, ci95_mj=facts.anchor_ci95_mj or 0.0)
+        if reference is not None:
+            self._anchors = AnchorWatch(
+                lambda: self._window(launches, self._effort(None)),
+                reference,
+                every=self._config.anchor_every,
+                is_fresh=known is None,
+            )
+        return facts
+
+    def energy(
+        self,
+        workload: Workload,
+        folder: Path,
+        library_path: str,
+        *,
+        matters_below_mj: float | None = None,
+    ) -> EnergyMeasurement:
         """Energy of one launch under sustained load."""
         if isinstance(self.meter, NoMeter):
             return energy.unmeasured(self.meter)
-        return self.energy_of(self._ready_launches(workload, folder, library_path))
+        launches = self._ready_launches(workload, folder, library_path)
+        return self.energy_of(launches, matters_below_mj=matters_below_mj)
 
-    def energy_of(self, launches: list[timing.Launch]) -> EnergyMeasurement:
+    def energy_of(
+        self, launches: list[timing.Launch], *, matters_below_mj: float | None = None
+    ) -> EnergyMeasurement:
         """Energy of one launch of anything that has run before."""
         if isinstance(self.meter, NoMeter):
             return energy.unmeasured(self.meter)
-        first_us = self._stopwatch.batch(launches, 1).run_us()
-        n_launches = math.ceil(LOAD_BATCH_US[self._target.kind] / max(first_us, 0.1))
-        batch = self._stopwatch.batch(launches, min(n_launches, timing.MAX_LAUNCHES))
-        observation = energy.observe(
-            self._make_load(batch),
-            self.meter,
-            settle_ms=self._config.settle_ms,
+        if self._anchors is None:
+            return self._window(launches, self._effort(matters_below_mj))
+        self._anchors.before_window()
+        return self._anchors.applied(self._window(launches, self._effort(matters_below_mj)))
+
+    def _effort(self, matters_below_mj: float | None) -> Effort:
+        return Effort(
             window_ms=self._config.energy_window_ms,
+            settle_ms=self._config.settle_ms,
+            precision=self._config.energy_precision,
+            matters_below_mj=matters_below_mj,
+        )
+
+    def _window(self, launches: list[timing.Launch], effort: Effort) -> EnergyMeasurement:
+        assert not isinstance(self.meter, NoMeter)
+        observation = energy.observe(
+            self.load_of(launches), self.meter, effort=effort, experience=self._experience
         )
         return energy.evaluate(
             observation,
-            window_ms=self._config.energy_window_ms,
             meter=self.meter.name,
+            effort=effort,
+            experience=self._experience,
             cache=self._config.cache,
         )
+
+    def load_of(self, launches: list[timing.Launch]) -> Load:
+        """Launches as a load without gaps, in batches that are neither long nor tiny."""
+        each_us = self._stopwatch.batch(launches, 1).run_us()
+        if each_us < SHORT_US:
+            probe = self._stopwatch.batch(launches, N_PROBE)
+            each_us = probe.run_us() / probe.n_launches
+        n_launches = math.ceil(LOAD_BATCH_US[self._target.kind] / max(each_us, 0.1))
+        return self._make_load(launches, min(n_launches, timing.MAX_LAUNCHES))
 
     def _ready_launches(
         self, workload: Workload, folder: Path, library_path: str
@@ -182,7 +266,7 @@ class Session:
             self._open[key] = OpenWorkload(
                 workload=workload,
                 prepared=prepared,
-                checker=Checker(prepared),
+                checker=Checker(prepared, self._make_screen(workload, prepared)),
                 copies=[first, *others],
             )
         return self._open[key]
@@ -200,18 +284,59 @@ def load_runtime(kind: str) -> None:
         ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so"))
 
 
-def _open_device(
-    target: Target,
-) -> tuple[Device, timing.Stopwatch, Callable[[Any], energy.Load], str | None]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OpenDevice:
+    """A device and what works on it only.
+
+    Attributes:
+        device: Memory and order.
+        stopwatch: Times launches.
+        make_load: Keeps launches running.
+        make_screen: A screen for a workload, if there is one.
+        gpu_uuid: Which GPU it is.
+    """
+
+    device: Device
+    stopwatch: timing.Stopwatch
+    make_load: MakeLoad
+    make_screen: Callable[[Workload, Prepared], Screen | None]
+    gpu_uuid: str | None = None
+
+
+def _open_device(target: Target, screen_path: str | None) -> _OpenDevice:
     load_runtime(target.kind)
     if target.kind == "llvm":
-        return HostDevice(), timing.HostStopwatch(), _host_load, None
-    from effcompile.measure.cuda_device import CudaDevice, CudaLoad, CudaStopwatch
+        return _OpenDevice(
+            device=HostDevice(),
+            stopwatch=timing.HostStopwatch(),
+            make_load=_host_load,
+            make_screen=lambda workload, prepared: None,
+        )
+    return _open_cuda(screen_path)
+
+
+def _open_cuda(screen_path: str | None) -> _OpenDevice:
+    from effcompile.measure.cuda_device import CudaDevice, CudaStopwatch, back_to_back
+    from effcompile.measure.cuda_screen import open_screen
 
     device = CudaDevice()
     device.take_over_stream()
-    return device, CudaStopwatch(device), lambda batch: CudaLoad(device, batch), device.uuid
+    functions = device.load_functions(Path(screen_path).read_bytes()) if screen_path else None
+
+    def make_screen(workload: Workload, prepared: Prepared) -> Screen | None:
+        if functions is None:
+            return None
+        return open_screen(device, functions, workload, prepared)
+
+    return _OpenDevice(
+        device=device,
+        stopwatch=CudaStopwatch(device),
+        make_load=partial(back_to_back, device),
+        make_screen=make_screen,
+        gpu_uuid=device.uuid,
+    )
 
 
-def _host_load(batch: timing.Batch) -> energy.Load:
-    return energy.HostLoad(batch.run_us, batch.n_launches)
+def _host_load(launches: Sequence[timing.Launch], n_launches: int) -> Load:
+    batch = timing.HostStopwatch().batch(launches, n_launches)
+    return HostLoad(batch.run_us, batch.n_launches)

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from effcompile.config import MeasureConfig
 from effcompile.measure import serving
+from effcompile.measure.anchor_watch import Anchor
 from effcompile.measure.meters import NoMeter
 from effcompile.measure.module_session import ModuleRequest, ModuleSession
 from effcompile.measure.session import Session
 from schedules import _tvm
 from schedules.target import Target
 from schedules.workload import Workload
+from search.meter_facts import MeterFacts
 from search.trial import EnergyMeasurement, LatencyMeasurement
 
 
@@ -30,11 +32,13 @@ class OpenRequest:
         config: How to measure.
         known_library: Library of the known kernel; ``None`` where there is no compiler to
             make one, and no candidates are run.
+        screen_path: Kernels that compare outputs on the device; ``None`` where there are none.
     """
 
     target: Target
     config: MeasureConfig
     known_library: str | None
+    screen_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,34 @@ class KernelRequest:
     library_path: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyRequest:
+    """One library whose energy is measured.
+
+    Attributes:
+        kernel: The library.
+        matters_below_mj: See ``energy.Effort``.
+    """
+
+    kernel: KernelRequest
+    matters_below_mj: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterRequest:
+    """What the meter is calibrated with; see ``Session.learn_meter``.
+
+    Attributes:
+        anchor_library: Library of the anchor kernel.
+        reference: The run's first anchor.
+        known: An earlier calibration of the same session.
+    """
+
+    anchor_library: str
+    reference: Anchor | None = None
+    known: MeterFacts | None = None
+
+
 class Worker:
     """The endpoints; a device is open after ``open``."""
 
@@ -88,7 +120,7 @@ class Worker:
 
     def open(self, request: OpenRequest) -> OpenAnswer:
         """Open the device and run the known kernel on it."""
-        self._session = Session(request.target, request.config)
+        self._session = Session(request.target, request.config, screen_path=request.screen_path)
         self._modules = ModuleSession(self._session)
         if request.known_library is not None:
             self._session.prove(request.known_library)
@@ -107,9 +139,21 @@ class Worker:
         """Time a kernel that was checked before."""
         return self.session.time_only(request.workload, Path(request.folder), request.library_path)
 
-    def energy(self, request: KernelRequest) -> EnergyMeasurement:
+    def learn_meter(self, request: MeterRequest) -> MeterFacts:
+        """Calibrate the meter, or take over what is known of it."""
+        return self.session.learn_meter(
+            request.anchor_library, reference=request.reference, known=request.known
+        )
+
+    def energy(self, request: EnergyRequest) -> EnergyMeasurement:
         """Measure the energy of a kernel that was checked before."""
-        return self.session.energy(request.workload, Path(request.folder), request.library_path)
+        kernel = request.kernel
+        return self.session.energy(
+            kernel.workload,
+            Path(kernel.folder),
+            kernel.library_path,
+            matters_below_mj=request.matters_below_mj,
+        )
 
     def module_time(self, request: ModuleRequest) -> LatencyMeasurement:
         """Latency of a whole module."""
@@ -128,7 +172,8 @@ def endpoints(worker: Worker) -> dict[str, serving.Endpoint]:
         "time_only": serving.Endpoint(request=KernelRequest, function=worker.time_only),
         "module_time": serving.Endpoint(request=ModuleRequest, function=worker.module_time),
         "module_energy": serving.Endpoint(request=ModuleRequest, function=worker.module_energy),
-        "energy": serving.Endpoint(request=KernelRequest, function=worker.energy),
+        "learn_meter": serving.Endpoint(request=MeterRequest, function=worker.learn_meter),
+        "energy": serving.Endpoint(request=EnergyRequest, function=worker.energy),
     }
 
 

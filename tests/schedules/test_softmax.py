@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schedules.inputs import numpy_dtype
+from schedules.dtypes import numpy_dtype
 from schedules.softmax import CpuSoftmaxSpace, CudaSoftmaxSpace, softmax_space
 from schedules.target import Target, known_target
 from schedules.task import Task

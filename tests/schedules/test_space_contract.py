@@ -11,14 +11,17 @@ import pytest
 from schedules.candidate import Candidate
 from schedules.errors import IllegalCandidate, UnknownSpace
 from schedules.generic import TvmSpace
+from schedules.merge import MergeSpace
 from schedules.softmax import softmax_space
 from schedules.space import DesignSpace
 from schedules.spaces import open_space, spaces_for
 from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.merge_workloads import mean
 
 CASES = [(name, kind) for name in ("default", "tvm", "softmax") for kind in ("cpu", "gpu")]
+CASES += [("merge", "gpu")]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -29,7 +32,12 @@ def rng(seed: int = 0) -> np.random.Generator:
 def case(request: pytest.FixtureRequest, softmax: Callable[..., Workload]) -> tuple[Task, str]:
     name, kind = request.param
     target: Target = request.getfixturevalue(kind)
-    return Task(workload=softmax((8, 96)), target=target), name
+    workload = mean((2, 40, 96), 9, "bfloat16") if name == "merge" else softmax((8, 96))
+    return Task(workload=workload, target=target), name
+
+
+def family_of(case: tuple[Task, str]) -> str:
+    return "merge" if case[1] == "merge" else "softmax"
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +54,8 @@ def fresh(case: tuple[Task, str]) -> DesignSpace:
         made = softmax_space(task)
         assert made is not None
         return made
+    if name == "merge":
+        return MergeSpace(task)
     return open_space(task, name)
 
 
@@ -136,9 +146,9 @@ def test_every_realised_program_is_right_on_this_cpu(
 
 
 def test_unknown_space_lists_what_exists(case: tuple[Task, str]) -> None:
-    with pytest.raises(UnknownSpace, match="softmax, tvm, default"):
+    with pytest.raises(UnknownSpace, match=f"{family_of(case)}, tvm, default"):
         open_space(case[0], "imaginary")
 
 
 def test_own_families_come_first(case: tuple[Task, str]) -> None:
-    assert spaces_for(case[0]) == ["softmax", "tvm"]
+    assert spaces_for(case[0]) == [family_of(case), "tvm"]

@@ -1,14 +1,25 @@
-"""``MatMulNBits`` of com.microsoft, and the same for quantised products found in graphs."""
+"""``MatMulNBits`` of com.microsoft, and the same for quantised products found in graphs.
+
+Stored weights before few rows of a 16-bit float are packed again for tensor cores; all
+others are unpacked as they are stored.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from effcompile.frontend.constants import constant_array
 from effcompile.frontend.converters.registry import Node, converter
 from effcompile.frontend.kernels.dequant_matmul import Quantisation, dequant_matmul_call
+from effcompile.frontend.kernels.gemv_dequant import QuantisedMatrix, gemv_dequant_call, serves
 from effcompile.frontend.kernels.marking import type_of
+from schedules.packing import unpack_stream
 
 SUPPORTED_BITS = (2, 4, 8)
+# Three bits have no place in bytes of their own: the packed form alone serves them.
+PACKED_ONLY_BITS = 3
 
 
 @converter("MatMulNBits", domain="com.microsoft")
@@ -20,6 +31,14 @@ def matmul_nbits(node: Node) -> Any:
     if node.input(4) is not None:
         raise ValueError("input g_idx (columns in another order) is not supported")
     how = _quantisation(node)
+    matrix = _stored_matrix(node, how)
+    if matrix is not None:
+        return gemv_dequant_call(node.builder, node.required(0), matrix, bias=node.input(5))
+    if how.bits == PACKED_ONLY_BITS:
+        raise ValueError(
+            f"bits is {how.bits}, expected one of {SUPPORTED_BITS}, or stored weights, blocks "
+            "of a multiple of 32, and at most 64 static rows of float16 or bfloat16"
+        )
     n_blocks = -(-how.depth // how.block)
     scales = node.emit(relax.op.reshape(node.required(2), (how.n_columns, n_blocks)))
     return dequant_matmul_call(
@@ -35,8 +54,8 @@ def matmul_nbits(node: Node) -> Any:
 
 def _quantisation(node: Node) -> Quantisation:
     bits = int(node.attrs.get("bits", 4))
-    if bits not in SUPPORTED_BITS:
-        raise ValueError(f"bits is {bits}, expected one of {SUPPORTED_BITS}")
+    if bits not in (*SUPPORTED_BITS, PACKED_ONLY_BITS):
+        raise ValueError(f"bits is {bits}, expected one of {(*SUPPORTED_BITS, PACKED_ONLY_BITS)}")
     zeros = node.input(3)
     return Quantisation(
         bits=bits,
@@ -44,6 +63,45 @@ def _quantisation(node: Node) -> Quantisation:
         depth=int(node.attrs["K"]),
         n_columns=int(node.attrs["N"]),
         packed_zero_points=zeros is None or type_of(zeros)[1] == "uint8",
+    )
+
+
+def _stored_matrix(node: Node, how: Quantisation) -> QuantisedMatrix | None:
+    """The weights as numbers, ``None`` if they are not constant or not for the packed form."""
+    packed, scales = constant_array(node.required(1)), constant_array(node.required(2))
+    zeros = node.input(3)
+    points = None if zeros is None else constant_array(zeros)
+    if packed is None or scales is None or (points is None) != (zeros is None):
+        return None
+    if points is not None and not how.packed_zero_points:
+        return None
+    bias = node.input(5)
+    if bias is not None and type_of(bias)[1] != type_of(node.required(0))[1]:
+        return None
+    fits = serves(
+        node.required(0),
+        bits=how.bits,
+        block=how.block,
+        depth=how.depth,
+        scale_dtype=scales.dtype.name,
+    )
+    return _as_numbers(packed, scales, points, how) if fits else None
+
+
+def _as_numbers(
+    packed: np.ndarray, scales: np.ndarray, points: np.ndarray | None, how: Quantisation
+) -> QuantisedMatrix:
+    n_blocks = -(-how.depth // how.block)
+    blocks = packed.reshape(how.n_columns, n_blocks, -1)
+    codes = unpack_stream(blocks, how.bits, how.block).reshape(how.n_columns, -1)
+    if points is not None:
+        points = unpack_stream(points.reshape(how.n_columns, -1), how.bits, n_blocks)
+    return QuantisedMatrix(
+        codes=codes[:, : how.depth],
+        scales=scales.reshape(how.n_columns, n_blocks),
+        zero_points=points,
+        bits=how.bits,
+        block=how.block,
     )
 
 

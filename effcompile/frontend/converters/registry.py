@@ -27,6 +27,7 @@ _BUILT_IN = (
     "dequantise",
     "inference",
     "matmul_nbits",
+    "merge",
     "norms",
     "rotary",
     "variadic",

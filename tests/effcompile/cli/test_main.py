@@ -33,7 +33,7 @@ def test_defect_becomes_one_line_and_a_log(
     assert "tune m.onnx --out run" in text
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "bench tuner", "bench softmax", ""])
+@pytest.mark.parametrize("name", [*COMMANDS, "bench tuner", "bench kernels", ""])
 def test_help_ends_well_and_shows_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call_main(*name.split(), "--help") == 0
     shown = capsys.readouterr().out

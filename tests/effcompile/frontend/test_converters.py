@@ -11,6 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from effcompile.errors import BadModel
 from effcompile.frontend.converters import registry
+from schedules.packing import pack_stream
 from tests.effcompile.lowered_models import graph_model, lowered, operators, run_lowered
 
 # float32 sums of at most 64 products of N(0,1) data, reordered.
@@ -304,3 +305,35 @@ def test_norms_agree_with_the_reference(op_type: str, axis: int) -> None:
     node = helper.make_node(op_type, ["x", "w"], ["y"], axis=axis, epsilon=1e-3)
     inputs = {"x": normal(2, 3, 8)}
     agrees_with_reference(graph_model([node], inputs, ["y"], constants=constants), inputs)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_stored_weights_before_few_rows_are_packed_for_tensor_cores(bits: int, zeros: bool) -> None:
+    depth, n_columns, block = 96, 21, 32
+    rng = np.random.default_rng(bits)
+    values = rng.integers(0, 2**bits, (n_columns, depth // block, block)).astype(np.uint8)
+    scales = rng.uniform(0.1, 1, values.shape[:2]).astype(np.float16)
+    points = np.full(values.shape[:2], 2 ** (bits - 1), np.uint8)
+    constants = {"w": pack_stream(values, bits), "s": scales}
+    if zeros:
+        points = rng.integers(0, 2**bits, values.shape[:2]).astype(np.uint8)
+        constants["z"] = pack_stream(points, bits)
+    x = normal(2, 3, depth).astype(np.float16)
+    node = helper.make_node(
+        "DequantMatMul",
+        ["x", *constants],
+        ["y"],
+        domain="effcompile",
+        K=depth,
+        N=n_columns,
+        bits=bits,
+        block_size=block,
+    )
+    program = lowered(graph_model([node], {"x": x}, ["y"], constants=constants))
+    assert operators(program) == ["gemv_dequant"]
+    wide = (values.astype(np.float64) - points[..., None]) * scales[..., None].astype(np.float64)
+    expected = x.astype(np.float64) @ wide.reshape(n_columns, depth).T
+    (found,) = run_lowered(program, [x])
+    # One rounding to float16 of sums kept in float32.
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())

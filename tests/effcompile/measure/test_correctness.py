@@ -4,10 +4,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from effcompile.measure.arguments import Arguments, place
+from effcompile.measure.arguments import GUARD_BYTES, Arguments, place
 from effcompile.measure.correctness import Checker
 from effcompile.measure.memory import HostDevice
-from effcompile.measure.prepared import Prepared, bounds_of
+from effcompile.measure.prepared import Prepared, bounds_of, expectation_of
+from schedules.expected import Reference
 from schedules.reference import Tolerance, compare, scale_of
 from schedules.workload import TensorSpec, Workload
 
@@ -20,22 +21,16 @@ def checked(reference: np.ndarray, actual: np.ndarray) -> tuple[str, int]:
     workload = Workload(
         op="generic", name="w", inputs=(), outputs=(spec,), program="", program_hash="0"
     )
-    scale = scale_of(reference)
-    bounds = bounds_of(reference, TOLERANCE, scale)
-    prepared = Prepared(
-        inputs=[],
-        references=[reference],
-        tolerance=TOLERANCE,
-        scales=[scale],
-        bounds=[bounds],
-    )
+    expected = expectation_of(Reference(values=reference), TOLERANCE, dtype=spec.dtype)
+    prepared = Prepared(inputs=[], outputs=[expected], tolerance=TOLERANCE)
     arguments: Arguments = place(HostDevice(), workload, [])
 
     def launch() -> None:
         raw = np.ascontiguousarray(actual).reshape(-1).view(np.uint8)
-        arguments.outputs[0].memory.write(4096, raw)
+        arguments.outputs[0].memory.write(GUARD_BYTES, raw)
 
-    sure = (actual.astype(np.float32) >= bounds[0]) & (actual.astype(np.float32) <= bounds[1])
+    flat = actual.astype(np.float32).reshape(-1)
+    sure = (flat >= expected.lowest) & (flat <= expected.highest)
     return Checker(prepared).check(launch, arguments), int(np.count_nonzero(sure))
 
 
@@ -78,3 +73,105 @@ def test_the_quick_way_never_accepts_what_the_full_comparison_refuses() -> None:
     assert 0.1 < accepted.mean() < 0.9
     assert np.all(np.abs(actual[accepted] - reference[accepted]) <= allowed[accepted])
     assert compare(actual, reference, TOLERANCE) is not None
+
+
+def sampled(
+    values: np.ndarray,
+    actual: np.ndarray,
+    *,
+    limit: float = 8.0,
+    written: np.ndarray | bool = True,
+) -> str:
+    """The checker's sentence where the first, eighth and last row of an output are known."""
+    spec = TensorSpec(name="y", shape=actual.shape, dtype=actual.dtype.name)
+    workload = Workload(
+        op="generic", name="w", inputs=(), outputs=(spec,), program="", program_hash="0"
+    )
+    rows = np.array([0, 7, 19])
+    reference = Reference(values=values[rows], rows=rows, limits=(-limit, limit))
+    outputs = [expectation_of(reference, TOLERANCE, dtype=spec.dtype)]
+    arguments = place(HostDevice(), workload, [])
+    (output,) = arguments.outputs
+
+    def launch() -> None:
+        result = np.where(written, actual, output.typed(output.read_bytes()))
+        output.memory.write(GUARD_BYTES, np.ascontiguousarray(result).reshape(-1).view(np.uint8))
+
+    prepared = Prepared(inputs=[], outputs=outputs, tolerance=TOLERANCE)
+    return Checker(prepared).check(launch, arguments)
+
+
+def test_of_a_sampled_output_known_rows_are_compared_and_all_others_must_be_possible() -> None:
+    values = np.random.default_rng(0).standard_normal((20, 16))
+    right = values.astype(np.float32)
+    assert sampled(values, right) == ""
+    wrong = right.copy()
+    wrong[7, 3] += 1
+    assert "worst at (7, 3)" in sampled(values, wrong)
+    wrong = right.copy()
+    wrong[8, 15] = 8.5
+    assert "the first at (8, 15): 8.5, expected -8.0" in sampled(values, wrong)
+
+
+def test_of_a_sampled_output_elements_that_were_never_written_are_found() -> None:
+    values = np.random.default_rng(0).standard_normal((20, 16))
+    written = np.ones((20, 16), dtype=bool)
+    written[8, 15] = False
+    found = sampled(values, values.astype(np.float32), written=written)
+    assert "1 of 320 elements are impossible; the first at (8, 15): nan" in found
+
+
+def test_of_a_sampled_output_of_integers_a_poison_that_is_possible_is_found() -> None:
+    values = np.random.default_rng(0).integers(-100, 100, (20, 16)).astype(np.int8)
+    assert sampled(values, values, limit=100) == ""
+    written = np.ones((20, 16), dtype=bool)
+    written[8, 15] = False
+    # -1, then 60.
+    assert "different outputs" in sampled(values, values, limit=100, written=written)
+
+
+class FixedScreen:
+    """Says what it is told to, and counts how often it was asked."""
+
+    def __init__(self, *, sure: bool) -> None:
+        self.sure = sure
+        self.n_asked = 0
+
+    def outputs_are_right(self, arguments: Arguments) -> bool:
+        del arguments
+        self.n_asked += 1
+        return self.sure
+
+    rest_is_untouched = outputs_are_right
+
+
+def screened(screen: FixedScreen, actual: np.ndarray, *, stray: bool = False) -> str:
+    """The checker's sentence on zeros that should be zeros, with a screen asked first."""
+    spec = TensorSpec(name="y", shape=(8,), dtype="float32")
+    workload = Workload(
+        op="generic", name="w", inputs=(), outputs=(spec,), program="", program_hash="0"
+    )
+    expected = expectation_of(Reference(values=np.ones(8)), TOLERANCE, dtype="float32")
+    arguments = place(HostDevice(), workload, [])
+
+    def launch() -> None:
+        arguments.outputs[0].memory.write(GUARD_BYTES, actual.astype(np.float32).view(np.uint8))
+        if stray:
+            arguments.outputs[0].memory.write(GUARD_BYTES + 32, np.zeros(1, np.uint8))
+
+    prepared = Prepared(inputs=[], outputs=[expected], tolerance=TOLERANCE)
+    return Checker(prepared, screen).check(launch, arguments)
+
+
+def test_a_screen_that_is_sure_is_believed() -> None:
+    screen = FixedScreen(sure=True)
+    assert screened(screen, np.zeros(8), stray=True) == ""
+    assert screen.n_asked == 2
+
+
+def test_what_a_screen_is_not_sure_of_is_decided_on_the_host() -> None:
+    screen = FixedScreen(sure=False)
+    assert screened(screen, np.ones(8)) == ""
+    assert screen.n_asked == 2
+    assert "8 of 8 elements are wrong" in screened(screen, np.zeros(8))
+    assert "wrote outside argument y" in screened(screen, np.ones(8), stray=True)

@@ -7,7 +7,8 @@ import pynvml
 import pytest
 
 from effcompile.errors import MeterDenied, MeterUnavailable
-from effcompile.measure.meters import NoMeter, RaplMeter, open_meter, require_meter
+from effcompile.measure.meters import NoMeter, open_meter, require_meter
+from effcompile.measure.rapl import RaplMeter
 
 
 def package(root: Path, index: int, energy_uj: int, range_uj: int = 999_999) -> Path:

@@ -1,0 +1,173 @@
+"""Tune a case, build it, and measure it beside its peers; what is done survives a cut.
+
+Tuning keeps its run folder, so the same command again continues it; rows are written as
+soon as a case is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from effcompile.bench.harness import GpuHarness, Row
+from effcompile.bench.kernels.case import KernelCase
+from effcompile.bench.kernels.ceilings import Ceilings, measure_ceilings
+from effcompile.bench.kernels.contenders import contenders, n_sets
+from effcompile.config import CacheMode, MeasureConfig, TuneConfig
+from effcompile.errors import DeviceUnavailable
+from schedules.errors import EffcompileError
+
+Report = Callable[[str, Sequence["KernelRow"]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelRow:
+    """One contender on one case, in one cache mode.
+
+    Attributes:
+        case: The case's name.
+        contender: Ours, a peer, or a ceiling.
+        cache: ``hot`` or ``cold``.
+        burst_us: Latency in short bursts, microseconds: median over rounds.
+        burst_ci95_us: Half width of its interval.
+        sustained_us: Time per launch back to back, inside the energy window.
+        energy_mj: Energy per launch, millijoules; ``None`` if unmeasured.
+        energy_ci95_mj: Half width of its interval.
+        power_w: Mean power inside the window.
+        ceiling_share: The larger of the shares of the measured ceilings of bytes and operations.
+        verdict: Of the energy windows.
+        error: Why there are no numbers.
+    """
+
+    case: str
+    contender: str
+    cache: str
+    burst_us: float | None = None
+    burst_ci95_us: float | None = None
+    sustained_us: float | None = None
+    energy_mj: float | None = None
+    energy_ci95_mj: float | None = None
+    power_w: float | None = None
+    ceiling_share: float | None = None
+    verdict: str = ""
+    error: str = ""
+
+
+def bench_kernels(
+    cases: Sequence[KernelCase],
+    *,
+    config: TuneConfig,
+    measure: MeasureConfig,
+    caches: Sequence[str],
+    work: Path,
+    n_rounds: int,
+    report: Report,
+) -> list[KernelRow]:
+    """Tune every case, then measure ours and the peers in turn.
+
+    Args:
+        cases: What to compare.
+        config: Settings of the tuning.
+        measure: Settings of the comparison; its cache mode is ``caches``'s.
+        caches: ``hot``, ``cold`` or both.
+        work: Folder for run folders, artifacts and rows.
+        n_rounds: Interleaved repetitions.
+        report: Gets a title and rows as soon as they are there.
+
+    Raises:
+        DeviceUnavailable: There is no CUDA GPU, or torch cannot use it.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise DeviceUnavailable(
+            "this benchmark compares with torch on a CUDA GPU and torch sees none. "
+            "Run it on a machine with a GPU and a CUDA build of torch."
+        )
+    harness = GpuHarness(measure)
+    ceilings = measure_ceilings(harness, n_rounds=min(n_rounds, 3))
+    found = _kept(
+        "ceilings", [_kernel_row(row, "cold", ceilings) for row in ceilings.rows], work, report
+    )
+    for case in cases:
+        artifact = _tuned(case, config, work / case.name)
+        rows = [
+            _kernel_row(row, cache, ceilings)
+            for cache in caches
+            for row in _measured(case, artifact, cache, harness, n_rounds)
+        ]
+        found += _kept(case.name, rows, work / case.name, report)
+    return found
+
+
+def _tuned(case: KernelCase, config: TuneConfig, folder: Path) -> Path | str:
+    """The built artifact; the reason if there is none."""
+    from effcompile.building import build_artifact
+    from effcompile.tuning import tune_models
+
+    artifact = folder / "tuned.effc"
+    try:
+        tune_models({"main": case.model()}, folder / "run", target="cuda", config=config)
+        build_artifact([folder / "run"], artifact, measure=False)
+    except EffcompileError as error:
+        return f"{type(error).__name__}: {str(error)[:300]}"
+    return artifact
+
+
+def _measured(
+    case: KernelCase, artifact: Path | str, cache: str, harness: GpuHarness, n_rounds: int
+) -> list[Row]:
+    import torch
+
+    torch.compiler.reset()
+    l2_bytes = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
+    with harness.stream():
+        sets = [case.inputs(seed) for seed in range(n_sets(case, cache, l2_bytes))]
+        everyone = contenders(case, artifact, sets)
+    rows = harness.compare(
+        case.name, everyone, n_bytes=case.n_bytes, n_flops=case.n_flops, n_rounds=n_rounds
+    )
+    del sets, everyone
+    torch.cuda.empty_cache()
+    return rows
+
+
+def _kernel_row(row: Row, cache: str, ceilings: Ceilings) -> KernelRow:
+    pairs = (
+        (row.bytes_per_s, ceilings.bytes_per_s),
+        (row.flops_per_s, ceilings.flops_per_s),
+    )
+    shares = [rate / most for rate, most in pairs if rate and most]
+    return KernelRow(
+        case=row.workload,
+        contender=row.contender,
+        cache=cache,
+        burst_us=row.burst_us,
+        burst_ci95_us=row.burst_ci95_us,
+        sustained_us=row.sustained_us,
+        energy_mj=row.energy_mj,
+        energy_ci95_mj=row.energy_ci95_mj,
+        power_w=row.power_w,
+        ceiling_share=max(shares, default=None),
+        verdict=row.verdict,
+        error=row.error,
+    )
+
+
+def _kept(name: str, rows: list[KernelRow], folder: Path, report: Report) -> list[KernelRow]:
+    folder.mkdir(parents=True, exist_ok=True)
+    encoded = msgspec.json.format(msgspec.json.encode(rows), indent=2)
+    unfinished = folder / "rows.json.part"
+    unfinished.write_bytes(encoded)
+    unfinished.replace(folder / "rows.json")
+    report(name, rows)
+    return rows
+
+
+def cold_tuning(config: TuneConfig, caches: Iterable[str]) -> TuneConfig:
+    """The settings of the tuning: in cold mode unless only the hot one is compared."""
+    cache: CacheMode = "hot" if list(caches) == ["hot"] else "cold"
+    return replace(config, measure=replace(config.measure, cache=cache))

@@ -1,0 +1,153 @@
+"""Operators of the domain ``effcompile`` that merge rows along an axis.
+
+==================  ==========================================================================
+``FrameCosine``     x (rows, width) [, previous (rows)], attribute ``places`` -> (rows)
+``SegmentMean``     x, starts (groups + 1) [, rows], attributes ``axis``, ``longest``
+``GatherRows``      x, index (groups), attribute ``axis``
+``BlendRows``       x, low, high, weight (groups), attribute ``axis``
+``RenoiseRows``     noise, clean, index (groups), sigma (1), attribute ``axis``
+``SelectRows``      fresh, cache, source (rows of fresh), attribute ``axis``
+``CombinePartials`` parts (splits, ..., width), sums (splits, ...) -> rows, logarithms
+==================  ==========================================================================
+
+Meaning: see ``effcompile.frontend.kernels.merge``. Index inputs may be int32 or int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from effcompile.frontend.converters.registry import Node, converter
+from effcompile.frontend.kernels import merge
+from effcompile.frontend.kernels.marking import type_of
+
+
+def _index(node: Node, value: Any) -> Any:
+    from tvm import relax
+
+    return value if type_of(value)[1] == "int32" else node.emit(relax.op.astype(value, "int32"))
+
+
+def _float(node: Node, value: Any) -> Any:
+    from tvm import relax
+
+    return value if type_of(value)[1] == "float32" else node.emit(relax.op.astype(value, "float32"))
+
+
+def _axis(node: Node, x: Any) -> int:
+    rank = len(type_of(x)[0])
+    axis = int(node.attrs.get("axis", 0))
+    if not -rank <= axis < rank:
+        raise ValueError(f"axis {axis} does not exist: the input has {rank} axes")
+    return axis % rank
+
+
+def _flattened(node: Node, x: Any, axis: int) -> Any:
+    """``x`` as (repetitions, rows, width)."""
+    from tvm import relax
+
+    shape = type_of(x)[0]
+    if not all(isinstance(extent, int) for extent in shape):
+        raise ValueError(f"its input has open dimensions {shape}: fix them with --shape")
+    flat = [prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])]
+    return x if shape == flat else node.emit(relax.op.reshape(x, flat))
+
+
+def _along(node: Node, operands: list[Any], call: Callable[..., Any]) -> Any:
+    """``call`` on operands flattened around the axis, its result in the first one's layout."""
+    from tvm import relax
+
+    x = operands[0]
+    axis = _axis(node, x)
+    shape = type_of(x)[0]
+    result = node.emit(call(*(_flattened(node, one, axis) for one in operands)))
+    groups = type_of(result)[0][1]
+    wanted = [*shape[:axis], groups, *shape[axis + 1 :]]
+    return result if type_of(result)[0] == wanted else relax.op.reshape(result, wanted)
+
+
+@converter("FrameCosine", domain="effcompile")
+def frame_cosine(node: Node) -> Any:
+    """Cosine of every row with the one before it in time."""
+    x, previous = node.required(0), node.input(1)
+    places = int(node.attrs.get("places", 0))
+    if (previous is None) == (places <= 0):
+        raise ValueError("give either the attribute places, at least 1, or the input previous")
+    if len(type_of(x)[0]) != 2:
+        raise ValueError(f"its input must be (rows, width), found {type_of(x)[0]}")
+    mates = None if previous is None else _index(node, previous)
+    return merge.frame_cosine_call(node.builder, x, places=places, previous=mates)
+
+
+@converter("SegmentMean", domain="effcompile")
+def segment_mean(node: Node) -> Any:
+    """Mean of each segment of rows along ``axis``."""
+    starts, rows = _index(node, node.required(1)), node.input(2)
+    listed = None if rows is None else _index(node, rows)
+    longest = int(node.attrs.get("longest", 0))
+    return _along(
+        node,
+        [node.required(0)],
+        lambda x: merge.segment_mean_call(node.builder, x, starts, rows=listed, longest=longest),
+    )
+
+
+@converter("GatherRows", domain="effcompile")
+def gather_rows(node: Node) -> Any:
+    """Rows along ``axis`` by index."""
+    index = _index(node, node.required(1))
+    return _along(
+        node, [node.required(0)], lambda x: merge.gather_rows_call(node.builder, x, index)
+    )
+
+
+@converter("BlendRows", domain="effcompile")
+def blend_rows(node: Node) -> Any:
+    """Two rows along ``axis`` and a weight."""
+    low, high = (_index(node, node.required(i)) for i in (1, 2))
+    weight = _float(node, node.required(3))
+    return _along(
+        node,
+        [node.required(0)],
+        lambda x: merge.blend_rows_call(node.builder, x, low, high, weight),
+    )
+
+
+@converter("RenoiseRows", domain="effcompile")
+def renoise_rows(node: Node) -> Any:
+    """Kept rows with noise added again."""
+    index, sigma = _index(node, node.required(2)), _float(node, node.required(3))
+    return _along(
+        node,
+        [node.required(0), node.required(1)],
+        lambda noise, clean: merge.renoise_rows_call(node.builder, noise, clean, index, sigma),
+    )
+
+
+@converter("SelectRows", domain="effcompile")
+def select_rows(node: Node) -> Any:
+    """Rows along ``axis``, some of them from a cache."""
+    source = _index(node, node.required(2))
+    return _along(
+        node,
+        [node.required(0), node.required(1)],
+        lambda fresh, cache: merge.select_rows_call(node.builder, fresh, cache, source),
+    )
+
+
+@converter("CombinePartials", domain="effcompile")
+def combine_partials(node: Node) -> Any:
+    """Attention over parts of the keys, combined."""
+    from tvm import relax
+
+    parts, sums = node.required(0), _float(node, node.required(1))
+    shape = type_of(parts)[0]
+    flat = [shape[0], prod(shape[1:-1]), shape[-1]]
+    rows = parts if shape == flat else node.emit(relax.op.reshape(parts, flat))
+    logs = node.emit(relax.op.reshape(sums, flat[:2]))
+    both = node.emit(merge.combine_partials_call(node.builder, rows, logs))
+    result = node.emit(relax.op.reshape(node.emit(both[0]), shape[1:]))
+    total = node.emit(relax.op.reshape(node.emit(both[1]), shape[1:-1]))
+    return relax.Tuple([result, total])

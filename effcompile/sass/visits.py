@@ -1,0 +1,217 @@
+"""How often each instruction runs: the branches of a kernel, followed with real numbers.
+
+Only what decides branches is computed: the instructions that a branch's predicate depends
+on, traced backwards. Loop bounds of generated kernels are constants or follow from thread
+and block, so their trip counts come out exactly; a branch that depends on data is taken not
+to be taken, and counted as unknown.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from effcompile.sass.cubin import KernelCode
+from effcompile.sass.evaluating import Value, evaluate, is_followed
+from effcompile.sass.opcodes import Op
+from effcompile.sass.operands import (
+    Constant,
+    Instruction,
+    Key,
+    Operand,
+    Parameter,
+    decode,
+    results_of,
+)
+
+MOST_STEPS = 100_000
+"""Instructions followed per warp; a kernel that runs on is taken to end there."""
+
+MOST_WARPS = 8
+"""Warps followed per block, spread evenly; they differ where a kernel gives them roles."""
+
+_THREAD, _BLOCK = (0x21, 0x22, 0x23), (0x25, 0x26, 0x27)
+"""Numbers of the special registers that hold coordinates."""
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Visits:
+    """Where the warps of a block went.
+
+    Attributes:
+        counts: Mean runs of every instruction per warp, float64, shape (n,).
+        n_unknown_branches: Branches whose outcome is not told by the code.
+    """
+
+    counts: np.ndarray
+    n_unknown_branches: int
+
+
+def count_visits(code: KernelCode, *, arch: str, grid: Triple, block: Triple) -> Visits:
+    """Follow the warps of a block in the middle of the grid.
+
+    Args:
+        code: The kernel.
+        arch: ``sm_90`` style; decides how branches are encoded.
+        grid: Blocks in x, y, z.
+        block: Threads in x, y, z.
+    """
+    plan = _Plan(code, is_wide=_generation(arch) >= 90)
+    middle = [extent // 2 for extent in grid]
+    dimensions = dict(zip((0x0, 0x4, 0x8, 0xC, 0x10, 0x14), (*block, *grid), strict=True))
+    warps = _warps(block) if plan.needs_thread else [0]
+    total, unknown = np.zeros(len(code.words)), set[int]()
+    for warp in warps:
+        thread = _coordinates(32 * warp, block)
+        specials = dict(zip((*_THREAD, *_BLOCK), (*thread, *middle), strict=True))
+        starts, unknown_here = _follow(plan, specials, dimensions)
+        total += starts
+        unknown |= unknown_here
+    return Visits(counts=total / len(warps), n_unknown_branches=len(unknown))
+
+
+def _generation(arch: str) -> int:
+    digits = "".join(character for character in arch if character.isdigit())
+    return int(digits or 0)
+
+
+def _warps(block: Triple) -> list[int]:
+    n_warps = -(-block[0] * block[1] * block[2] // 32)
+    return sorted({round(place) for place in np.linspace(0, n_warps - 1, min(n_warps, MOST_WARPS))})
+
+
+def _coordinates(linear: int, block: Triple) -> Triple:
+    rest, x = divmod(linear, block[0])
+    z, y = divmod(rest, block[1])
+    return x, y, z
+
+
+class _Plan:
+    """The instructions that must be followed, in order of place."""
+
+    def __init__(self, code: KernelCode, *, is_wide: bool) -> None:
+        self.n = len(code.words)
+        self.is_wide = is_wide
+        ops = code.field(0, 9)
+        every = code.words.tolist()
+        jumps = np.flatnonzero((ops == Op.BRA) | (ops == Op.EXIT)).tolist()
+        self.steps = {place: decode(place, *every[place]) for place in jumps}
+        needed = {one.guard for one in self.steps.values() if one.guard is not None}
+        writers = _writers(code)
+        pending = list(needed)
+        while pending:
+            for place in writers.get(pending.pop(), ()):
+                if place in self.steps:
+                    continue
+                one = self.steps[place] = decode(place, *every[place])
+                new = {key for key in _keys(one) if key not in needed}
+                needed |= new
+                pending += new
+        self.places = sorted(self.steps)
+        self.needs_thread = any(
+            one.op in (Op.S2R, Op.S2UR) and one.bits(72, 8) in _THREAD
+            for one in self.steps.values()
+        )
+
+    def target(self, one: Instruction) -> int:
+        """Place that a branch goes to."""
+        low, high = one.low >> 34, one.bits(64, 18)
+        offset = low | high << 30
+        offset -= (1 << 48) if offset >> 47 else 0
+        if self.is_wide:
+            offset = offset << 8 | (one.low >> 16 & 0xFF)
+        return one.place + 1 + offset * 4 // 16
+
+
+def _writers(code: KernelCode) -> dict[Key, list[int]]:
+    """Places that write a key."""
+    found: dict[Key, list[int]] = {}
+    for place, (low, high) in enumerate(code.words.tolist()):
+        for key in results_of(low, high):
+            found.setdefault(key, []).append(place)
+    return found
+
+
+def _keys(one: Instruction) -> Iterator[Key]:
+    if one.guard is not None:
+        yield one.guard
+    for source in one.sources if is_followed(one.op) else ():
+        if isinstance(source, Key):
+            yield source
+
+
+def _follow(
+    plan: _Plan, specials: dict[int, int], dimensions: dict[int, int]
+) -> tuple[np.ndarray, set[int]]:
+    """Runs of every instruction in one warp, and the places of unknown branches."""
+    state: dict[Key, Value] = {}
+    spans: Counter[tuple[int, int]] = Counter()
+    unknown: set[int] = set()
+    start, steps = 0, 0
+    while start < plan.n and steps < MOST_STEPS:
+        next_start, end = plan.n, plan.n
+        for place in plan.places[bisect_left(plan.places, start) :]:
+            steps += 1
+            one = plan.steps[place]
+            runs = _guard(one, state)
+            if one.op not in (Op.BRA, Op.EXIT):
+                _write(one, runs, state, specials, dimensions)
+                continue
+            if runs is None or (one.op == Op.BRA and one.bits(87, 3) != 7):
+                unknown.add(place)
+            elif runs:
+                end = place + 1
+                next_start = plan.n if one.op == Op.EXIT else plan.target(one)
+                break
+        spans[start, end] += 1
+        if not 0 <= next_start <= plan.n:
+            break
+        start = next_start
+    return _runs_of(spans, plan.n), unknown
+
+
+def _guard(one: Instruction, state: dict[Key, Value]) -> bool | None:
+    if one.guard is None:
+        return not one.is_negated
+    value = state.get(one.guard)
+    return None if value is None else bool(value) != one.is_negated
+
+
+def _write(
+    one: Instruction,
+    runs: bool | None,
+    state: dict[Key, Value],
+    specials: dict[int, int],
+    dimensions: dict[int, int],
+) -> None:
+    if runs is False:
+        return
+    values = [_value(source, state, dimensions) for source in one.sources]
+    found = evaluate(one, values, specials)
+    for key, value in zip(one.results, found, strict=True):
+        state[key] = value if runs else None
+
+
+def _value(source: Operand, state: dict[Key, Value], dimensions: dict[int, int]) -> Value:
+    if isinstance(source, Constant):
+        return source.value
+    if isinstance(source, Parameter):
+        return dimensions.get(source.offset)
+    if source.kind in ("P", "UP") and source.number == 7:
+        return 1
+    return state.get(source)
+
+
+def _runs_of(spans: Counter[tuple[int, int]], n: int) -> np.ndarray:
+    """Runs per instruction from runs of stretches, shape (n,)."""
+    edges = np.zeros(n + 1)
+    for (start, end), count in spans.items():
+        edges[start] += count
+        edges[end] -= count
+    return np.cumsum(edges[:n])

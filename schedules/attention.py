@@ -1,0 +1,143 @@
+"""The attention family: knobs of its programs behind the design-space protocol."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from schedules.attention_hopper import (
+    REGISTERS,
+    HopperSchedule,
+    accumulators,
+    attention_hopper,
+    n_tiles,
+    shared_bytes,
+)
+from schedules.attention_problem import AttentionProblem, attention_problem
+from schedules.errors import UnknownSpace
+from schedules.knobs import Knob, KnobSpace, Values
+from schedules.limits import launch_refusal
+from schedules.task import Task
+
+HOPPER = "sm_90"
+WIDEST = 256
+REGISTERS_BESIDE_ACCUMULATORS = 28
+KEY_TILES = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256)
+
+
+def attention_space(task: Task) -> KnobSpace | None:
+    """The family's space for a task, ``None`` if the family does not cover it."""
+    problem = attention_problem(task.workload)
+    if problem is None or task.target.arch != HOPPER or not _loadable(problem):
+        return None
+    space = HopperAttentionSpace(task)
+    return space if space.points else None
+
+
+def _loadable(problem: AttentionProblem) -> bool:
+    """Whether rows have the pitch and width that tensor maps and products allow."""
+    widths = (problem.width, problem.value_width)
+    return all(width % 8 == 0 and width <= WIDEST for width in widths)
+
+
+class HopperAttentionSpace(KnobSpace):
+    """Warp-specialised programs: a producer and consumers of 64 query rows each."""
+
+    name = "attention"
+    knobs = (
+        Knob(name="warpgroups", values=(1, 2, 3)),
+        Knob(name="key_tile", values=KEY_TILES),
+        Knob(name="stages", values=(1, 2, 3, 4)),
+        Knob(name="turns", values=("free", "pingpong")),
+        Knob(name="products", values=("in_turn", "overlapped")),
+        Knob(name="blocks", values=("per_tile", "persistent")),
+        Knob(name="order", values=("by_head", "longest_first")),
+    )
+
+    def __init__(self, task: Task) -> None:
+        problem = attention_problem(task.workload)
+        if problem is None:
+            raise UnknownSpace(
+                f"the attention family does not cover {task.workload.name}: expected queries, keys "
+                "and values of rank 4 and one 16-bit dtype, without mask, lengths or softcap."
+            )
+        self._problem, self._workload, self._target = problem, task.workload, task.target
+
+    def schedule(self, values: Values) -> HopperSchedule:
+        """The decisions that knob values stand for."""
+        made = HopperSchedule(
+            warpgroups=int(values["warpgroups"]),
+            key_tile=int(values["key_tile"]),
+            stages=int(values["stages"]),
+            pingpong=values["turns"] == "pingpong",
+            overlap=values["products"] == "overlapped",
+            blocks=self._target.n_cores,
+            longest_first=values["order"] == "longest_first",
+        )
+        if values["blocks"] == "persistent":
+            return made
+        return replace(made, blocks=n_tiles(self._problem, made))
+
+    def refusal(self, values: Values) -> str | None:
+        """Limits of the device, and points that another point already stands for."""
+        schedule, problem = self.schedule(values), self._problem
+        key_steps = -(-problem.keys // schedule.key_tile)
+        tiles = n_tiles(problem, schedule)
+        budget = REGISTERS[schedule.warpgroups][1]
+        needed = accumulators(problem, schedule) + REGISTERS_BESIDE_ACCUMULATORS
+        windowed = problem.left is not None or problem.right is not None
+        faults = {
+            f"{needed} registers per consumer thread are needed, {budget} are there": (
+                needed > budget
+            ),
+            "turns need two consumers": schedule.pingpong and schedule.warpgroups < 2,
+            "more stages than key tiles": schedule.stages > max(1, key_steps),
+            "the key tile is longer than the keys": self._idle_half(schedule.key_tile),
+            "a consumer would have no rows": (
+                schedule.warpgroups > 1 and problem.queries <= schedule.query_tile - 64
+            ),
+            "overlapped products need two stages": schedule.overlap and schedule.stages < 2,
+            "all tiles fit at once": values["blocks"] == "persistent"
+            and tiles <= self._target.n_cores,
+            "all tiles are equally long": schedule.longest_first and not windowed,
+        }
+        for reason, applies in faults.items():
+            if applies:
+                return reason
+        return launch_refusal(
+            self._target,
+            threads_per_block=schedule.threads,
+            registers_per_thread=min(budget, self._target.registers_per_block // schedule.threads),
+            shared_bytes=shared_bytes(problem, schedule),
+        )
+
+    def _idle_half(self, key_tile: int) -> bool:
+        return key_tile > KEY_TILES[0] and key_tile >= 2 * self._problem.keys
+
+    def program(self, values: Values) -> Any:
+        """The bound program."""
+        return attention_hopper(self._workload, self._problem, self.schedule(values))
+
+    @cached_property
+    def _pairs(self) -> int:
+        return self._problem.pairs
+
+    def numbers(self, values: Values) -> list[float]:
+        """Waves, their fill, work done for work wanted, shared bytes, registers."""
+        schedule, problem = self.schedule(values), self._problem
+        tiles = n_tiles(problem, schedule)
+        waves = tiles / self._target.n_cores
+        rows = tiles * schedule.query_tile / (problem.batch * problem.heads)
+        columns = -(-problem.keys // schedule.key_tile) * schedule.key_tile
+        return [
+            float(np.log2(waves)),
+            waves / float(np.ceil(waves)),
+            rows / problem.queries,
+            columns / problem.keys,
+            self._pairs / (problem.queries * problem.keys),
+            shared_bytes(problem, schedule) / self._target.shared_memory_per_block_bytes,
+            float(accumulators(problem, schedule)),
+        ]

@@ -1,0 +1,173 @@
+"""Attention for compute capability 9.0: from knob values to a program.
+
+The device code is ``schedules/cuda/attention_hopper.cuh``; this module writes the constants and
+the matrix products in front of it and describes the launch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from math import e, log2
+from typing import Any
+
+from schedules.attention_problem import AttentionProblem
+from schedules.cuda_kernel import CudaLaunch, TensorMap, cuda_program
+from schedules.wgmma import CUDA_TYPES, wgmma_registers, wgmma_shared
+from schedules.workload import Workload
+
+ROWS_PER_WARPGROUP = 64
+BLOCK_COLUMNS = 64
+ALIGNMENT_BYTES = 1024
+BARRIER_BYTES = 16
+BARRIER_BYTES_PER_STAGE = 32
+# What 65536 registers give a producer and n consumers, in steps of 8.
+REGISTERS = {1: (24, 240), 2: (24, 240), 3: (32, 160)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HopperSchedule:
+    """Decisions of one program.
+
+    Attributes:
+        warpgroups: Consumers of 64 query rows, 1 to 3.
+        key_tile: Keys of one step.
+        stages: Key and value tiles in flight.
+        pingpong: Whether consumers take turns at the matrix units.
+        overlap: Whether a softmax runs beside the product before it.
+        blocks: Blocks launched; each takes every ``blocks``-th tile.
+        longest_first: Whether the tiles with most keys of all heads come first.
+    """
+
+    warpgroups: int
+    key_tile: int
+    stages: int
+    pingpong: bool
+    overlap: bool
+    blocks: int
+    longest_first: bool
+
+    @property
+    def query_tile(self) -> int:
+        """Query rows of one block."""
+        return ROWS_PER_WARPGROUP * self.warpgroups
+
+    @property
+    def threads(self) -> int:
+        """Of a block: the producer's warpgroup and the consumers."""
+        return 128 * (1 + self.warpgroups)
+
+
+def shared_bytes(problem: AttentionProblem, schedule: HopperSchedule) -> int:
+    """Dynamic shared memory of a block."""
+    qk_blocks, v_blocks = _blocks(problem.width), _blocks(problem.value_width)
+    row = 2 * BLOCK_COLUMNS
+    stage = (qk_blocks + v_blocks) * schedule.key_tile * row + BARRIER_BYTES_PER_STAGE
+    query = qk_blocks * schedule.query_tile * row
+    return ALIGNMENT_BYTES + query + schedule.stages * stage + BARRIER_BYTES
+
+
+def accumulators(problem: AttentionProblem, schedule: HopperSchedule) -> int:
+    """Registers of a consumer thread that hold scores, probabilities and outputs.
+
+    Probabilities take the place of their scores unless the next scores are already coming.
+    """
+    scores = schedule.key_tile // 2
+    probabilities = scores // 2 if schedule.overlap else 0
+    return scores + probabilities + problem.value_width // 2
+
+
+def n_tiles(problem: AttentionProblem, schedule: HopperSchedule) -> int:
+    """Query tiles of all heads."""
+    return -(-problem.queries // schedule.query_tile) * problem.batch * problem.heads
+
+
+def attention_hopper(
+    workload: Workload, problem: AttentionProblem, schedule: HopperSchedule
+) -> Any:
+    """The ``PrimFunc``."""
+    query, key, value, result = problem.names
+    kv = problem.batch * problem.kv_heads
+    launch = CudaLaunch(
+        function="attention_forward",
+        headers=(_device_code("hopper.cuh"),),
+        source=_source(problem, schedule),
+        arguments=(
+            _tiles(
+                query,
+                problem.width,
+                problem.queries,
+                problem.batch * problem.heads,
+                schedule.query_tile,
+            ),
+            _tiles(key, problem.width, problem.keys, kv, schedule.key_tile),
+            _tiles(value, problem.value_width, problem.keys, kv, schedule.key_tile),
+            result,
+        ),
+        grid=(schedule.blocks,),
+        block=(schedule.threads,),
+        shared_bytes=shared_bytes(problem, schedule),
+        # Makes the compiler claim all registers a block can have. A launch with fewer would leave
+        # consumers waiting for ever for what producers cannot give.
+        min_blocks=1,
+    )
+    return cuda_program(workload, [launch])
+
+
+def _tiles(name: str, width: int, tokens: int, heads: int, rows: int) -> TensorMap:
+    return TensorMap(
+        buffer=name,
+        shape=(width, tokens, heads),
+        strides_bytes=(2 * width, 2 * width * tokens),
+        box=(BLOCK_COLUMNS, rows, 1),
+    )
+
+
+def _blocks(width: int) -> int:
+    return -(-width // BLOCK_COLUMNS)
+
+
+def _device_code(name: str) -> str:
+    return (files("schedules") / "cuda" / name).read_text(encoding="utf-8")
+
+
+def _source(problem: AttentionProblem, schedule: HopperSchedule) -> str:
+    producer, consumer = REGISTERS[schedule.warpgroups]
+    dtype, key_tile = problem.dtype, schedule.key_tile
+    constants = {
+        "BM": schedule.query_tile,
+        "BN": key_tile,
+        "WIDTH": problem.width,
+        "VALUE_WIDTH": problem.value_width,
+        "STAGES": schedule.stages,
+        "WARPGROUPS": schedule.warpgroups,
+        "QUERIES": problem.queries,
+        "KEYS": problem.keys,
+        "HEADS": problem.heads,
+        "KV_HEADS": problem.kv_heads,
+        "BATCH_HEADS": problem.batch * problem.heads,
+        "OFFSET": problem.offset,
+        "HAS_LEFT": int(problem.left is not None),
+        "LEFT": problem.left or 0,
+        "HAS_RIGHT": int(problem.right is not None),
+        "RIGHT": problem.right or 0,
+        "LONGEST_FIRST": int(schedule.longest_first),
+        "PINGPONG": int(schedule.pingpong),
+        "OVERLAP": int(schedule.overlap),
+        "BFLOAT": int(dtype == "bfloat16"),
+        "PRODUCER_REGISTERS": producer,
+        "CONSUMER_REGISTERS": consumer,
+    }
+    lines = [f"constexpr int {name} = {value};" for name, value in constants.items()]
+    return "\n".join(
+        [
+            wgmma_shared("multiply_qk", n=key_tile, dtype=dtype),
+            wgmma_registers("multiply_pv", n=problem.value_width, dtype=dtype, transposed=True),
+            "namespace attention {",
+            *lines,
+            f"constexpr float SCALE_LOG2 = {problem.scale * log2(e)!r}f;",
+            f"typedef {CUDA_TYPES[dtype]} element;",
+            "}",
+            _device_code("attention_hopper.cuh"),
+        ]
+    )

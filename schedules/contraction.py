@@ -1,0 +1,333 @@
+"""Recognises programs that are one matrix product with an elementwise ending.
+
+Such programs come out of fusion (``matmul, add, gelu``): a contraction block
+``C[b, m, n] += A[b, m, k] * B[b, k, n]`` in any layout, followed by blocks that compute
+one element of an output from the same element of ``C`` and of other inputs. Loop axes of
+one role are folded into one; a program whose axes do not fold is not covered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+from schedules import _tvm
+from schedules.affine import Axes, NotAffine, linear
+from schedules.analysis import REDUCTION, leaf_blocks, new_schedule
+from schedules.tir_text import NotTranslated, Read, translated
+from schedules.workload import Workload
+
+HALF = ("float16", "bfloat16")
+FLOATS = (*HALF, "float32")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operand:
+    """Where an element lies: ``batch * b + row * (m or n) + depth * k`` elements from the start.
+
+    Attributes:
+        buffer: Name of the input.
+        batch: Step of the batch axis; 0 if all batches share the operand.
+        row: Step of the operand's own axis.
+        depth: Step of the summed axis.
+    """
+
+    buffer: str
+    batch: int
+    row: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """An element that the ending reads or writes: ``batch * b + m * i + n * j + offset``.
+
+    Attributes:
+        buffer: Name of the input or output.
+        dtype: Its element type.
+        batch: Step of the batch axis.
+        m: Step along the rows.
+        n: Step along the columns.
+        offset: First element.
+    """
+
+    buffer: str
+    dtype: str
+    batch: int
+    m: int
+    n: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contraction:
+    """One product with its ending.
+
+    Attributes:
+        batch: Independent products.
+        m: Rows of the product.
+        n: Columns; neighbours in the output.
+        k: Terms of every sum.
+        dtype: Element type of both operands.
+        a: The operand with the rows.
+        b: The operand with the columns.
+        out: The output.
+        reads: Inputs of the ending, in the order of its arguments ``x0``, ``x1``, ...
+        lines: CUDA statements of the ending, in float32, from ``sum`` and the arguments.
+        result: The CUDA expression that is stored.
+    """
+
+    batch: int
+    m: int
+    n: int
+    k: int
+    dtype: str
+    a: Operand
+    b: Operand
+    out: Side
+    reads: tuple[Side, ...]
+    lines: tuple[str, ...]
+    result: str
+
+
+class _NotCovered(Exception):
+    """The program is of another kind."""
+
+
+def contraction_of(workload: Workload) -> Contraction | None:
+    """The product behind a generic workload, ``None`` if it is something else."""
+    if workload.op != "generic" or len(workload.outputs) != 1 or len(workload.inputs) < 2:
+        return None
+    if not any(spec.dtype in HALF for spec in workload.inputs):
+        return None
+    return _contraction(workload.program, workload)
+
+
+@lru_cache(maxsize=64)
+def _cached(program: str, key: str) -> Contraction | None:
+    del key
+    schedule = new_schedule(_tvm.load().ir.load_json(program))
+    try:
+        return _recognised([schedule.get(block) for block in leaf_blocks(schedule)])
+    except (_NotCovered, NotAffine, NotTranslated):
+        return None
+
+
+def _contraction(program: str, workload: Workload) -> Contraction | None:
+    found = _cached(program, workload.workload_id)
+    names = {spec.name for spec in workload.inputs}
+    if found is None or found.out.buffer != workload.outputs[0].name:
+        return None
+    used = {found.a.buffer, found.b.buffer, *(side.buffer for side in found.reads)}
+    return found if used <= names else None
+
+
+def _recognised(blocks: Sequence[Any]) -> Contraction:
+    if not blocks or not _is_reduction(blocks[0]) or any(map(_is_reduction, blocks[1:])):
+        raise _NotCovered
+    product = _Product(blocks[0])
+    ending = _Ending(product, blocks[1:])
+    return Contraction(
+        batch=product.extent("batch"),
+        m=product.extent("m"),
+        n=product.extent("n"),
+        k=product.extent("k"),
+        dtype=product.dtype,
+        a=product.operand(product.a, "m"),
+        b=product.operand(product.b, "n"),
+        out=ending.out,
+        reads=tuple(ending.reads),
+        lines=tuple(ending.lines),
+        result=ending.result,
+    )
+
+
+def _is_reduction(block: Any) -> bool:
+    return any(int(axis.iter_type) == REDUCTION for axis in block.iter_vars)
+
+
+class _Product:
+    """The contraction block, its axes divided into batch, m, n and k."""
+
+    def __init__(self, block: Any) -> None:
+        self.extents: Axes = {str(axis.var.name): int(axis.dom.extent) for axis in block.iter_vars}
+        reduced = [
+            str(axis.var.name) for axis in block.iter_vars if int(axis.iter_type) == REDUCTION
+        ]
+        store = block.body
+        _require(type(store).__name__ == "BufferStore" and type(store.value).__name__ == "Add")
+        self.buffer = store.buffer
+        self.shape = _shape(store.buffer)
+        self.written = self._strides(store.buffer, store.indices)
+        _require(len(store.indices) == len(block.iter_vars) - len(reduced))
+        self._check_accumulation(store)
+        self.axes = [name for name in self.extents if name not in reduced]
+        self._name_operands(store)
+        self._divide(reduced)
+
+    def _check_accumulation(self, store: Any) -> None:
+        old = store.value.a
+        _require(type(old).__name__ == "TensorLoad" and old.source.same_as(store.buffer))
+        _require(self._strides(old.source, old.indices) == self.written)
+        _require(str(store.buffer.dtype) in FLOATS)
+
+    def _name_operands(self, store: Any) -> None:
+        product = store.value.b
+        _require(type(product).__name__ == "Mul")
+        first, second = (_uncast(factor) for factor in (product.a, product.b))
+        unit = [name for name in self.axes if self.written.get(name) == 1]
+        _require(len(unit) == 1)
+        one, two = (self._strides(load.source, load.indices) for load in (first, second))
+        if unit[0] in one and unit[0] not in two:
+            first, second, one, two = second, first, two, one
+        _require(unit[0] in two and unit[0] not in one)
+        self.a, self.b = one, two
+        self.names = {id(one): str(first.source.name), id(two): str(second.source.name)}
+        self.dtype = str(first.source.dtype)
+        _require(self.dtype in HALF and str(second.source.dtype) == self.dtype)
+
+    def _divide(self, reduced: list[str]) -> None:
+        """Fold axes: the longest run of own axes is m (or n), what is left is batch."""
+        real = [name for name in self.axes if self.extents[name] > 1]
+        columns = self._run([name for name in real if name not in self.a], self.b)
+        rows = self._run([name for name in real if name not in self.b], self.a)
+        rest = [name for name in real if name not in columns and name not in rows]
+        depth = [name for name in reduced if self.extents[name] > 1]
+        self.roles = {"batch": rest, "m": rows, "n": columns, "k": depth}
+        _require(bool(columns) and bool(depth))
+
+    def _run(self, names: list[str], operand: Mapping[str, int]) -> list[str]:
+        """The longest suffix of axes that folds in the operand and in the product."""
+        for start in range(len(names)):
+            part = names[start:]
+            if self._folds(part, operand) and self._folds(part, self.written):
+                return part
+        return []
+
+    def _folds(self, names: list[str], strides: Mapping[str, int]) -> bool:
+        return all(
+            strides.get(outer, 0) == strides.get(inner, 0) * self.extents[inner]
+            for outer, inner in pairwise(names)
+        )
+
+    def step(self, role: str, strides: Mapping[str, int]) -> int:
+        """Step of a folded axis."""
+        names = self.roles[role]
+        _require(self._folds(names, strides))
+        return strides.get(names[-1], 0) if names else 0
+
+    def extent(self, role: str) -> int:
+        """Length of a folded axis."""
+        return prod(self.extents[name] for name in self.roles[role])
+
+    def operand(self, strides: Mapping[str, int], own: str) -> Operand:
+        """One factor with folded steps."""
+        return Operand(
+            buffer=self.names[id(strides)],
+            batch=self.step("batch", strides),
+            row=self.step(own, strides),
+            depth=self.step("k", strides),
+        )
+
+    def _strides(self, buffer: Any, indices: Any) -> dict[str, int]:
+        strides, offset = linear(_shape(buffer), indices, self.extents)
+        _require(offset == 0)
+        return strides
+
+
+class _Ending:
+    """The elementwise blocks behind the product as CUDA text."""
+
+    def __init__(self, product: _Product, blocks: Sequence[Any]) -> None:
+        self.product = product
+        self.reads: list[Side] = []
+        self.lines: list[str] = []
+        self.result = "sum"
+        self.known: list[tuple[Any, str]] = [(product.buffer, "sum")]
+        written = product.buffer
+        for number, block in enumerate(blocks):
+            written = self._block(block, number)
+        self.out = self._side(written, product.written, 0)
+
+    def _block(self, block: Any, number: int) -> Any:
+        """One block: ``t<number> = expression``; answers the buffer it writes."""
+        store = block.body
+        _require(type(store).__name__ == "BufferStore")
+        _require(_shape(store.buffer) == self.product.shape)
+        extents = {str(axis.var.name): int(axis.dom.extent) for axis in block.iter_vars}
+        self.renamed = self._positions(store, extents)
+        self.extents = extents
+        text = translated(store.value, self._read)
+        self.result = f"t{number}"
+        self.lines.append(f"const float t{number} = {text};")
+        self.known.append((store.buffer, self.result))
+        return store.buffer
+
+    def _positions(self, store: Any, extents: Axes) -> dict[str, str]:
+        """The product's axis for each axis of a block that writes the same position."""
+        strides, offset = linear(_shape(store.buffer), store.indices, extents)
+        by_stride = {
+            step: name
+            for name, step in self.product.written.items()
+            if self.product.extents[name] > 1
+        }
+        _require(offset == 0)
+        renamed = {}
+        for name, step in strides.items():
+            if extents[name] > 1:
+                _require(step in by_stride)
+                _require(self.product.extents[by_stride[step]] == extents[name])
+                renamed[name] = by_stride[step]
+        _require(len(set(renamed.values())) == len(by_stride))
+        return renamed
+
+    def _read(self, load: Read) -> str:
+        """The text of a read: an earlier value, or an argument of the ending."""
+        strides, offset = linear(_shape(load.source), load.indices, self.extents)
+        renamed = {
+            self.renamed[name]: step for name, step in strides.items() if name in self.renamed
+        }
+        for buffer, text in self.known:
+            if load.source.same_as(buffer):
+                _require(offset == 0 and renamed == self._written_real())
+                return text
+        side = self._side(load.source, renamed, offset)
+        if side not in self.reads:
+            self.reads.append(side)
+        return f"x{self.reads.index(side)}"
+
+    def _written_real(self) -> dict[str, int]:
+        extents = self.product.extents
+        return {name: step for name, step in self.product.written.items() if extents[name] > 1}
+
+    def _side(self, buffer: Any, strides: Mapping[str, int], offset: int) -> Side:
+        dtype = str(buffer.dtype)
+        _require(dtype in FLOATS)
+        return Side(
+            buffer=str(buffer.name),
+            dtype=dtype,
+            batch=self.product.step("batch", strides),
+            m=self.product.step("m", strides),
+            n=self.product.step("n", strides),
+            offset=offset,
+        )
+
+
+def _require(condition: bool) -> None:
+    if not condition:
+        raise _NotCovered
+
+
+def _uncast(expression: Any) -> Any:
+    while type(expression).__name__ == "Cast":
+        expression = expression.value
+    _require(type(expression).__name__ == "TensorLoad")
+    return expression
+
+
+def _shape(buffer: Any) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in buffer.shape)

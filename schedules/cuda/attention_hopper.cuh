@@ -1,0 +1,419 @@
+// Attention forward for compute capability 9.0. One producer warp copies Q, K and V tiles, 1 to 3
+// consumer warpgroups own 64 query rows each. Namespace `attention` holds the constants that
+// schedules/attention_hopper.py writes in front, and the two products.
+//
+//   producer      Q  K0 V0  K1 V1  K2 V2 ...        ring of STAGES, full and empty barriers
+//   warpgroup     S=QK0 | S=QK1 (async), O+=P V0 (async), softmax of S, rescale O | ...
+
+namespace attention {
+
+using namespace hopper;
+
+constexpr int ROW_BYTES = 128;
+constexpr int Q_BLOCK = BM * ROW_BYTES;       // one block of 64 columns
+constexpr int KV_BLOCK = BN * ROW_BYTES;
+constexpr int QK_BLOCKS = (WIDTH + 63) / 64;
+constexpr int V_BLOCKS = (VALUE_WIDTH + 63) / 64;
+constexpr int Q_BYTES = QK_BLOCKS * Q_BLOCK;
+constexpr int K_BYTES = QK_BLOCKS * KV_BLOCK;
+constexpr int V_BYTES = V_BLOCKS * KV_BLOCK;
+constexpr int N_S = BN / 2;                   // accumulators of a thread
+constexpr int N_O = VALUE_WIDTH / 2;
+constexpr int CONSUMER_WARPS = 4 * WARPGROUPS;
+constexpr int QUERY_TILES = (QUERIES + BM - 1) / BM;
+constexpr int TILES = QUERY_TILES * BATCH_HEADS;
+
+__device__ __forceinline__ float lowest() { return __int_as_float(0xff800000); }
+
+struct Arena {
+  u32 q, k, v, bars;
+  __device__ __forceinline__ explicit Arena(unsigned char* raw) {
+    q = (shared_address(raw) + 1023) & ~1023u;
+    k = q + Q_BYTES;
+    v = k + STAGES * K_BYTES;
+    bars = v + STAGES * V_BYTES;
+  }
+  __device__ __forceinline__ u32 q_full() const { return bars; }
+  __device__ __forceinline__ u32 q_empty() const { return bars + 8; }
+  __device__ __forceinline__ u32 k_full(int i) const { return bars + 16 + 32 * i; }
+  __device__ __forceinline__ u32 k_empty(int i) const { return bars + 24 + 32 * i; }
+  __device__ __forceinline__ u32 v_full(int i) const { return bars + 32 + 32 * i; }
+  __device__ __forceinline__ u32 v_empty(int i) const { return bars + 40 + 32 * i; }
+};
+
+// Place in the ring; `phase` flips each time round.
+struct Place {
+  int slot = 0;
+  u32 phase = 0;
+  __device__ __forceinline__ void next() {
+    if (++slot == STAGES) {
+      slot = 0;
+      phase ^= 1;
+    }
+  }
+};
+
+// Which rows of which head, and the key tiles [first, last) that any of them may attend.
+struct Tile {
+  int head, row, first, last;
+  __device__ __forceinline__ explicit Tile(int index) {
+    int tile;
+    if (LONGEST_FIRST) {
+      tile = QUERY_TILES - 1 - index / BATCH_HEADS;
+      head = index % BATCH_HEADS;
+    } else {
+      head = index / QUERY_TILES;
+      tile = index % QUERY_TILES;
+    }
+    row = tile * BM;
+    first = 0;
+    last = (KEYS + BN - 1) / BN;
+    if (HAS_RIGHT) {
+      int end = row + BM + OFFSET + RIGHT;    // one past the last key of the last row
+      last = min(last, end <= 0 ? 0 : (end + BN - 1) / BN);
+    }
+    if (HAS_LEFT) first = max(0, row + OFFSET - LEFT) / BN;
+  }
+  __device__ __forceinline__ bool empty() const { return first >= last; }
+  __device__ __forceinline__ int kv_head() const {
+    return head / HEADS * KV_HEADS + head % HEADS / (HEADS / KV_HEADS);
+  }
+};
+
+__device__ __forceinline__ float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+__device__ __forceinline__ void load_blocks(u32 to, int block_bytes, int n_blocks,
+                                            const CUtensorMap& map, u32 bar, int row, int head) {
+  for (int i = 0; i < n_blocks; ++i)
+    tma_load_3d(to + i * block_bytes, map, bar, 64 * i, row, head);
+}
+
+__device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q,
+                                        const CUtensorMap& k, const CUtensorMap& v) {
+  Place place;
+  u32 q_phase = 0;
+  for (int index = blockIdx.x; index < TILES; index += gridDim.x) {
+    Tile tile(index);
+    if (tile.empty()) continue;
+    mbarrier_wait(arena.q_empty(), q_phase ^ 1);
+    mbarrier_expect(arena.q_full(), Q_BYTES);
+    load_blocks(arena.q, Q_BLOCK, QK_BLOCKS, q, arena.q_full(), tile.row, tile.head);
+    q_phase ^= 1;
+    int kv_head = tile.kv_head();
+    for (int n = tile.last - 1; n >= tile.first; --n) {
+      int slot = place.slot;
+      mbarrier_wait(arena.k_empty(slot), place.phase ^ 1);
+      mbarrier_expect(arena.k_full(slot), K_BYTES);
+      load_blocks(arena.k + slot * K_BYTES, KV_BLOCK, QK_BLOCKS, k, arena.k_full(slot), n * BN,
+                  kv_head);
+      mbarrier_wait(arena.v_empty(slot), place.phase ^ 1);
+      mbarrier_expect(arena.v_full(slot), V_BYTES);
+      load_blocks(arena.v + slot * V_BYTES, KV_BLOCK, V_BLOCKS, v, arena.v_full(slot), n * BN,
+                  kv_head);
+      place.next();
+    }
+  }
+}
+
+// S = Q K^T; q is the address of this warpgroup's 64 rows, k that of the tile.
+__device__ __forceinline__ void scores(float (&s)[N_S], u32 q, u32 k) {
+#pragma unroll
+  for (int step = 0; step < (WIDTH + 15) / 16; ++step) {
+    u32 inside = step % 4 * 32;
+    multiply_qk(s, descriptor_128b(q + step / 4 * Q_BLOCK + inside, 16),
+                descriptor_128b(k + step / 4 * KV_BLOCK + inside, 16), step > 0);
+  }
+}
+
+// O += P V
+__device__ __forceinline__ void mix(float (&o)[N_O], const u32 (&p)[N_S / 2], u32 v) {
+#pragma unroll
+  for (int step = 0; step < BN / 16; ++step)
+    multiply_pv(o, p + 4 * step, descriptor_128b(v + step * 16 * ROW_BYTES, KV_BLOCK), 1);
+}
+
+__device__ __forceinline__ void pack(u32 (&p)[N_S / 2], const float (&s)[N_S]) {
+#pragma unroll
+  for (int i = 0; i < N_S / 2; ++i) {
+    if (BFLOAT)
+      asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(p[i]) : "f"(s[2 * i + 1]), "f"(s[2 * i]));
+    else
+      asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(p[i]) : "f"(s[2 * i + 1]), "f"(s[2 * i]));
+  }
+}
+
+// Whether some key of tile n is forbidden to some of 64 rows from `row`.
+__device__ __forceinline__ bool needs_mask(int row, int n) {
+  bool needed = false;
+  if (KEYS % BN) needed |= (n + 1) * BN > KEYS;
+  if (HAS_RIGHT) needed |= (n + 1) * BN - 1 > row + OFFSET + RIGHT;
+  if (HAS_LEFT) needed |= n * BN < row + 63 + OFFSET - LEFT;
+  return needed;
+}
+
+// `row` is this thread's first row, `column` its first column of tile n.
+__device__ __forceinline__ void apply_mask(float (&s)[N_S], int row, int column) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    int position = row + 8 * r + OFFSET;
+    int most = KEYS - 1, least = 0;
+    if (HAS_RIGHT) most = min(most, position + RIGHT);
+    if (HAS_LEFT) least = max(least, position - LEFT);
+    most -= column;
+    least -= column;
+#pragma unroll
+    for (int j = 0; j < N_S / 4; ++j)
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        int i = 4 * j + 2 * r + e;
+        if (8 * j + e > most || (HAS_LEFT && 8 * j + e < least)) s[i] = lowest();
+      }
+  }
+}
+
+__device__ __forceinline__ float quad_max(float x) {
+  x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+  return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+
+__device__ __forceinline__ float quad_sum(float x) {
+  x += __shfl_xor_sync(0xffffffffu, x, 1);
+  return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+
+// Running maximum and this thread's share of the running sum, of two rows.
+struct Rows {
+  float most[2] = {lowest(), lowest()};
+  float sum[2] = {0.0f, 0.0f};
+
+  // S becomes its exponentials; `rescale` what earlier sums and outputs are to be multiplied by.
+  __device__ __forceinline__ void step(float (&s)[N_S], float (&rescale)[2]) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float now = most[r];
+#pragma unroll
+      for (int j = 0; j < N_S / 4; ++j)
+        now = fmaxf(now, fmaxf(s[4 * j + 2 * r], s[4 * j + 2 * r + 1]));
+      now = quad_max(now);
+      // Nothing attended yet: any finite shift turns minus infinity into zero.
+      float shift = now == lowest() ? 0.0f : now * SCALE_LOG2;
+      rescale[r] = exp2_fast(most[r] * SCALE_LOG2 - shift);
+      most[r] = now;
+      float total = 0.0f;
+#pragma unroll
+      for (int j = 0; j < N_S / 4; ++j)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          float raised = exp2_fast(s[4 * j + 2 * r + e] * SCALE_LOG2 - shift);
+          s[4 * j + 2 * r + e] = raised;
+          total += raised;
+        }
+      sum[r] = sum[r] * rescale[r] + total;
+    }
+  }
+};
+
+__device__ __forceinline__ void multiply(float (&o)[N_O], const float (&factor)[2]) {
+#pragma unroll
+  for (int j = 0; j < N_O / 4; ++j)
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int e = 0; e < 2; ++e) o[4 * j + 2 * r + e] *= factor[r];
+}
+
+__device__ __forceinline__ void store(element* out, const float (&o)[N_O], int head, int row) {
+  int column = threadIdx.x % 4 * 2;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    if (row + 8 * r >= QUERIES) continue;
+    element* line = out + ((long long)head * QUERIES + row + 8 * r) * VALUE_WIDTH + column;
+#pragma unroll
+    for (int j = 0; j < N_O / 4; ++j) {
+      u32 pair;
+      float low = o[4 * j + 2 * r], high = o[4 * j + 2 * r + 1];
+      if (BFLOAT)
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+      else
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+      *reinterpret_cast<u32*>(line + 8 * j) = pair;
+    }
+  }
+}
+
+// Warpgroups take turns at the matrix units, so that one multiplies while another raises.
+__device__ __forceinline__ void await_turn(int group) {
+  if (PINGPONG) named_sync(1 + group, 256);
+}
+__device__ __forceinline__ void pass_turn(int group) {
+  if (PINGPONG) named_arrive(1 + (group + 1) % WARPGROUPS, 256);
+}
+
+__device__ __forceinline__ void release(u32 bar) {
+  if (threadIdx.x % 32 == 0) mbarrier_arrive(bar);
+}
+
+struct Consumer {
+  Arena arena;
+  int group, row, column;
+  Place keys, values;
+  u32 q_phase = 0;
+
+  __device__ __forceinline__ explicit Consumer(const Arena& a) : arena(a) {
+    group = threadIdx.x / 128 - 1;
+    int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+    row = 64 * group + 16 * warp + lane / 4;
+    column = lane % 4 * 2;
+  }
+
+  __device__ __forceinline__ void start_scores(float (&s)[N_S]) {
+    scores(s, arena.q + group * 64 * ROW_BYTES, arena.k + keys.slot * K_BYTES);
+    wgmma_commit();
+  }
+  __device__ __forceinline__ void start_mix(float (&o)[N_O], const u32 (&p)[N_S / 2]) {
+    mix(o, p, arena.v + values.slot * V_BYTES);
+    wgmma_commit();
+  }
+  __device__ __forceinline__ void scores_done(bool is_last) {
+    release(arena.k_empty(keys.slot));
+    if (is_last) release(arena.q_empty());
+    keys.next();
+  }
+  __device__ __forceinline__ void mix_done() {
+    release(arena.v_empty(values.slot));
+    values.next();
+  }
+  __device__ __forceinline__ void mask(float (&s)[N_S], const Tile& tile, int n) {
+    if (needs_mask(tile.row + 64 * group, n)) apply_mask(s, tile.row + row, n * BN + column);
+  }
+
+  // One product after the other.
+  __device__ __forceinline__ void attend_in_turn(float (&o)[N_O], Rows& rows, const Tile& tile) {
+    float s[N_S], rescale[2];
+    u32 p[N_S / 2];
+    for (int n = tile.last - 1; n >= tile.first; --n) {
+      mbarrier_wait(arena.k_full(keys.slot), keys.phase);
+      await_turn(group);
+      wgmma_fence();
+      start_scores(s);
+      wgmma_wait<0>();
+      hold(s);
+      pass_turn(group);
+      scores_done(n == tile.first);
+      mask(s, tile, n);
+      rows.step(s, rescale);
+      multiply(o, rescale);
+      pack(p, s);
+      mbarrier_wait(arena.v_full(values.slot), values.phase);
+      wgmma_fence();
+      start_mix(o, p);
+      wgmma_wait<0>();
+      hold(o);
+      mix_done();
+    }
+  }
+
+  // The softmax of a tile while the second product of the tile before it runs.
+  __device__ __forceinline__ void attend_overlapped(float (&o)[N_O], Rows& rows,
+                                                    const Tile& tile) {
+    float s[N_S], rescale[2];
+    u32 p[N_S / 2];
+    int n = tile.last - 1;
+    mbarrier_wait(arena.k_full(keys.slot), keys.phase);
+    await_turn(group);
+    wgmma_fence();
+    start_scores(s);
+    pass_turn(group);
+    wgmma_wait<0>();
+    hold(s);
+    scores_done(n == tile.first);
+    mask(s, tile, n);
+    rows.step(s, rescale);
+    pack(p, s);
+    for (--n; n >= tile.first; --n) {
+      mbarrier_wait(arena.k_full(keys.slot), keys.phase);
+      await_turn(group);
+      wgmma_fence();
+      start_scores(s);
+      mbarrier_wait(arena.v_full(values.slot), values.phase);
+      start_mix(o, p);
+      pass_turn(group);
+      wgmma_wait<1>();
+      hold(s);
+      scores_done(n == tile.first);
+      if (HAS_RIGHT || HAS_LEFT) mask(s, tile, n);
+      rows.step(s, rescale);
+      wgmma_wait<0>();
+      hold(o);
+      mix_done();
+      multiply(o, rescale);
+      pack(p, s);
+    }
+    mbarrier_wait(arena.v_full(values.slot), values.phase);
+    wgmma_fence();
+    start_mix(o, p);
+    wgmma_wait<0>();
+    hold(o);
+    mix_done();
+  }
+
+  __device__ __forceinline__ void consume(element* out) {
+    if (PINGPONG && group == WARPGROUPS - 1) pass_turn(group);
+    for (int index = blockIdx.x; index < TILES; index += gridDim.x) {
+      Tile tile(index);
+      float o[N_O];
+      Rows rows;
+#pragma unroll
+      for (int i = 0; i < N_O; ++i) o[i] = 0.0f;
+      if (!tile.empty()) {
+        mbarrier_wait(arena.q_full(), q_phase);
+        q_phase ^= 1;
+        if (OVERLAP)
+          attend_overlapped(o, rows, tile);
+        else
+          attend_in_turn(o, rows, tile);
+      }
+      float inverse[2];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        float total = quad_sum(rows.sum[r]);
+        inverse[r] = total > 0.0f ? 1.0f / total : 0.0f;
+      }
+      multiply(o, inverse);
+      store(out, o, tile.head, tile.row + row);
+    }
+  }
+};
+
+}  // namespace attention
+
+__device__ __forceinline__ void attention_forward(const CUtensorMap& q, const CUtensorMap& k,
+                                                  const CUtensorMap& v,
+                                                  attention::element* __restrict__ out,
+                                                  unsigned char* raw) {
+  using namespace attention;
+  Arena arena(raw);
+  if (threadIdx.x == 0) {
+    mbarrier_init(arena.q_full(), 1);
+    mbarrier_init(arena.q_empty(), CONSUMER_WARPS);
+    for (int i = 0; i < STAGES; ++i) {
+      mbarrier_init(arena.k_full(i), 1);
+      mbarrier_init(arena.k_empty(i), CONSUMER_WARPS);
+      mbarrier_init(arena.v_full(i), 1);
+      mbarrier_init(arena.v_empty(i), CONSUMER_WARPS);
+    }
+    fence_mbarrier_init();
+  }
+  __syncthreads();
+  if (threadIdx.x < 128) {
+    fewer_registers<PRODUCER_REGISTERS>();
+    if (threadIdx.x == 0) produce(arena, q, k, v);
+  } else {
+    more_registers<CONSUMER_REGISTERS>();
+    Consumer(arena).consume(out);
+  }
+}

@@ -1,0 +1,340 @@
+// Matrix product for Hopper: one warpgroup copies tiles by tensor memory accelerator into a ring
+// of stages, the others multiply them with wgmma and finish the elements in registers.
+//
+//   copier      empty[s] ->  copy A, B into stage s  -> full[s]
+//   multipliers full[s]  ->  wgmma, one step behind:    empty[s-1]   ... ending, store
+//
+// Rows and columns are those of the tensor-core product; when Config::SWAPPED they are the columns
+// and rows of the problem. Stages lie at multiples of 1024 bytes, in the 128-byte swizzle.
+#include <cuda_fp16.h>
+#include <cuda_bf16.h>
+
+namespace effcompile_matmul {
+
+typedef unsigned long long u64;
+typedef unsigned int u32;
+
+__device__ __forceinline__ u32 shared_address(const void* p) {
+  return (u32)__cvta_generic_to_shared(p);
+}
+
+__device__ __forceinline__ void barrier_init(u32 barrier, u32 count) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
+}
+
+__device__ __forceinline__ void barrier_expect(u32 barrier, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
+}
+
+__device__ __forceinline__ void barrier_arrive(u32 barrier) {
+  asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+// A copy that never comes ends in a fault, which costs one trial; a hang would cost its time-out.
+constexpr u32 MOST_TRIES = 1u << 26;
+
+__device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
+  u32 done = 0;
+  for (u32 tries = 0; !done; ++tries) {
+    if (tries == MOST_TRIES) __trap();
+    asm volatile(
+        "{ .reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+        : "=r"(done)
+        : "r"(barrier), "r"(parity)
+        : "memory");
+  }
+}
+
+template <int DIMENSIONS>
+__device__ __forceinline__ void copy_box(u32 to, const CUtensorMap& map, u32 barrier, int inner,
+                                         int outer, int batch) {
+  if constexpr (DIMENSIONS == 2)
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+        " [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+        "l"(&map), "r"(inner), "r"(outer), "r"(barrier)
+        : "memory");
+  else
+    asm volatile(
+        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
+        " [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(to),
+        "l"(&map), "r"(inner), "r"(outer), "r"(batch), "r"(barrier)
+        : "memory");
+}
+
+// One stage of one operand: ROWS of it and 64 terms. If the terms are neighbours in memory, it is
+// one box of 128-byte lines, a line per row; else a box of 64 rows by 64 terms for every 64 rows, a
+// line per term.
+template <bool BY_DEPTH, int ROWS, int DIMENSIONS>
+__device__ __forceinline__ void copy_operand(u32 to, const CUtensorMap& map, u32 barrier, int row,
+                                             int depth, int batch) {
+  if constexpr (BY_DEPTH) {
+    copy_box<DIMENSIONS>(to, map, barrier, depth, row, batch);
+  } else {
+#pragma unroll
+    for (int part = 0; part < ROWS / 64; ++part)
+      copy_box<DIMENSIONS>(to + part * 8192, map, barrier, row + part * 64, depth, batch);
+  }
+}
+
+// Shared-memory descriptor of the 128-byte swizzle; eight lines are 1024 bytes, and 64 rows by 64
+// terms in lines of terms are 8192.
+__device__ __forceinline__ u64 descriptor(u32 address) {
+  return (u64)((address & 0x3FFFF) >> 4) | ((u64)512 << 16) | ((u64)64 << 32) | ((u64)1 << 62);
+}
+
+// Where 16 of a stage's 64 terms begin.
+template <bool BY_DEPTH>
+__device__ __forceinline__ u32 depth_offset(int sixteen) {
+  return BY_DEPTH ? sixteen * 32 : sixteen * 2048;
+}
+
+struct Tile {
+  int row, column, batch, split, first_step, n_steps;
+};
+
+template <class C>
+__device__ __forceinline__ Tile tile_of(int work) {
+  constexpr int PER_PRODUCT = C::TILES_ROW * C::TILES_COLUMN;
+  Tile tile;
+  int rest = work / PER_PRODUCT, position = work % PER_PRODUCT;
+  tile.batch = rest % C::BATCH;
+  tile.split = rest / C::BATCH;
+  int group = position / (C::GROUP * C::TILES_COLUMN);
+  int inside = position % (C::GROUP * C::TILES_COLUMN);
+  int n_rows = min(C::GROUP, C::TILES_ROW - group * C::GROUP);
+  tile.row = (group * C::GROUP + inside % n_rows) * C::TILE_ROW;
+  tile.column = (inside / n_rows) * C::TILE_COLUMN;
+  tile.first_step = tile.split * C::STEPS_PER_SPLIT;
+  tile.n_steps = min(C::STEPS_PER_SPLIT, C::STEPS - tile.first_step);
+  return tile;
+}
+
+// Transposes a 4 x 4 matrix of pairs over the four threads of a quad: afterwards thread t holds in
+// v[s] what thread s held in v[t].
+__device__ __forceinline__ void transpose_quad(float2 (&v)[4], int lane) {
+  bool odd = lane & 1, high = lane & 2;
+#pragma unroll
+  for (int i = 0; i < 4; i += 2) {
+    float2 sent = odd ? v[i] : v[i + 1];
+    sent.x = __shfl_xor_sync(0xffffffffu, sent.x, 1);
+    sent.y = __shfl_xor_sync(0xffffffffu, sent.y, 1);
+    if (odd) v[i] = sent; else v[i + 1] = sent;
+  }
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    float2 sent = high ? v[i] : v[i + 2];
+    sent.x = __shfl_xor_sync(0xffffffffu, sent.x, 2);
+    sent.y = __shfl_xor_sync(0xffffffffu, sent.y, 2);
+    if (high) v[i] = sent; else v[i + 2] = sent;
+  }
+}
+
+// The accumulator of one 64-row product: element 4 j + 2 h + e of a thread is row
+// 16 warp + lane / 4 + 8 h, column 8 j + 2 (lane % 4) + e.
+template <class C, class Ending>
+__device__ __forceinline__ void store_rows(const float (&sum)[C::TILE_COLUMN / 2], int row,
+                                           int column, int batch,
+                                           const typename Ending::Arguments& arguments) {
+  int lane = threadIdx.x % 32;
+  row += threadIdx.x % 128 / 32 * 16 + lane / 4;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    int r = row + 8 * h;
+    if constexpr (C::SWAPPED || !Ending::WIDE || C::TILE_COLUMN % 32 != 0) {
+#pragma unroll
+      for (int j = 0; j < C::TILE_COLUMN / 8; ++j)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          int c = column + 8 * j + 2 * (lane % 4) + e;
+          if (r < C::ROWS && c < C::COLUMNS) {
+            float one[1] = {sum[4 * j + 2 * h + e]};
+            Ending::template finish<1>(arguments, one, batch, C::SWAPPED ? c : r,
+                                       C::SWAPPED ? r : c);
+          }
+        }
+    } else {
+#pragma unroll
+      for (int j = 0; j < C::TILE_COLUMN / 8; j += 4) {
+        float2 v[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          v[i] = make_float2(sum[4 * (j + i) + 2 * h], sum[4 * (j + i) + 2 * h + 1]);
+        transpose_quad(v, lane);
+        int c = column + 8 * (j + lane % 4);
+        if (r < C::ROWS && c < C::COLUMNS) {
+          float eight[8];
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            eight[2 * i] = v[i].x;
+            eight[2 * i + 1] = v[i].y;
+          }
+          Ending::template finish<8>(arguments, eight, batch, r, c);
+        }
+      }
+    }
+  }
+}
+
+template <class C>
+__device__ __forceinline__ void copy_tiles(const CUtensorMap& a, const CUtensorMap& b, u32 stages,
+                                           u32 barriers) {
+  int stage = 0;
+  u32 parity = 1;
+  for (int work = blockIdx.x; work < C::WORKS; work += C::BLOCKS) {
+    Tile tile = tile_of<C>(work);
+    for (int step = 0; step < tile.n_steps; ++step) {
+      u32 full = barriers + 16 * stage, empty = full + 8, to = stages + stage * C::STAGE_BYTES;
+      barrier_wait(empty, parity);
+      barrier_expect(full, C::STAGE_BYTES);
+      int depth = (tile.first_step + step) * 64;
+      copy_operand<C::A_BY_DEPTH, C::TILE_ROW, C::A_DIMENSIONS>(to, a, full, tile.row, depth,
+                                                                tile.batch);
+      copy_operand<C::B_BY_DEPTH, C::TILE_COLUMN, C::B_DIMENSIONS>(
+          to + C::TILE_ROW * 128, b, full, tile.column, depth, tile.batch);
+      if (++stage == C::STAGES) {
+        stage = 0;
+        parity ^= 1;
+      }
+    }
+  }
+}
+
+template <class C, class Ending>
+__device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments& arguments,
+                                               u32 stages, u32 barriers) {
+  constexpr int PARTS = C::TILE_ROW / 64 / C::MULTIPLIERS;
+  int own_row = (threadIdx.x / 128 - 1) * PARTS * 64;
+  bool signals = threadIdx.x % 32 == 0;
+  int stage = 0;
+  u32 parity = 0;
+  for (int work = blockIdx.x; work < C::WORKS; work += C::BLOCKS) {
+    Tile tile = tile_of<C>(work);
+    float sum[PARTS][C::TILE_COLUMN / 2];
+    u32 previous = 0;
+    for (int step = 0; step < tile.n_steps; ++step) {
+      u32 full = barriers + 16 * stage, from = stages + stage * C::STAGE_BYTES;
+      barrier_wait(full, parity);
+      asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#pragma unroll
+      for (int sixteen = 0; sixteen < 4; ++sixteen) {
+        u64 right =
+            descriptor(from + C::TILE_ROW * 128 + depth_offset<C::B_BY_DEPTH>(sixteen));
+#pragma unroll
+        for (int part = 0; part < PARTS; ++part) {
+          u64 left = descriptor(from + (own_row + part * 64) * 128 +
+                                depth_offset<C::A_BY_DEPTH>(sixteen));
+          C::multiply(sum[part], left, right, step > 0 || sixteen > 0);
+        }
+      }
+      asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+      asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+      if (step > 0 && signals) barrier_arrive(previous);
+      previous = full + 8;
+      if (++stage == C::STAGES) {
+        stage = 0;
+        parity ^= 1;
+      }
+    }
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+    if (signals) barrier_arrive(previous);
+#pragma unroll
+    for (int part = 0; part < PARTS; ++part)
+      store_rows<C, Ending>(sum[part], tile.row + own_row + part * 64, tile.column,
+                            tile.split * C::BATCH + tile.batch, arguments);
+  }
+}
+
+template <class C, class Ending>
+__device__ __forceinline__ void run(const CUtensorMap& a, const CUtensorMap& b,
+                                    const typename Ending::Arguments& arguments,
+                                    unsigned char* raw) {
+  u32 stages = (shared_address(raw) + 1023) & ~1023u;
+  u32 barriers = stages + C::STAGES * C::STAGE_BYTES;
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < C::STAGES; ++stage) {
+      barrier_init(barriers + 16 * stage, 1);
+      barrier_init(barriers + 16 * stage + 8, 4 * C::MULTIPLIERS);
+    }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  }
+  __syncthreads();
+  if (threadIdx.x < 128) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(C::COPIER_REGISTERS));
+    if (threadIdx.x == 0) copy_tiles<C>(a, b, stages, barriers);
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(C::MULTIPLIER_REGISTERS));
+    multiply_tiles<C, Ending>(arguments, stages, barriers);
+  }
+}
+
+// Adds the partial sums of a split product and finishes them; one thread per WIDTH elements.
+template <class Ending, int SPLITS, int BATCH, int M, int N, int WIDTH>
+__device__ __forceinline__ void add_partials(const float* partials,
+                                             const typename Ending::Arguments& arguments) {
+  constexpr long long PRODUCT = (long long)BATCH * M * N;
+  long long first = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * WIDTH;
+  if (first >= PRODUCT) return;
+  float sum[WIDTH];
+#pragma unroll
+  for (int i = 0; i < WIDTH; ++i) sum[i] = 0.0f;
+#pragma unroll
+  for (int split = 0; split < SPLITS; ++split) {
+    const float* from = partials + split * PRODUCT + first;
+    if constexpr (WIDTH == 8) {
+      float4 low = *(const float4*)from, high = *(const float4*)(from + 4);
+      float more[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+      for (int i = 0; i < 8; ++i) sum[i] += more[i];
+    } else {
+      sum[0] += from[0];
+    }
+  }
+  int n = first % N, m = first / N % M, batch = first / ((long long)N * M);
+  Ending::template finish<WIDTH>(arguments, sum, batch, m, n);
+}
+
+template <class T> __device__ __forceinline__ T narrowed(float x);
+template <> __device__ __forceinline__ float narrowed<float>(float x) { return x; }
+template <> __device__ __forceinline__ half narrowed<half>(float x) { return __float2half_rn(x); }
+template <> __device__ __forceinline__ nv_bfloat16 narrowed<nv_bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+__device__ __forceinline__ float widened(float x) { return x; }
+__device__ __forceinline__ float widened(half x) { return __half2float(x); }
+__device__ __forceinline__ float widened(nv_bfloat16 x) { return __bfloat162float(x); }
+
+// WIDTH neighbours; ALIGNED if they begin at a multiple of 16 bytes.
+template <int WIDTH, bool ALIGNED, class T>
+__device__ __forceinline__ void read(float (&to)[WIDTH], const T* from) {
+  if constexpr (ALIGNED) {
+    struct alignas(16) { T values[WIDTH]; } held;
+    constexpr int PIECES = WIDTH * sizeof(T) / 16;
+#pragma unroll
+    for (int i = 0; i < PIECES; ++i) ((uint4*)&held)[i] = __ldg((const uint4*)from + i);
+#pragma unroll
+    for (int i = 0; i < WIDTH; ++i) to[i] = widened(held.values[i]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < WIDTH; ++i) to[i] = widened(from[i]);
+  }
+}
+
+template <int WIDTH, bool ALIGNED, class T>
+__device__ __forceinline__ void write(T* to, const float (&from)[WIDTH]) {
+  if constexpr (ALIGNED) {
+    union alignas(16) Held { uint4 pieces[WIDTH * sizeof(T) / 16]; T values[WIDTH]; __device__ Held() {} };
+    Held held;
+#pragma unroll
+    for (int i = 0; i < WIDTH; ++i) held.values[i] = narrowed<T>(from[i]);
+#pragma unroll
+    for (int i = 0; i < (int)(WIDTH * sizeof(T) / 16); ++i) ((uint4*)to)[i] = held.pieces[i];
+  } else {
+#pragma unroll
+    for (int i = 0; i < WIDTH; ++i) to[i] = narrowed<T>(from[i]);
+  }
+}
+
+}  // namespace effcompile_matmul

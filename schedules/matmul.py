@@ -1,0 +1,195 @@
+"""The matrix-product family on Hopper: knobs of its program behind the design-space protocol."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from schedules.contraction import Contraction, Operand, contraction_of
+from schedules.errors import UnknownSpace
+from schedules.knobs import Knob, KnobSpace, Values
+from schedules.limits import launch_refusal
+from schedules.matmul_cuda import (
+    COPIER_AND_MULTIPLIER_REGISTERS,
+    K_STEP,
+    WARPGROUP,
+    MatmulSchedule,
+    by_depth,
+    matmul_cuda,
+    n_columns,
+    n_rows,
+    n_works,
+)
+from schedules.task import Task
+
+ALIGNED_ELEMENTS = 8
+MOST_SUMS = {240: 192, 208: 128, 160: 96}
+"""Accumulators per thread that leave room for addresses, by registers of a multiplier."""
+RESERVED_SHARED_BYTES = 1024
+"""What every further block on a multiprocessor takes beside its own."""
+
+
+def matmul_space(task: Task) -> KnobSpace | None:
+    """The family's space for a task, ``None`` if the family does not cover it."""
+    if task.target.kind != "cuda" or task.target.arch != "sm_90":
+        return None
+    problem = contraction_of(task.workload)
+    if problem is None or not _copies_in_tiles(problem):
+        return None
+    space = MatmulSpace(task, problem)
+    return space if space.points else None
+
+
+def _copies_in_tiles(problem: Contraction) -> bool:
+    """Whether the tensor memory accelerator can read both operands: lines of 16-byte multiples."""
+    return _reaches(problem.a, problem.m) and _reaches(problem.b, problem.n)
+
+
+def _reaches(operand: Operand, extent: int) -> bool:
+    if 1 not in (operand.row, operand.depth):
+        return False
+    line = (operand.row if by_depth(operand) else operand.depth) or ALIGNED_ELEMENTS
+    if extent == 1 and not by_depth(operand):
+        return False
+    return line > 0 and line % ALIGNED_ELEMENTS == 0 and operand.batch % ALIGNED_ELEMENTS == 0
+
+
+class MatmulSpace(KnobSpace):
+    """Tiles, warpgroups, stages, order and splitting of one product."""
+
+    name = "matmul"
+
+    def __init__(self, task: Task, problem: Contraction | None = None) -> None:
+        problem = problem or contraction_of(task.workload)
+        if problem is None:
+            raise UnknownSpace(
+                f"the matmul family does not cover {task.workload.name}: expected one product "
+                "of float16 or bfloat16 operands with an elementwise ending."
+            )
+        self._problem = problem
+        self._workload = task.workload
+        self._target = task.target
+
+    @cached_property
+    def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
+        """Orientation, tile, warpgroups, stages, sharing, order, splitting, persistence."""
+        return (
+            Knob(name="orientation", values=("straight", "swapped")),
+            Knob(name="tile_row", values=(64, 128, 192, 256)),
+            Knob(name="tile_column", values=(16, 32, 64, 96, 128, 192, 256)),
+            Knob(name="multipliers", values=(1, 2, 3)),
+            Knob(name="stages", values=(2, 3, 4, 6, 8)),
+            Knob(name="blocks_per_core", values=(1, 2)),
+            Knob(name="group", values=(1, 4, 8, 16)),
+            Knob(name="splits", values=(1, 2, 4, 8)),
+            Knob(name="blocks", values=("one_per_tile", "persistent")),
+        )
+
+    def schedule(self, values: Values) -> MatmulSchedule:
+        """The decisions that knob values stand for."""
+        decided = MatmulSchedule(
+            swapped=values["orientation"] == "swapped",
+            tile_row=int(values["tile_row"]),
+            tile_column=int(values["tile_column"]),
+            multipliers=int(values["multipliers"]),
+            stages=int(values["stages"]),
+            blocks_per_core=int(values["blocks_per_core"]),
+            group=int(values["group"]),
+            splits=int(values["splits"]),
+            n_blocks=1,
+        )
+        works = n_works(self._problem, decided)
+        if values["blocks"] == "persistent":
+            works = min(works, self._target.n_cores * decided.blocks_per_core)
+        return replace(decided, n_blocks=works)
+
+    def refusal(self, values: Values) -> str | None:
+        """Limits of the device, and points that another point already stands for."""
+        schedule = self.schedule(values)
+        reason = self._shape_refusal(schedule) or self._order_refusal(values, schedule)
+        if reason:
+            return reason
+        return launch_refusal(
+            self._target,
+            threads_per_block=WARPGROUP * (schedule.multipliers + 1),
+            registers_per_thread=1,
+            shared_bytes=schedule.shared_bytes * schedule.blocks_per_core
+            + RESERVED_SHARED_BYTES * (schedule.blocks_per_core - 1),
+        )
+
+    def _shape_refusal(self, schedule: MatmulSchedule) -> str | None:
+        problem, swapped = self._problem, schedule.swapped
+        registers = COPIER_AND_MULTIPLIER_REGISTERS.get(
+            (schedule.multipliers, schedule.blocks_per_core)
+        )
+        if registers is None:
+            return "several blocks of many warpgroups leave too few registers"
+        sums = schedule.tile_row * schedule.tile_column // (WARPGROUP * schedule.multipliers)
+        right = problem.a if swapped else problem.b
+        rows, columns = n_rows(problem, swapped=swapped), n_columns(problem, swapped=swapped)
+        faults = {
+            "a warpgroup multiplies 64 rows at a time": (
+                schedule.tile_row % (64 * schedule.multipliers) != 0
+            ),
+            f"{sums} accumulators per thread do not fit into its registers": (
+                sums > MOST_SUMS[registers[1]]
+            ),
+            "columns that are neighbours in memory are copied 64 at a time": (
+                not by_depth(right) and schedule.tile_column % K_STEP != 0
+            ),
+            "swapping pays if the problem has more columns than rows": swapped and rows < columns,
+            "half of the rows of a tile would not exist": (
+                schedule.tile_row > 64 and schedule.tile_row >= 2 * rows
+            ),
+            "half of the columns of a tile would not exist": (
+                schedule.tile_column > 16 and schedule.tile_column >= 2 * columns
+            ),
+        }
+        return next((reason for reason, applies in faults.items() if applies), None)
+
+    def _order_refusal(self, values: Values, schedule: MatmulSchedule) -> str | None:
+        problem = self._problem
+        steps = -(-problem.k // K_STEP)
+        per_split = -(-steps // schedule.splits)
+        tiles = n_works(problem, schedule) // schedule.splits
+        slots = self._target.n_cores * schedule.blocks_per_core
+        row_tiles = -(-n_rows(problem, swapped=schedule.swapped) // schedule.tile_row)
+        faults = {
+            "a part of the sum would have no terms": per_split * (schedule.splits - 1) >= steps,
+            "the device is full without splitting the sum": (
+                schedule.splits > 1 and tiles * schedule.splits > 2 * slots
+            ),
+            "more stages than steps": schedule.stages > max(2, per_split),
+            "a group would hold more tiles than there are": (
+                schedule.group > 1 and schedule.group >= 2 * row_tiles
+            ),
+            "every block has one tile anyway": (
+                values["blocks"] == "persistent" and tiles * schedule.splits <= slots
+            ),
+        }
+        return next((reason for reason, applies in faults.items() if applies), None)
+
+    def program(self, values: Values) -> Any:
+        """The bound program."""
+        return matmul_cuda(self._workload, self._problem, self.schedule(values))
+
+    def numbers(self, values: Values) -> list[float]:
+        """log2 of works, waves, accumulators, bytes in flight, intensity; padding, idle share."""
+        schedule, problem = self.schedule(values), self._problem
+        works = n_works(problem, schedule)
+        slots = self._target.n_cores * schedule.blocks_per_core
+        waves = works / slots
+        area = schedule.tile_row * schedule.tile_column
+        computed = works // schedule.splits * area
+        return [
+            float(np.log2(works)),
+            float(np.log2(waves)),
+            float(np.log2(area / (WARPGROUP * schedule.multipliers))),
+            float(np.log2(schedule.stages * schedule.stage_bytes * schedule.blocks_per_core)),
+            float(np.log2(area / (schedule.tile_row + schedule.tile_column))),
+            problem.batch * problem.m * problem.n / computed,
+            waves / float(np.ceil(waves)),
+        ]

@@ -1,0 +1,245 @@
+"""What a look in device memory must find: each kind of mistake, wherever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import pytest
+
+from effcompile.measure import cuda_screen
+from effcompile.measure.arguments import GUARD_BYTES, Arguments, as_bytes, place
+from effcompile.measure.cuda_compiler import CudaCompiler
+from effcompile.measure.cuda_device import CudaDevice, CudaFunctions
+from effcompile.measure.cuda_screen import CudaScreen, open_screen
+from effcompile.measure.prepared import Prepared, expectation_of
+from effcompile.measure.screen_source import FLOAT_KERNELS, SOURCE
+from schedules.dtypes import is_float, numpy_dtype
+from schedules.expected import Reference
+from schedules.reference import Tolerance
+from schedules.workload import TensorSpec, Workload
+
+gpu = pytest.mark.gpu
+TOLERANCE = Tolerance(rtol=1e-2, atol=1e-2)
+DTYPES = [*FLOAT_KERNELS, "int8", "int32", "bool"]
+# One element; less than a block; no multiple of anything; more than every thread has one of.
+SHAPES = [(1,), (3, 31), (7, 4099), (1031, 1277)]
+
+
+@dataclass
+class Gpu:
+    """The device with the kernels of a screen."""
+
+    device: CudaDevice
+    functions: CudaFunctions
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Gpu]:
+    from effcompile.measure.environment import detect_target
+
+    device = CudaDevice()
+    compiler = CudaCompiler(arch=detect_target("cuda").arch, cache=None, fast_math=False)
+    yield Gpu(device, device.load_functions(compiler.machine_code(SOURCE)))
+
+
+@dataclass
+class Case:
+    """A workload of one input and one output, with a right result in place."""
+
+    workload: Workload
+    prepared: Prepared
+    screen: CudaScreen
+    arguments: Arguments
+    right: np.ndarray
+
+    @property
+    def is_right(self) -> bool:
+        return self.screen.outputs_are_right(self.arguments)
+
+    def write(self, values: np.ndarray) -> None:
+        self.arguments.outputs[0].memory.write(GUARD_BYTES, as_bytes(values))
+
+    def accepts(self, position: int, value: float) -> bool:
+        """Whether a result is accepted with one element changed; it is mended afterwards."""
+        wrong = self.right.copy()
+        wrong.reshape(-1)[position] = value
+        self.write(wrong)
+        accepted = self.is_right
+        self.write(self.right)
+        return accepted
+
+
+def make_case(gpu: Gpu, shape: tuple[int, ...], dtype: str, rows: list[int] | None = None) -> Case:
+    specs = [TensorSpec(name=name, shape=shape, dtype=dtype) for name in "xy"]
+    workload = Workload(
+        op="generic",
+        name="w",
+        inputs=(specs[0],),
+        outputs=(specs[1],),
+        program="",
+        program_hash="0",
+    )
+    values = np.random.default_rng(0).integers(0, 2, shape)
+    exact = values.astype(np.float64) if is_float(dtype) else values.astype(dtype)
+    right = values.astype(numpy_dtype(dtype))
+    reference = Reference(values=exact)
+    if rows is not None:
+        known = exact.reshape(-1, shape[-1])[rows]
+        reference = Reference(values=known, rows=np.array(rows), limits=(0.0, 1.0))
+    prepared = Prepared(
+        inputs=[right],
+        outputs=[expectation_of(reference, TOLERANCE, dtype=dtype)],
+        tolerance=TOLERANCE,
+    )
+    arguments = place(gpu.device, workload, prepared.inputs)
+    arguments.outputs[0].poison(0xFF)
+    screen = open_screen(gpu.device, gpu.functions, workload, prepared)
+    assert screen is not None
+    case = Case(workload, prepared, screen, arguments, right)
+    case.write(right)
+    return case
+
+
+def positions(shape: tuple[int, ...]) -> list[int]:
+    """The ends, around a block's edge, in the tail of 16 bytes, and some anywhere."""
+    size = prod(shape)
+    chosen = {0, 1, 15, 16, 255, 256, 257, size // 2, size - 17, size - 16, size - 2, size - 1}
+    return sorted(one for one in chosen if 0 <= one < size)
+
+
+@gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_wrong_element_is_found_wherever_it_is(opened: Gpu, dtype: str) -> None:
+    for shape in SHAPES:
+        case = make_case(opened, shape, dtype)
+        assert case.is_right, f"a right result of shape {shape} is refused"
+        for position in positions(shape):
+            value = 1 - float(case.right.reshape(-1)[position])
+            assert not case.accepts(position, value), f"element {position} of {shape}"
+        assert case.is_right, f"the mended result of shape {shape} is refused"
+
+
+@gpu
+@pytest.mark.parametrize("dtype", list(FLOAT_KERNELS))
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_found(opened: Gpu, dtype: str, value: float) -> None:
+    case = make_case(opened, (7, 4099), dtype)
+    for position in positions((7, 4099)):
+        assert not case.accepts(position, value), f"element {position}"
+
+
+@gpu
+@pytest.mark.parametrize("dtype", list(FLOAT_KERNELS))
+def test_what_is_near_enough_is_accepted_and_what_is_just_not_is_left_to_the_host(
+    opened: Gpu, dtype: str
+) -> None:
+    case = make_case(opened, (3, 31), dtype)
+    position = int(np.flatnonzero(case.right.reshape(-1))[0])
+    # Allowed: a hundredth of the element, and of the root mean square, about 0.7.
+    assert case.accepts(position, 1.015625)
+    assert case.accepts(position, 0.984375)
+    assert not case.accepts(position, 1.03125)
+    assert not case.accepts(position, 0.96875)
+
+
+@gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_element_that_was_never_written_is_found(opened: Gpu, dtype: str) -> None:
+    case = make_case(opened, (1031, 1277), dtype)
+    output = case.arguments.outputs[0]
+    itemsize = case.right.dtype.itemsize
+    output.poison(0xFF)
+    output.memory.write(GUARD_BYTES, as_bytes(case.right)[:-itemsize])
+    assert not case.is_right
+    output.memory.write(GUARD_BYTES, as_bytes(case.right))
+    assert case.is_right
+
+
+@gpu
+@pytest.mark.parametrize("dtype", list(FLOAT_KERNELS))
+def test_of_a_sample_known_rows_are_compared_and_others_keep_their_limits(
+    opened: Gpu, dtype: str
+) -> None:
+    shape, rows = (2, 53, 301), [0, 17, 52, 53, 105]
+    case = make_case(opened, shape, dtype, rows)
+    assert case.is_right
+    for row in range(106):
+        for column in (0, 255, 256, 300):
+            position = row * 301 + column
+            flipped = 1 - float(case.right.reshape(-1)[position])
+            what = f"row {row}, column {column}"
+            assert case.accepts(position, flipped) == (row not in rows), what
+            assert not case.accepts(position, 1.25), what
+            assert not case.accepts(position, -0.25), what
+            assert not case.accepts(position, np.nan), what
+
+
+@gpu
+def test_a_changed_input_is_found(opened: Gpu) -> None:
+    for dtype in ("float16", "int8"):
+        case = make_case(opened, (7, 4099), dtype)
+        assert case.screen.rest_is_untouched(case.arguments)
+        memory = case.arguments.inputs[0].memory
+        size = case.arguments.inputs[0].size_bytes
+        held = as_bytes(case.right)
+        for offset in (0, 15, 16, 4096, size - 13, size - 1):
+            old = held[offset : offset + 1]
+            memory.write(GUARD_BYTES + offset, old ^ 1)
+            found = case.screen.rest_is_untouched(case.arguments)
+            assert not found, f"byte {offset} of {size}, {dtype}"
+            memory.write(GUARD_BYTES + offset, old.copy())
+        assert case.screen.rest_is_untouched(case.arguments)
+
+
+@gpu
+def test_a_stray_write_is_found(opened: Gpu) -> None:
+    case = make_case(opened, (3, 31), "float16")
+    for argument in (*case.arguments.inputs, *case.arguments.outputs):
+        last = argument.memory.size_bytes - 1
+        behind = GUARD_BYTES + argument.size_bytes
+        for offset in (0, GUARD_BYTES - 1, behind, last):
+            argument.memory.write(offset, np.zeros(1, np.uint8))
+            found = case.screen.rest_is_untouched(case.arguments)
+            assert not found, f"byte {offset} around {argument.spec.name}"
+            argument.memory.fill(0xA5, offset, 1)
+            assert case.screen.rest_is_untouched(case.arguments)
+
+
+@gpu
+def test_without_room_the_host_compares(opened: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = make_case(opened, (7, 4099), "float32")
+    monkeypatch.setattr(cuda_screen, "MOST_SHARE_OF_FREE_MEMORY", 1e-12)
+    assert open_screen(opened.device, opened.functions, case.workload, case.prepared) is None
+
+
+def test_doubles_and_sampled_integers_are_left_to_the_host() -> None:
+    for dtype, reference in (
+        ("float64", Reference(values=np.ones((4, 2)))),
+        ("int32", Reference(values=np.ones((1, 2), np.int32), rows=np.array([0]))),
+    ):
+        spec = TensorSpec(name="y", shape=(4, 2), dtype=dtype)
+        workload = Workload(
+            op="generic", name="w", inputs=(), outputs=(spec,), program="", program_hash="0"
+        )
+        expected = expectation_of(reference, TOLERANCE, dtype=dtype)
+        prepared = Prepared(inputs=[], outputs=[expected], tolerance=TOLERANCE)
+        # Decided before the device is asked for anything.
+        assert open_screen(None, None, workload, prepared) is None  # type: ignore[arg-type]
+
+
+def test_every_architecture_has_the_kernels() -> None:
+    from effcompile.measure import nvrtc, toolkit
+
+    if not toolkit.include_dirs() or not nvrtc._has_bindings():
+        pytest.skip("no CUDA compiler")
+    for arch in ("sm_80", "sm_90"):
+        compiler = CudaCompiler(arch=arch, cache=None, fast_math=False)
+        compiler.machine_code(SOURCE)
+        reports = compiler.compiled[0].reports
+        looks = ("bounds", "rows", "limits")
+        expected = {f"outside_{look}_{kind}" for look in looks for kind in FLOAT_KERNELS.values()}
+        assert {one.name for one in reports} == expected | {"bytes_differ", "bytes_unlike"}
+        assert all(one.spill_bytes == 0 for one in reports)

@@ -1,0 +1,120 @@
+"""Cases of the kernel benchmark: well formed, their models checked, wrong results seen."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from effcompile.bench.kernels import merge_cases
+from effcompile.bench.kernels.case import KernelCase, all_cases, chosen_cases
+from effcompile.bench.kernels.contenders import contenders, difference, n_sets
+from effcompile.cli.main import app
+from effcompile.errors import UsageError
+from tests.effcompile.lowered_models import lowered, run_lowered
+
+
+def test_names_are_distinct_and_fit_into_file_names() -> None:
+    names = [case.name for case in all_cases()]
+    assert len(set(names)) == len(names) > 0
+    assert [name for name in names if not re.fullmatch(r"[\w.-]+", name)] == []
+
+
+@pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.name)
+def test_models_are_onnx_with_static_shapes(case: KernelCase) -> None:
+    graph = case.model().graph
+    assert case.n_bytes > 0
+    assert case.peers
+    for value in [*graph.input, *graph.output]:
+        assert all(axis.dim_value > 0 for axis in value.type.tensor_type.shape.dim), value.name
+
+
+def test_unknown_family_and_case_are_named() -> None:
+    with pytest.raises(UsageError, match=r"unknown --family nonsense: expected one of .*softmax"):
+        chosen_cases(["nonsense"], [])
+    with pytest.raises(UsageError, match="unknown --case nonsense"):
+        chosen_cases([], ["nonsense"])
+
+
+def test_names_can_be_listed_without_a_gpu() -> None:
+    result = CliRunner().invoke(app, ["bench", "kernels", "--family", "softmax", "--names"])
+    assert result.exit_code == 0
+    assert "softmax-8192x4096-float32" in result.stdout.split()
+
+
+def test_first_difference_is_named() -> None:
+    expected = np.ones((2, 3))
+    found = expected.copy()
+    found[1, 2] = 1.5
+    assert difference(found, expected, 0.6) == ""
+    assert difference(found, expected, 0.1) == (
+        "1 of 6 elements differ, the first at [1, 2]: 1.5, expected 1"
+    )
+    found[0, 1] = np.nan
+    assert "first at [0, 1]: nan" in difference(found, expected, 0.6)
+    assert difference(expected[:1], expected, 1.0) == "shape [1, 3], expected [2, 3]"
+
+
+def test_infinite_references_must_be_met_exactly() -> None:
+    expected = np.array([1.0, -np.inf])
+    assert difference(expected.copy(), expected, 0.0) == ""
+    assert "expected -inf" in difference(np.array([1.0, 3.0]), expected, 10.0)
+
+
+def test_wrong_and_failing_peers_are_rows_that_say_so() -> None:
+    def failing(inputs: object) -> None:
+        raise RuntimeError("no such\nkernel")
+
+    case = KernelCase(
+        name="doubled",
+        family="none",
+        model=onnx.ModelProto,
+        inputs=lambda seed: [torch.full((4,), float(seed))],
+        reference=lambda inputs: [2 * inputs[0]],
+        n_bytes=32,
+        tolerance=1e-6,
+        peers={
+            "right": lambda inputs: lambda: 2 * inputs[0],
+            "wrong": lambda inputs: lambda: 3 * inputs[0],
+            "failing": failing,
+        },
+    )
+    sets = [case.inputs(seed) for seed in (1, 2)]
+    ours, right, wrong, failed = contenders(case, "BadModel: not built", sets)
+    assert (ours.error, list(ours.launches)) == ("BadModel: not built", [])
+    assert (right.error, len(right.launches)) == ("", 2)
+    assert wrong.error.startswith("wrong result: output 0: 4 of 4 elements differ")
+    assert failed.error == "RuntimeError: no such kernel"
+    assert n_sets(case, "hot", 64) == 1
+    assert n_sets(case, "cold", 64) == 4
+
+
+SMALL_MERGES = {
+    "cosine": lambda: merge_cases._cosine(24, 8, 6, "float32"),
+    "mean": lambda: merge_cases._mean(24, 10, 8, 6, "float32"),
+    "pool": lambda: merge_cases._pool(2, 13, 9, 6, "float32"),
+    "expand": lambda: merge_cases._expand(2, 9, 13, 6, "float32"),
+    "renoise": lambda: merge_cases._renoise(3, 9, 5, 4, "float32"),
+    "select": lambda: merge_cases._select(5, 4, 8, "float32"),
+    "partials": lambda: merge_cases._partials(3, 7, 4, "float32"),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_MERGES)
+def test_merge_models_references_and_peers_agree(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge_cases, "DEVICE", "cpu")
+    case = SMALL_MERGES[name]()
+    inputs = case.inputs(0)
+    expected = [one.numpy() for one in case.reference(inputs)]
+    found = run_lowered(lowered(case.model()), [one.numpy() for one in inputs])
+    peer = case.peers["torch eager"](inputs)()
+    others = [one.numpy() for one in (peer if isinstance(peer, tuple) else [peer])]
+    for ours, theirs, reference in zip(found, others, expected, strict=True):
+        assert difference(ours, reference, 1e-5) == ""
+        assert difference(theirs, reference, 1e-5) == ""

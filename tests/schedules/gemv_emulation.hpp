@@ -1,0 +1,107 @@
+// Before the kernel text: what CUDA provides, one thread per CUDA thread.
+#include <barrier>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+#define __device__
+#define __forceinline__ inline
+#define __restrict__
+#define __syncthreads() block_barrier->arrive_and_wait()
+struct uint4 { unsigned x, y, z, w; };
+struct uint2 { unsigned x, y; };
+struct Dim { int x, y, z; };
+typedef _Float16 half;
+struct nv_bfloat16 { uint16_t bits; };
+inline uint4 make_uint4(unsigned a, unsigned b, unsigned c, unsigned d) { return {a, b, c, d}; }
+inline uint2 make_uint2(unsigned a, unsigned b) { return {a, b}; }
+inline float __half2float(half h) { return (float)h; }
+inline half __float2half_rn(float f) { return (half)f; }
+inline half __ushort_as_half(unsigned short s) { half h; memcpy(&h, &s, 2); return h; }
+inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
+inline float __bfloat162float(nv_bfloat16 b) { return __uint_as_float((unsigned)b.bits << 16); }
+inline nv_bfloat16 __float2bfloat16_rn(float f) {
+  unsigned u;
+  memcpy(&u, &f, 4);
+  u += 0x7fff + ((u >> 16) & 1);
+  return {(uint16_t)(u >> 16)};
+}
+template <class T> T __ldg(const T* p) { return *p; }
+inline int __shfl_sync(unsigned, int v, int) { return v; }  // used on values equal in a warp
+thread_local Dim threadIdx;
+Dim blockIdx;
+std::unique_ptr<std::barrier<>> block_barrier;
+std::vector<std::unique_ptr<std::barrier<>>> warp_barriers;
+struct Operands { unsigned a[4], b[2]; };
+Operands operands[32][32];
+const void *first_code, *last_code;
+int fault = 0;
+// CUT: in the place of loads and of the tensor-core product.
+inline uint4 load_codes(const uint4* a) {
+  if ((const void*)a < first_code || (const void*)(a + 1) > last_code) {
+    fault = 1;
+    return {0, 0, 0, 0};
+  }
+  return *a;
+}
+inline unsigned load_pair(const elem* a) { unsigned v; memcpy(&v, a, 4); return v; }
+inline unsigned load_bytes(const unsigned char* a) { unsigned short v; memcpy(&v, a, 2); return v; }
+inline float half_of(unsigned pair, int which) {
+  unsigned bits = which ? pair >> 16 : pair & 0xffff;
+  return IS_HALF ? __half2float(__ushort_as_half(bits)) : __uint_as_float(bits << 16);
+}
+inline void multiply(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0,
+                     unsigned b1) {
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  operands[warp][lane] = {{a0, a1, a2, a3}, {b0, b1}};
+  warp_barriers[warp]->arrive_and_wait();
+  float left[16][16], right[16][8];
+  for (int other = 0; other < 32; ++other) {
+    const Operands& from = operands[warp][other];
+    int row = other / 4, pair = other % 4 * 2;
+    for (int h = 0; h < 2; ++h) {
+      for (int i = 0; i < 4; ++i) left[row + i % 2 * 8][pair + i / 2 * 8 + h] = half_of(from.a[i], h);
+      for (int i = 0; i < 2; ++i) right[pair + i * 8 + h][row] = half_of(from.b[i], h);
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    double sum = d[i];
+    for (int k = 0; k < 16; ++k)
+      sum += (double)left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
+    d[i] = (float)sum;
+  }
+  warp_barriers[warp]->arrive_and_wait();
+}
+// CUT: after the kernel text. Returns 1 for codes read outside, 2 for a write behind the arena.
+extern "C" int run(const elem* x, const unsigned* codes, const elem* scales,
+                   const unsigned char* zeros, const elem* bias, elem* y, float* partial, int n_x,
+                   int n_y, int n_z, int arena_bytes) {
+  first_code = codes;
+  last_code = codes + (long)N_TILES * N_UNITS * LOADS * 128;
+  for (int block = 0; block < n_x * n_y * n_z; ++block) {
+    blockIdx = {block % n_x, block / n_x % n_y, block / n_x / n_y};
+    block_barrier = std::make_unique<std::barrier<>>(THREADS);
+    warp_barriers.clear();
+    for (int w = 0; w < THREADS / 32; ++w)
+      warp_barriers.push_back(std::make_unique<std::barrier<>>(32));
+    std::vector<unsigned char> memory(arena_bytes + 64, 0x5a);
+    auto* arena = (unsigned char*)(((uintptr_t)memory.data() + 15) & ~(uintptr_t)15);
+    std::vector<std::thread> threads;
+    for (int t = 0; t < THREADS; ++t)
+      threads.emplace_back([=] {
+        threadIdx = {t, 0, 0};
+        gemv_dequant(x, codes, scales, zeros, bias, y, partial, arena);
+      });
+    for (auto& thread : threads) thread.join();
+    for (auto* p = arena + arena_bytes; p < memory.data() + memory.size(); ++p)
+      if (*p != 0x5a) fault = 2;
+  }
+  if (BLOCKS_K > 1)
+    for (int i = 0; i < M * N_COLUMNS; ++i) {
+      blockIdx = {i / 128, 0, 0};
+      threadIdx = {i % 128, 0, 0};
+      gemv_dequant_sum(partial, bias, y);
+    }
+  return fault;
+}

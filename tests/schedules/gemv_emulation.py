@@ -1,0 +1,51 @@
+"""Runs the text of the packed product on the CPU: one thread per CUDA thread.
+
+The tensor-core product and the loads are replaced by their definitions; everything else is
+compiled as it stands, so that index arithmetic, splits and reductions are seen without a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schedules.gemv_dequant import GemvDequantSpace
+from schedules.gemv_dequant_cuda import ROWS_PER_PASS, _constants, _text, shared_bytes
+
+PARTS = Path(__file__).with_suffix(".hpp")
+CUT = "// CUT"
+FIRST_REPLACED = "__device__ __forceinline__ uint4 load_codes"
+FIRST_KEPT = "__device__ __forceinline__ float low_of"
+
+
+def emulate(
+    space: GemvDequantSpace, values: dict[str, Any], inputs: list[np.ndarray], folder: Path
+) -> tuple[np.ndarray, int]:
+    """Output of a point, and 1 or 2 if it read or wrote outside of its memory."""
+    problem, schedule = space._problem, space.schedule(values)
+    before, replaced, after = PARTS.read_text().split(CUT)
+    text = _text()
+    text = text[: text.index(FIRST_REPLACED)] + "//" + replaced + text[text.index(FIRST_KEPT) :]
+    source, library = folder / "kernel.cpp", folder / "kernel.so"
+    source.write_text(before + _constants(problem, schedule) + text + "//" + after)
+    flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread"]
+    subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
+    roles = ["x", "codes", "scales"]
+    roles += ["zeros"] if problem.has_zeros else []
+    roles += ["bias"] if problem.has_bias else []
+    held = dict(zip(roles, map(np.ascontiguousarray, inputs), strict=True))
+    y = np.full((problem.rows, problem.n_columns), 7, dtype=inputs[0].dtype)
+    partial = np.full(schedule.blocks_k * y.size, np.nan, np.float32)
+    arrays = [*(held.get(role) for role in ("x", "codes", "scales", "zeros", "bias")), y, partial]
+    pointers = [ctypes.c_void_p(None if one is None else one.ctypes.data) for one in arrays]
+    grid = (
+        -(-problem.n_tiles // schedule.block_tiles),
+        schedule.blocks_k,
+        -(-problem.rows // ROWS_PER_PASS),
+    )
+    fault = ctypes.CDLL(str(library)).run(*pointers, *grid, shared_bytes(problem, schedule))
+    return y, int(fault)

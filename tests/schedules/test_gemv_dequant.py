@@ -1,0 +1,139 @@
+"""Products with packed quantised matrices: definition, index arithmetic, machine code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from effcompile.measure.cache import DiskCache
+from effcompile.measure.libraries import LibraryMaker
+from schedules.gemv_dequant import GemvDequantSpace, gemv_dequant_space
+from schedules.inputs import make_inputs
+from schedules.packing import UNIT_DEPTH, pack_codes
+from schedules.program_reference import run_program
+from schedules.reference import compute_reference
+from schedules.spaces import spaces_for
+from schedules.target import Target, known_target
+from schedules.task import Task
+from tests.schedules.gemv_workloads import gemv_workload
+
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "four": {"rows": 1, "n_columns": 4096, "depth": 4096, "bits": 4, "block": 128},
+    "three": {"rows": 1, "n_columns": 3584, "depth": 18944, "bits": 3, "block": 128},
+    "ragged": {"rows": 3, "n_columns": 100, "depth": 515, "bits": 3, "block": 64, "zeros": True},
+    "eight": {"rows": 9, "n_columns": 1000, "depth": 4096, "bits": 8, "block": 4096, "bias": True},
+    "two": {"rows": 16, "n_columns": 512, "depth": 2048, "bits": 2, "block": 64, "zeros": True},
+}
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_definition_and_reference_agree(bits: int, dtype: str) -> None:
+    workload = gemv_workload(2, 21, 260, bits, 64, dtype=dtype, zeros=bits != 4, bias=bits == 3)
+    inputs = make_inputs(workload, 1)
+    (expected,) = compute_reference(workload, inputs)
+    (found,) = run_program(workload, inputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
+def lane_registers(unit: np.ndarray, fragment: int, bits: int, lane: int) -> list[tuple[int, int]]:
+    """Codes in the four registers of a lane, by the shifts and masks of the kernel."""
+    registers = []
+    for word in range(4):
+        words = [int(unit[load, lane, word]) for load in range(unit.shape[0])]
+        if bits == 3 and fragment == 15:
+            first, second, third = words
+            value = first >> 15 & 0x10001 | second >> 14 & 0x20002 | third >> 13 & 0x40004
+        else:
+            load, offset = (fragment // 5, fragment % 5 * 3) if bits == 3 else (0, fragment * bits)
+            value = words[load] >> offset & (2**bits - 1) * 0x10001
+        registers.append((value & 0xFFFF, value >> 16))
+    return registers
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_fragments_are_operands_of_the_tensor_core(bits: int) -> None:
+    depth = UNIT_DEPTH[bits]
+    rng = np.random.default_rng(bits)
+    codes = rng.integers(0, 2**bits, (16, depth)).astype(np.uint8)
+    x = rng.integers(-8, 8, (8, depth)).astype(np.int64)
+    unit = pack_codes(codes, bits)[0, 0]
+    total = np.zeros((16, 8), np.int64)
+    for fragment in range(depth // 16):
+        left, right = np.zeros((16, 16), np.int64), np.zeros((16, 8), np.int64)
+        for lane in range(32):
+            row, pair = lane // 4, lane % 4 * 2
+            for register, (low, high) in enumerate(lane_registers(unit, fragment, bits, lane)):
+                at = row + register % 2 * 8, pair + register // 2 * 8
+                left[at], left[at[0], at[1] + 1] = low, high
+            first = fragment // 2 * 32 + lane % 4 * 8 + fragment % 2 * 4
+            right[[pair, pair + 1, pair + 8, pair + 9], row] = x[row, first : first + 4]
+        total += left @ right
+    np.testing.assert_array_equal(total, codes.astype(np.int64) @ x.T)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_every_problem_has_many_points(name: str, gpu: Target) -> None:
+    space = GemvDequantSpace(Task(workload=gemv_workload(**PROBLEMS[name]), target=gpu))
+    assert 40 <= len(space.points) <= 3000
+    features = space.features(space.sample(50, np.random.default_rng(0)))
+    assert np.isfinite(features).all()
+
+
+def built(workload: Any, target: Target, folder: Path, points: list[dict[str, Any]]) -> list[Any]:
+    maker = LibraryMaker(
+        target=target, cache=DiskCache(folder / "cache"), folder=folder, fast_math=True
+    )
+    space = GemvDequantSpace(Task(workload=workload, target=target))
+    made = [maker.make(space.program_module(one), flops=None, unique_bytes=None) for one in points]
+    return [build.stats.kernels for build in made]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("device", ["h200", "a100"])
+def test_points_become_machine_code_without_spills(device: str, dtype: str, tmp_path: Path) -> None:
+    target = known_target(device)
+    point = {"warps_k": 4, "warps_n": 2, "tiles": 1, "in_flight": 2, "blocks_k": 2, "x": "shared"}
+    workload = gemv_workload(2, 300, 4096, 3, 128, dtype=dtype, zeros=True, bias=True)
+    ((main, total),) = built(workload, target, tmp_path, [point])
+    assert main.spill_bytes == 0
+    assert main.grid == (10, 2, 1)
+    assert total.grid == (5, 1, 1)
+    assert 0 < main.registers_per_thread <= 168
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_random_points_become_machine_code(name: str, gpu: Target, tmp_path: Path) -> None:
+    workload = gemv_workload(**PROBLEMS[name])
+    space = GemvDequantSpace(Task(workload=workload, target=gpu))
+    chosen = space.sample(3, np.random.default_rng(0))
+    points = [*map(space.values_of, chosen), space.points[0], space.points[-1]]
+    kernels = built(workload, gpu, tmp_path, points)
+    clean = [all(kernel.spill_bytes == 0 for kernel in one) for one in kernels]
+    assert sum(clean) >= 0.7 * len(clean)
+    assert all(kernel.registers_per_thread for one in kernels for kernel in one)
+
+
+def test_the_family_comes_first_and_leaves_the_rest_alone(gpu: Target, cpu: Target) -> None:
+    workload = gemv_workload(**PROBLEMS["four"])
+    assert spaces_for(Task(workload=workload, target=gpu))[0] == "gemv_dequant"
+    assert gemv_dequant_space(Task(workload=workload, target=cpu)) is None
+    many = gemv_workload(65, 64, 64, 4, 64)
+    odd_groups = gemv_workload(1, 64, 96, 4, 48)
+    assert gemv_dequant_space(Task(workload=many, target=gpu)) is None
+    assert gemv_dequant_space(Task(workload=odd_groups, target=gpu)) is None
+
+
+def test_definition_is_right_on_this_cpu(run_on_cpu: Callable[..., Any]) -> None:
+    from schedules.spaces import open_space
+    from tests.schedules.conftest import CPU
+
+    workload = gemv_workload(2, 40, 192, 4, 64, zeros=True)
+    space = open_space(Task(workload=workload, target=CPU), "default")
+    (candidate,) = space.sample(1, np.random.default_rng(0))
+    assert run_on_cpu(workload, space.realise(candidate)) is None

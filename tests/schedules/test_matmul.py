@@ -1,0 +1,104 @@
+"""Recognition of matrix products, and the space and the cubins of the Hopper family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schedules.contraction import contraction_of
+from schedules.families import own_spaces
+from schedules.matmul import matmul_space
+from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS
+from schedules.target import known_target
+from schedules.task import Task
+from tests.schedules.products import Product, built_point, product_space, product_workload
+
+
+def test_steps_of_every_layout_are_found() -> None:
+    found = contraction_of(product_workload(Product(m=24, n=40, k=56, layout="tn", batch=3)))
+    assert found is not None
+    assert (found.batch, found.m, found.n, found.k) == (3, 24, 40, 56)
+    assert (found.a.batch, found.a.row, found.a.depth) == (24 * 56, 1, 24)
+    assert (found.b.batch, found.b.row, found.b.depth) == (40 * 56, 1, 40)
+    assert (found.out.batch, found.out.m, found.out.n) == (24 * 40, 40, 1)
+
+
+def test_batches_of_one_matrix_fold_into_rows() -> None:
+    found = contraction_of(
+        product_workload(Product(m=24, n=40, k=56, layout="nt", batch=3, shared_b=True))
+    )
+    assert found is not None
+    assert (found.batch, found.m, found.b.batch, found.b.depth) == (1, 72, 0, 1)
+
+
+def test_the_ending_reads_bias_and_residual() -> None:
+    found = contraction_of(product_workload(Product(m=24, n=40, k=56, ending="gelu")))
+    assert found is not None
+    assert [(side.m, side.n) for side in found.reads] == [(0, 1), (40, 1)]
+    assert found.lines[1:3] == ("const float t1 = (t0 + x0);", "const float t2 = (t1 + x1);")
+    assert any("erff" in line for line in found.lines)
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        Product(m=64, n=64, k=64, dtype="float32"),
+        Product(m=64, n=60, k=64, layout="nn"),
+        Product(m=64, n=64, k=36, layout="nt"),
+    ],
+)
+def test_what_the_copies_cannot_read_is_left_to_tvm(product: Product) -> None:
+    task = Task(workload=product_workload(product), target=known_target("h200"))
+    assert matmul_space(task) is None
+
+
+def test_products_are_searched_on_hopper_only() -> None:
+    workload = product_workload(Product(m=256, n=256, k=256))
+    assert [s.name for s in own_spaces(Task(workload=workload, target=known_target("h200")))] == [
+        "matmul"
+    ]
+    assert matmul_space(Task(workload=workload, target=known_target("a100"))) is None
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        Product(m=16, n=4096, k=4096, layout="nt", ending="gelu"),
+        Product(m=4096, n=4096, k=4096),
+        Product(m=520, n=1000, k=1480, layout="tn", dtype="bfloat16", ending="silu"),
+    ],
+)
+@pytest.mark.slow
+def test_points_build_without_spills_and_with_enough_registers(
+    product: Product, tmp_path: Path
+) -> None:
+    space = product_space(product)
+    assert len(space.points) > 100
+    for candidate in space.sample(12, np.random.default_rng(0)):
+        values = space.values_of(candidate)
+        kernel = built_point(space, values, tmp_path).stats.kernels[0]
+        schedule = space.schedule(values)
+        copier, multiplier = COPIER_AND_MULTIPLIER_REGISTERS[
+            schedule.multipliers, schedule.blocks_per_core
+        ]
+        granted = kernel.registers_per_thread * (schedule.multipliers + 1)
+        # Warpgroups that ask for more than the others gave back would wait for ever.
+        assert copier + multiplier * schedule.multipliers <= granted, (values, kernel)
+        assert kernel.spill_bytes == 0, (values, kernel)
+
+
+def test_the_benchmark_models_are_served_by_the_family() -> None:
+    from effcompile.bench.single_ops import matmul_model
+    from effcompile.extract import extract_tasks
+    from effcompile.frontend.checking import prepare_model
+    from effcompile.lower import lower
+
+    target = known_target("h200")
+    lowered = lower({"main": prepare_model(matmul_model(16, 512, 256, "float16"))}, target)
+    (found,) = extract_tasks(lowered, target)
+    problem = contraction_of(found.task.workload)
+    assert problem is not None
+    assert (problem.m, problem.n, problem.k, problem.out.dtype) == (16, 512, 256, "float16")
+    assert [space.name for space in own_spaces(found.task)] == ["matmul"]

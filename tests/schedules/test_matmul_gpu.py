@@ -1,0 +1,168 @@
+"""Matrix products on a Hopper GPU, from one tile to ragged, split, swapped and batched ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schedules.knobs import Value
+from tests.schedules.products import Product, built_point, product_space, product_workload
+
+pytestmark = pytest.mark.gpu
+
+PLAIN: dict[str, Value] = {
+    "orientation": "straight",
+    "tile_row": 64,
+    "tile_column": 64,
+    "multipliers": 1,
+    "stages": 2,
+    "blocks_per_core": 1,
+    "group": 1,
+    "splits": 1,
+    "blocks": "one_per_tile",
+}
+
+
+def expected(product: Product, inputs: list[Any]) -> Any:
+    """The product in float64 on the GPU."""
+    import torch
+
+    a, b, *more = [each.double() for each in inputs]
+    a = a.transpose(-1, -2) if product.layout[0] == "t" else a
+    b = b.transpose(-1, -2) if product.layout[1] == "t" else b
+    out = a @ b
+    if product.ending == "gelu":
+        out = torch.nn.functional.gelu(out + more[0] + more[1])
+    if product.ending == "silu":
+        out = torch.nn.functional.silu(out)
+    return out
+
+
+def run(product: Product, values: dict[str, Value], folder: Path) -> None:
+    """Build one point, run it twice and compare every element."""
+    import torch
+
+    from effcompile.measure.session import load_runtime
+
+    space = product_space(product)
+    assert space.refusal(values) is None, space.refusal(values)
+    build = built_point(space, values, folder)
+    load_runtime("cuda")
+    import tvm
+
+    function = tvm.runtime.load_module(build.library_path)["main"]
+    dtype = getattr(torch, product.dtype)
+    torch.manual_seed(1)
+    inputs = [torch.randn(s, device="cuda").to(dtype) for s in product.shapes()]
+    wanted = expected(product, inputs)
+    out_dtype = getattr(torch, product_workload(product).outputs[0].dtype)
+    for _ in range(2):
+        out = torch.full(wanted.shape, float("nan"), device="cuda", dtype=out_dtype)
+        function(*(tvm.runtime.from_dlpack(each) for each in (*inputs, out)))
+        torch.cuda.synchronize()
+        check(product, values, out.double(), wanted)
+
+
+def check(product: Product, values: dict[str, Value], out: Any, wanted: Any) -> None:
+    """Rounding of the output, and of products of unit variance in a float32 sum."""
+    rounding = {"float16": 2.0**-10, "bfloat16": 2.0**-7}[product.dtype]
+    error = (out - wanted).abs()
+    allowed = rounding * wanted.abs() + rounding * 0.05 * product.k**0.5 + 1e-3
+    wrong = ~(error <= allowed)
+    if not wrong.any():
+        return
+    where = wrong.nonzero()
+    first = tuple(int(i) for i in where[0])
+    rows = sorted({int(i) for i in where[:, -2][:100000].unique()})
+    columns = sorted({int(i) for i in where[:, -1][:100000].unique()})
+    pytest.fail(
+        f"{product} {values}: {len(where)} of {wrong.numel()} wrong, {int(out.isnan().sum())} NaN; "
+        f"first at {first}: found {float(out[first])}, expected {float(wanted[first])}; "
+        f"{len(rows)} rows {rows[:20]}, {len(columns)} columns {columns[:40]}; "
+        f"found there {out[first[:-1]][first[-1] : first[-1] + 8].tolist()}, "
+        f"expected {wanted[first[:-1]][first[-1] : first[-1] + 8].tolist()}"
+    )
+
+
+LAYOUTS = ("nt", "nn", "tt", "tn")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("k", [64, 512])
+def test_one_tile(layout: str, k: int, tmp_path: Path) -> None:
+    run(Product(m=64, n=64, k=k, layout=layout), PLAIN, tmp_path)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_large_tiles_and_two_warpgroups(layout: str, tmp_path: Path) -> None:
+    values = {**PLAIN, "tile_row": 128, "tile_column": 256, "multipliers": 2, "stages": 4}
+    product = Product(m=512, n=768, k=640, layout=layout, dtype="bfloat16")
+    run(product, values, tmp_path)
+    run(product, {**values, "tile_row": 256, "tile_column": 128}, tmp_path)
+
+
+def test_three_warpgroups(tmp_path: Path) -> None:
+    values = {**PLAIN, "tile_row": 192, "tile_column": 192, "multipliers": 3, "stages": 3}
+    run(Product(m=400, n=520, k=392), values, tmp_path)
+
+
+@pytest.mark.parametrize("blocks_per_core", [1, 2])
+def test_persistent_blocks_take_several_tiles(blocks_per_core: int, tmp_path: Path) -> None:
+    values = {
+        **PLAIN,
+        "tile_row": 128,
+        "stages": 3,
+        "group": 8,
+        "blocks_per_core": blocks_per_core,
+        "blocks": "persistent",
+    }
+    run(Product(m=3000, n=2056, k=328), values, tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["nn", "nt"])
+@pytest.mark.parametrize("splits", [2, 4])
+def test_split_sums(layout: str, splits: int, tmp_path: Path) -> None:
+    run(Product(m=136, n=200, k=1096, layout=layout), {**PLAIN, "splits": splits}, tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["float32", "silu", "gelu"])
+@pytest.mark.parametrize("splits", [1, 2])
+def test_endings(ending: str, splits: int, tmp_path: Path) -> None:
+    values = {**PLAIN, "tile_column": 128, "splits": splits}
+    run(Product(m=200, n=264, k=520, ending=ending), values, tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["nn", "nt"])
+@pytest.mark.parametrize("m", [1, 16, 37])
+def test_swapped(layout: str, m: int, tmp_path: Path) -> None:
+    values = {**PLAIN, "orientation": "swapped", "tile_column": 16, "stages": 4, "splits": 2}
+    run(Product(m=m, n=520, k=1032, layout=layout, ending="gelu"), values, tmp_path)
+
+
+@pytest.mark.parametrize("shared_b", [False, True])
+@pytest.mark.parametrize("layout", ["nn", "tt"])
+def test_batches(layout: str, shared_b: bool, tmp_path: Path) -> None:
+    product = Product(m=72, n=136, k=200, batch=3, layout=layout, shared_b=shared_b, ending="gelu")
+    run(product, PLAIN, tmp_path)
+
+
+def test_columns_that_are_no_multiple_of_eight(tmp_path: Path) -> None:
+    run(Product(m=77, n=131, k=136, layout="nt", ending="gelu"), PLAIN, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        Product(m=16, n=4096, k=4096),
+        Product(m=520, n=1000, k=1480, dtype="bfloat16", ending="gelu"),
+        Product(m=2048, n=1024, k=512, layout="nt", ending="silu"),
+        Product(m=7, n=72, k=24),
+    ],
+)
+def test_random_points(product: Product, tmp_path: Path) -> None:
+    space = product_space(product)
+    for candidate in space.sample(12, np.random.default_rng(0)):
+        run(product, space.values_of(candidate), tmp_path)
