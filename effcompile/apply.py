@@ -13,6 +13,7 @@ from effcompile.extract import extract_tasks
 from effcompile.lower import LoweredProgram
 from schedules import _tvm
 from schedules.candidate import Candidate
+from schedules.lowering import pipeline
 from schedules.target import Target
 
 
@@ -94,7 +95,10 @@ def compile_program(
     clean = tvm.s_tir.transform.RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)
     with tvm_target:
         executable = tvm.compile(
-            clean(module), tvm_target, relax_pipeline=relax.get_pipeline("default_build")
+            clean(module),
+            tvm_target,
+            relax_pipeline=relax.get_pipeline("default_build"),
+            tir_pipeline=pipeline(),
         )
     try:
         executable.export_library(str(unfinished))

@@ -20,8 +20,8 @@ from effcompile.outcome import RunOutcome, TaskOutcome, read_outcome
 from effcompile.output_files import check_output
 from schedules.candidate import Candidate
 from schedules.target import Target
+from search.default_trials import DEFAULT_CANDIDATE
 from search.final import Finalist
-from search.tuner import DEFAULT_CANDIDATE
 
 logger = logging.getLogger(__name__)
 

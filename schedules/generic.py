@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +24,9 @@ from schedules.analysis import SCHEDULED
 from schedules.bounded import BoundedCache
 from schedules.candidate import Candidate
 from schedules.errors import IllegalCandidate
+from schedules.lowering import without_storage_pass
 from schedules.programs import function_of
+from schedules.shared_arena import has_arena
 from schedules.sketches import Sketch, generate_sketches, launch_checks
 from schedules.store_features import StoreFeatures
 from schedules.task import Task
@@ -180,12 +183,18 @@ class TvmSpace:
             _tvm.load_intrinsics()  # a trace may name them
         schedule = self._new_schedule(seed=1, enable_check=True)
         load_trace_onto(candidate, schedule)
-        if not all(check.apply(schedule) for check in self._checks):
+        if not self._is_launchable(schedule):
             raise IllegalCandidate(
                 f"candidate {candidate.candidate_id} exceeds a limit of "
                 f"{self._task.target.name}: threads, vector width or shared memory of a block."
             )
         return schedule
+
+    def _is_launchable(self, schedule: Any) -> bool:
+        # The check lowers the program, as a build will.
+        several = has_arena(schedule.mod["main"])
+        with without_storage_pass() if several else nullcontext():
+            return all(check.apply(schedule) for check in self._checks)
 
     @cached_property
     def _checks(self) -> list[Any]:

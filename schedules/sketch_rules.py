@@ -82,16 +82,15 @@ def _is_tensor_rule(rule: Any) -> bool:
 def _tensor_rule() -> Any:
     """Tiling for 16x16x16 tensor instructions.
 
-    Operands are staged in static shared memory and results in dynamic: TVM merges buffers
-    of one scope into one arena and refuses element types of different size in it, which
-    would lose every candidate that accumulates in a wider type.
+    Operands and results are staged in dynamic shared memory: it is the only kind of which a block
+    may have more than 48 KiB. ``schedules.lowering`` lets them share it.
     """
     from tvm.s_tir.meta_schedule import schedule_rule
     from tvm.s_tir.tensor_intrin.cuda import get_wmma_intrin_group
 
     groups = [
         get_wmma_intrin_group(
-            load_scope="shared",
+            load_scope="shared.dyn",
             store_scope="shared.dyn",
             in_dtype=in_dtype,
             out_dtype=out_dtype,
@@ -106,7 +105,7 @@ def _tensor_rule() -> Any:
         tile_binds=["blockIdx.y", "blockIdx.x", "threadIdx.y"],
         max_innermost_factor=4,
         vector_load_lens=[1, 2, 4, 8],
-        reuse_read=schedule_rule.ReuseType(req="must", levels=[4], scope="shared"),
+        reuse_read=schedule_rule.ReuseType(req="must", levels=[4], scope="shared.dyn"),
         reuse_write=schedule_rule.ReuseType(req="must", levels=[2], scope="shared.dyn"),
         use_software_pipeline=False,
     )
@@ -117,7 +116,7 @@ def search_target(target: Target, kind: RuleSet) -> Any:
     """The target that sketches are generated and checked for.
 
     Plain sketches have static shared memory only, of which CUDA grants 48 KiB whatever
-    the device has. Tensor sketches keep their larger part in dynamic shared memory.
+    the device has. Tensor sketches use dynamic shared memory.
     """
     if kind != "cuda":
         return _tvm.tvm_target(target)

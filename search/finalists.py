@@ -12,17 +12,14 @@ from dataclasses import dataclass, replace
 
 from search.comparison import decide, ratio_of
 from search.config import SearchConfig
-from search.database import Database
-from search.events import Events, FinalsStarted, TaskFinished
+from search.events import FinalsStarted, TaskFinished
 from search.final import Final, Finalist
 from search.history import TaskHistory
 from search.learner import Learner
-from search.libraries import Libraries
 from search.objective import Point, rank
 from search.pareto import front
-from search.ports import FinalMeasurement, Runner
-from search.progress import Progress
-from search.spending import Spending
+from search.ports import FinalMeasurement
+from search.tools import Tools
 from search.trial import Build, Failure, Trial, TrialState
 
 UNMETERED_FACTOR = 3
@@ -84,19 +81,14 @@ def is_current(final: Final | None, history: TaskHistory, config: SearchConfig) 
 class FinalRunner:
     """Settles the outcome of tasks in one session."""
 
-    runner: Runner
-    database: Database
-    libraries: Libraries
-    progress: Progress
-    spending: Spending
-    events: Events
+    tools: Tools
     config: SearchConfig
     learner: Learner
 
     @property
     def _n_rounds(self) -> int:
         """Rounds without an energy window are short, so there may be more of them."""
-        factor = 1 if self.runner.measures_energy else UNMETERED_FACTOR
+        factor = 1 if self.tools.runner.measures_energy else UNMETERED_FACTOR
         return factor * self.config.n_final_rounds
 
     def run(self, history: TaskHistory) -> Final:
@@ -109,15 +101,15 @@ class FinalRunner:
         if default is None:
             raise ValueError(f"task {history.task.task_id} has no default that ran")
         chosen = pick_finalists(history, self.config, self._expected_mj(history))
-        self.libraries.check_stop()
-        self.events(
+        self.tools.libraries.check_stop()
+        self.tools.events(
             FinalsStarted(
-                task=self.progress.task(history),
+                task=self.tools.progress.task(history),
                 n_finalists=len(chosen),
-                totals=self.progress.totals(),
+                totals=self.tools.progress.totals(),
             )
         )
-        with self.spending.time("final_s"):
+        with self.tools.spending.time("final_s"):
             finalists = self._compare(history, [default, *chosen])
         decision = decide(finalists[0], finalists[1:], max_slowdown=self.config.max_slowdown)
         final = Final(
@@ -131,17 +123,19 @@ class FinalRunner:
             last_trial_id=history.trials[-1].trial_id,
             settings=settings_text(self.config),
         )
-        self.database.store_final(final)
-        self.events(
+        self.tools.database.store_final(final)
+        self.tools.events(
             TaskFinished(
-                final=final, task=self.progress.task(history), totals=self.progress.totals()
+                final=final,
+                task=self.tools.progress.task(history),
+                totals=self.tools.progress.totals(),
             )
         )
         return final
 
     def _expected_mj(self, history: TaskHistory) -> dict[int, float]:
         trials = [trial for trial in history.ok_trials() if trial.build is not None]
-        with self.spending.time("model_s"):
+        with self.tools.spending.time("model_s"):
             expected = self.learner.energy_of(history, trials) if trials else None
         if expected is None:
             return {}
@@ -149,7 +143,7 @@ class FinalRunner:
 
     def _compare(self, history: TaskHistory, trials: Sequence[Trial]) -> list[Finalist]:
         """One finalist per trial in the given order; the first is the reference of ratios."""
-        outcomes = [self.libraries.get(history.task, trial) for trial in trials]
+        outcomes = [self.tools.libraries.get(history.task, trial) for trial in trials]
         builds = [build for build in outcomes if isinstance(build, Build)]
         measured = iter(self._measure(history, builds))
         found = [next(measured) if isinstance(outcome, Build) else outcome for outcome in outcomes]
@@ -166,13 +160,13 @@ class FinalRunner:
         self, history: TaskHistory, builds: Sequence[Build]
     ) -> list[FinalMeasurement | Failure]:
         try:
-            measured = self.runner.compare(history.task, builds, n_rounds=self._n_rounds)
+            measured = self.tools.runner.compare(history.task, builds, n_rounds=self._n_rounds)
         except Exception:
             failure = Failure(state=TrialState.RUN_ERROR, message=traceback.format_exc())
             return [failure] * len(builds)
         for one in measured:
             if isinstance(one, FinalMeasurement):
-                self.spending.add_energy(one.energy)
+                self.tools.spending.add_energy(one.energy)
         return measured
 
 

@@ -22,12 +22,13 @@ from effcompile.measure.launches import Launch, LoweringWatch
 from effcompile.sass.mixing import mix_in
 from schedules import _tvm
 from schedules.instruction_mix import InstructionMix
+from schedules.lowering import pipeline
 from schedules.stats import KernelResources, KernelStats
 from schedules.target import Target
 from search.trial import Build
 
 # Raised when the content of libraries or of cache entries changes meaning.
-LIBRARY_VERSION = 2
+LIBRARY_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,7 @@ class LibraryMaker:
         if self._compiler is not None:
             self._compiler.compiled.clear()
         with target, tvm.transform.PassContext(opt_level=3, instruments=[watch.instrument()]):
-            executable = tvm.compile(clean(program), target)
+            executable = tvm.compile(clean(program), target, tir_pipeline=pipeline())
         with tempfile.TemporaryDirectory(prefix="effcompile-") as folder:
             path = Path(folder) / "library.so"
             executable.export_library(str(path))

@@ -11,6 +11,7 @@ import pytest
 
 from schedules import _tvm
 from schedules.inputs import make_inputs
+from schedules.lowering import pipeline
 from schedules.programs import workload_of
 from schedules.reference import compare, compute_reference, tolerance_of
 from schedules.target import Target, known_target
@@ -112,7 +113,7 @@ def cuda_source(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         tvm = _tvm.load()
         tvm_target = _tvm.tvm_target(target)
         with tvm_target:
-            library = tvm.compile(module, target=tvm_target)
+            library = tvm.compile(module, target=tvm_target, tir_pipeline=pipeline())
         return str(library.mod.imports[0].inspect_source())
 
     return make
