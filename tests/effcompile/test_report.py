@@ -108,7 +108,7 @@ def test_joules_of_the_whole_session_go_before_those_of_windows(report: RunRepor
     payback = payback_of(counted, report.models, report.tasks)
     assert payback.n_runs == pytest.approx(90_000 / (0.830 * 0.114))
     text = re.sub(r"\s+", " ", printed(replace(report, spent=counted, payback=payback)))
-    assert "90 000 J meanwhile, all counted" in text
+    assert "the device drew 90000 J meanwhile, all counted" in text
     assert "not metered" not in text
 
 
