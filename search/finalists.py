@@ -15,6 +15,7 @@ from search.config import SearchConfig
 from search.database import Database
 from search.events import Events, FinalsStarted, TaskFinished
 from search.final import Final, Finalist
+from search.final_effort import final_effort
 from search.history import TaskHistory
 from search.learner import Learner
 from search.libraries import Libraries
@@ -24,8 +25,6 @@ from search.ports import FinalMeasurement, Runner
 from search.progress import Progress
 from search.spending import Spending
 from search.trial import Build, Failure, Trial, TrialState
-
-UNMETERED_FACTOR = 3
 
 
 def pick_finalists(
@@ -92,12 +91,7 @@ class FinalRunner:
     events: Events
     config: SearchConfig
     learner: Learner
-
-    @property
-    def _n_rounds(self) -> int:
-        """Rounds without an energy window are short, so there may be more of them."""
-        factor = 1 if self.runner.measures_energy else UNMETERED_FACTOR
-        return factor * self.config.n_final_rounds
+    histories: Sequence[TaskHistory]
 
     def run(self, history: TaskHistory) -> Final:
         """Measure a task's finalists and store who won.
@@ -162,8 +156,11 @@ class FinalRunner:
     def _measure(
         self, history: TaskHistory, builds: Sequence[Build]
     ) -> list[FinalMeasurement | Failure]:
+        effort = final_effort(
+            history, self.histories, self.config, measures_energy=self.runner.measures_energy
+        )
         try:
-            measured = self.runner.compare(history.task, builds, n_rounds=self._n_rounds)
+            measured = self.runner.compare(history.task, builds, effort)
         except Exception:
             failure = Failure(state=TrialState.RUN_ERROR, message=traceback.format_exc())
             return [failure] * len(builds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from schedules.candidate import Candidate
 from search.config import SearchConfig
@@ -57,8 +58,17 @@ def network_winners(
 
 
 def _points(history: TaskHistory, fresh: dict[int, Point]) -> tuple[FrontPoint, ...]:
-    """The front of a task; fresh numbers of finalists replace those of the search."""
-    return front(fresh.get(point.trial_id, point) for point in history.points())
+    """The front of a task; fresh numbers of finalists replace those of the search.
+
+    Energies that were not worth measuring again stay those of the search.
+    """
+    return front(_newest(point, fresh.get(point.trial_id)) for point in history.points())
+
+
+def _newest(point: Point, fresh: Point | None) -> Point:
+    if fresh is None:
+        return point
+    return fresh if fresh.energy_mj is not None else replace(fresh, energy_mj=point.energy_mj)
 
 
 def _fastest_us(fronts: Sequence[TaskFront]) -> float:

@@ -175,6 +175,7 @@ class _Loop:
             events=events,
             config=config,
             learner=self._learner,
+            histories=self._memory.histories,
         )
 
     def run(self) -> str:
