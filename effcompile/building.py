@@ -20,8 +20,8 @@ from effcompile.outcome import RunOutcome, TaskOutcome, read_outcome
 from effcompile.output_files import check_output
 from schedules.candidate import Candidate
 from schedules.target import Target
+from search.default_trials import DEFAULT_CANDIDATE
 from search.final import Finalist
-from search.tuner import DEFAULT_CANDIDATE
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def _remaining_share(outcome: TaskOutcome) -> float:
     winner = outcome.winner
     if winner is None or (outcome.final is not None and outcome.final.is_tie):
         return 1.0
-    ratio = winner.energy_ratio or winner.latency_ratio
+    ratio = winner.energy_ratio or winner.judged_ratio
     return ratio.median if ratio is not None else 1.0
 
 
@@ -167,6 +167,7 @@ def _gain(default: Finalist | None, winner: Finalist | None) -> Gain:
         energy=after.energy if after else None,
         latency_ratio=winner.latency_ratio if winner else None,
         energy_ratio=winner.energy_ratio if winner else None,
+        sustained_ratio=winner.sustained_ratio if winner else None,
     )
 
 

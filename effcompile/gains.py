@@ -25,6 +25,7 @@ def gain_of(default: FinalMeasurement, tuned: FinalMeasurement) -> Gain:
         energy=tuned.energy,
         latency_ratio=_bounded(tuned.latency_ratios),
         energy_ratio=_bounded(tuned.energy_ratios),
+        sustained_ratio=_bounded(tuned.sustained_ratios),
     )
 
 

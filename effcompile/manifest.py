@@ -62,8 +62,9 @@ class Gain:
         default_energy: With the default schedule.
         latency: As shipped.
         energy: As shipped.
-        latency_ratio: As shipped over default, from interleaved rounds.
+        latency_ratio: As shipped over default in short bursts, from interleaved rounds.
         energy_ratio: Likewise.
+        sustained_ratio: Likewise for latency under lasting load.
     """
 
     default_latency: LatencyMeasurement | None = None
@@ -72,6 +73,7 @@ class Gain:
     energy: EnergyMeasurement | None = None
     latency_ratio: Ratio | None = None
     energy_ratio: Ratio | None = None
+    sustained_ratio: Ratio | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

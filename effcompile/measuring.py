@@ -45,7 +45,11 @@ class ArtifactMeasurement:
             joules = f"not measured: {energy.reason or energy.verdict.value}"
         else:
             joules = quantity(energy.energy_mj, energy.ci95_mj, "mJ")
-        return f"{self.path} {self.entry}: latency {shown}, energy {joules}"
+        lasting = energy.sustained_latency_us
+        sustained = (
+            "" if lasting is None else f", under lasting load {quantity(lasting, None, 'us')}"
+        )
+        return f"{self.path} {self.entry}: latency {shown}{sustained}, energy {joules}"
 
 
 def measure_artifacts(

@@ -17,10 +17,10 @@ from effcompile.run_folder import RunFolder
 from schedules.candidate import Candidate
 from schedules.task import Task
 from search.database import Database
+from search.default_trials import DEFAULT_CANDIDATE
 from search.final import Final, Finalist
 from search.identity import Identity
 from search.network_winners import network_winners
-from search.tuner import DEFAULT_CANDIDATE
 from search.winners import Winner, winners
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from search.config import SearchConfig
 
-ROUNDS_PER_TASK = 4
+ROUNDS_PER_TASK = 16
 SMALLEST_ROUND = 8
 LARGEST_ROUND = 64
 
 
 def round_size(config: SearchConfig, *, n_tasks: int) -> int:
-    """Trials of one round: as configured, else about four rounds per task.
+    """Trials of one round: as configured, else about sixteen rounds per task.
 
-    Small budgets give each task one small round rather than the first task a large one.
+    Small rounds, because each is planned without the results of the one before it. Small
+    budgets give each task one small round rather than the first task a large one.
     """
     if config.round_size > 0:
         return config.round_size

@@ -70,7 +70,8 @@ def decide(default: Finalist, others: Sequence[Finalist], *, max_slowdown: float
     """The best finalist that beats the default by more than the interval, else the default.
 
     Only finalists within the latency limit may win. They are compared by energy where it
-    was measured, and by latency where energy shows no difference or is unmeasured.
+    was measured, and by latency where energy shows no difference or is unmeasured. Latency is
+    that under lasting load where energy was measured, else that of short bursts.
 
     Args:
         default: The default schedule, measured in the same rounds.
@@ -79,11 +80,11 @@ def decide(default: Finalist, others: Sequence[Finalist], *, max_slowdown: float
     """
     if default.measurement is None:
         return _without_default(default, others)
-    ratios = {one.trial_id: one.latency_ratio for one in others if one.latency_ratio is not None}
+    ratios = {one.trial_id: one.judged_ratio for one in others if one.judged_ratio is not None}
     best = min([1.0, *(ratio.median for ratio in ratios.values())])
     limit = best * (1.0 + max_slowdown)
     allowed = [
-        one for one in others if one.latency_ratio is not None and one.latency_ratio.median <= limit
+        one for one in others if one.trial_id in ratios and ratios[one.trial_id].median <= limit
     ]
     has_energy = any(one.energy_ratio is not None for one in allowed)
     criterion: Criterion = "energy" if has_energy else "latency"
@@ -94,7 +95,7 @@ def decide(default: Finalist, others: Sequence[Finalist], *, max_slowdown: float
 
 
 def _order(one: Finalist, criterion: Criterion) -> tuple[bool, float, float, int]:
-    latency = float("inf") if one.latency_ratio is None else one.latency_ratio.median
+    latency = float("inf") if one.judged_ratio is None else one.judged_ratio.median
     if criterion == "latency":
         return False, latency, 0.0, one.trial_id
     energy = None if one.energy_ratio is None else one.energy_ratio.median
@@ -102,7 +103,7 @@ def _order(one: Finalist, criterion: Criterion) -> tuple[bool, float, float, int
 
 
 def _beats_default(one: Finalist, criterion: Criterion, *, default_is_allowed: bool) -> bool:
-    is_faster = one.latency_ratio is not None and one.latency_ratio.high < 1.0
+    is_faster = one.judged_ratio is not None and one.judged_ratio.high < 1.0
     if not default_is_allowed or criterion == "latency" or one.energy_ratio is None:
         return is_faster
     if one.energy_ratio.is_tie:

@@ -8,18 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from search.config import SearchConfig
-from search.database import Database
 from search.energy_policy import EnergyCandidate, EnergyPolicy, EnergyState, ModelError
-from search.events import EnergyMeasured, Events
+from search.events import EnergyMeasured
 from search.history import TaskHistory
 from search.learner import Learner
 from search.learning_rows import has_energy
-from search.libraries import Libraries
 from search.objective import choose
-from search.ports import Runner
-from search.progress import Progress
-from search.spending import Spending
 from search.stored import EnergyPlan, EnergyRecord
+from search.tools import Tools
 from search.trial import EnergyMeasurement, Failure, Trial, Verdict
 
 
@@ -138,22 +134,8 @@ def model_errors(history: TaskHistory) -> list[ModelError]:
 class EnergyRunner:
     """Takes planned energy measurements of one session."""
 
-    def __init__(
-        self,
-        *,
-        runner: Runner,
-        database: Database,
-        libraries: Libraries,
-        progress: Progress,
-        spending: Spending,
-        events: Events,
-    ) -> None:
-        self._runner = runner
-        self._database = database
-        self._libraries = libraries
-        self._progress = progress
-        self._spending = spending
-        self._events = events
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
 
     def run(self, history: TaskHistory, records: Sequence[EnergyRecord]) -> None:
         """Measure and store, in order.
@@ -163,26 +145,26 @@ class EnergyRunner:
         """
         trials = {trial.trial_id: trial for trial in history.trials}
         for record in records:
-            self._libraries.check_stop()
-            with self._spending.time("energy_s"):
+            self._tools.libraries.check_stop()
+            with self._tools.spending.time("energy_s"):
                 measurement = self._measure(history, trials[record.trial_id])
-            self._spending.add_energy(measurement)
-            history.add_energy(self._database.finish_energy(record, measurement))
-            self._events(
+            self._tools.spending.add_energy(measurement)
+            history.add_energy(self._tools.database.finish_energy(record, measurement))
+            self._tools.events(
                 EnergyMeasured(
                     trial_id=record.trial_id,
                     measurement=measurement,
-                    task=self._progress.task(history),
-                    totals=self._progress.totals(),
+                    task=self._tools.progress.task(history),
+                    totals=self._tools.progress.totals(),
                 )
             )
 
     def _measure(self, history: TaskHistory, trial: Trial) -> EnergyMeasurement:
-        build = self._libraries.get(history.task, trial)
+        build = self._tools.libraries.get(history.task, trial)
         if isinstance(build, Failure):
             return _lost(f"could not be built again: {build.message}")
         try:
-            return self._runner.measure_energy(
+            return self._tools.runner.measure_energy(
                 history.task, build, matters_below_mj=_matters_below_mj(history)
             )
         except Exception:

@@ -32,7 +32,7 @@ SAMPLE_SHARE = 0.25
 """Fresh random candidates in the first generation, as a share of the population."""
 
 POPULATION_PER_TRIAL = 2
-LEAST_POPULATION = 32
+LEAST_POPULATION = 16
 """Small rounds evolve small populations: ranking more costs more than it finds."""
 
 PARENT_DECAY = 0.95

@@ -39,8 +39,9 @@ class Finalist:
         trial_id: Which trial.
         measurement: Fresh numbers, ``None`` if it failed.
         failure: Why, if it failed.
-        latency_ratio: Against the default, ``None`` if either failed.
+        latency_ratio: In short bursts, against the default; ``None`` if either failed.
         energy_ratio: Likewise; ``None`` also where energy is unmeasured.
+        sustained_ratio: Latency under lasting load, likewise.
     """
 
     trial_id: int
@@ -48,6 +49,16 @@ class Finalist:
     failure: Failure | None = None
     latency_ratio: Ratio | None = None
     energy_ratio: Ratio | None = None
+    sustained_ratio: Ratio | None = None
+
+    @property
+    def judged_ratio(self) -> Ratio | None:
+        """The latency that decides: under lasting load where that was measured.
+
+        At a power limit a kernel that draws less runs faster than one that a short burst
+        calls its equal.
+        """
+        return self.sustained_ratio or self.latency_ratio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

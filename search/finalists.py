@@ -12,18 +12,15 @@ from dataclasses import dataclass, replace
 
 from search.comparison import decide, ratio_of
 from search.config import SearchConfig
-from search.database import Database
-from search.events import Events, FinalsStarted, TaskFinished
+from search.events import FinalsStarted, TaskFinished
 from search.final import Final, Finalist
 from search.final_effort import final_effort
 from search.history import TaskHistory
 from search.learner import Learner
-from search.libraries import Libraries
 from search.objective import Point, rank
 from search.pareto import front
-from search.ports import FinalMeasurement, Runner
-from search.progress import Progress
-from search.spending import Spending
+from search.ports import FinalMeasurement
+from search.tools import Tools
 from search.trial import Build, Failure, Trial, TrialState
 
 
@@ -83,12 +80,7 @@ def is_current(final: Final | None, history: TaskHistory, config: SearchConfig) 
 class FinalRunner:
     """Settles the outcome of tasks in one session."""
 
-    runner: Runner
-    database: Database
-    libraries: Libraries
-    progress: Progress
-    spending: Spending
-    events: Events
+    tools: Tools
     config: SearchConfig
     learner: Learner
     histories: Sequence[TaskHistory]
@@ -103,15 +95,15 @@ class FinalRunner:
         if default is None:
             raise ValueError(f"task {history.task.task_id} has no default that ran")
         chosen = pick_finalists(history, self.config, self._expected_mj(history))
-        self.libraries.check_stop()
-        self.events(
+        self.tools.libraries.check_stop()
+        self.tools.events(
             FinalsStarted(
-                task=self.progress.task(history),
+                task=self.tools.progress.task(history),
                 n_finalists=len(chosen),
-                totals=self.progress.totals(),
+                totals=self.tools.progress.totals(),
             )
         )
-        with self.spending.time("final_s"):
+        with self.tools.spending.time("final_s"):
             finalists = self._compare(history, [default, *chosen])
         decision = decide(finalists[0], finalists[1:], max_slowdown=self.config.max_slowdown)
         final = Final(
@@ -125,17 +117,19 @@ class FinalRunner:
             last_trial_id=history.trials[-1].trial_id,
             settings=settings_text(self.config),
         )
-        self.database.store_final(final)
-        self.events(
+        self.tools.database.store_final(final)
+        self.tools.events(
             TaskFinished(
-                final=final, task=self.progress.task(history), totals=self.progress.totals()
+                final=final,
+                task=self.tools.progress.task(history),
+                totals=self.tools.progress.totals(),
             )
         )
         return final
 
     def _expected_mj(self, history: TaskHistory) -> dict[int, float]:
         trials = [trial for trial in history.ok_trials() if trial.build is not None]
-        with self.spending.time("model_s"):
+        with self.tools.spending.time("model_s"):
             expected = self.learner.energy_of(history, trials) if trials else None
         if expected is None:
             return {}
@@ -143,7 +137,7 @@ class FinalRunner:
 
     def _compare(self, history: TaskHistory, trials: Sequence[Trial]) -> list[Finalist]:
         """One finalist per trial in the given order; the first is the reference of ratios."""
-        outcomes = [self.libraries.get(history.task, trial) for trial in trials]
+        outcomes = [self.tools.libraries.get(history.task, trial) for trial in trials]
         builds = [build for build in outcomes if isinstance(build, Build)]
         measured = iter(self._measure(history, builds))
         found = [next(measured) if isinstance(outcome, Build) else outcome for outcome in outcomes]
@@ -151,22 +145,26 @@ class FinalRunner:
         finalists = [_finalist(trial, one) for trial, one in zip(trials, found, strict=True)]
         if has_reference:
             return finalists
-        return [replace(one, latency_ratio=None, energy_ratio=None) for one in finalists]
+        return [
+            replace(one, latency_ratio=None, energy_ratio=None, sustained_ratio=None)
+            for one in finalists
+        ]
 
     def _measure(
         self, history: TaskHistory, builds: Sequence[Build]
     ) -> list[FinalMeasurement | Failure]:
+        runner = self.tools.runner
         effort = final_effort(
-            history, self.histories, self.config, measures_energy=self.runner.measures_energy
+            history, self.histories, self.config, measures_energy=runner.measures_energy
         )
         try:
-            measured = self.runner.compare(history.task, builds, effort)
+            measured = runner.compare(history.task, builds, effort)
         except Exception:
             failure = Failure(state=TrialState.RUN_ERROR, message=traceback.format_exc())
             return [failure] * len(builds)
         for one in measured:
             if isinstance(one, FinalMeasurement):
-                self.spending.add_energy(one.energy)
+                self.tools.spending.add_energy(one.energy)
         return measured
 
 
@@ -180,4 +178,5 @@ def _finalist(trial: Trial, found: FinalMeasurement | Failure) -> Finalist:
         measurement=found,
         latency_ratio=ratio_of(found.latency_ratios) if usable else None,
         energy_ratio=ratio_of(found.energy_ratios) if has_energy else None,
+        sustained_ratio=ratio_of(found.sustained_ratios) if has_energy else None,
     )

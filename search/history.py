@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from schedules.candidate import Candidate
 from schedules.task import Task
@@ -30,6 +30,23 @@ class TaskHistory:
         self._energies: dict[int, EnergyMeasurement] = {}
         self._tried: set[str] = set()
         self._first_of_binary: dict[str, Trial] = {}
+
+    def without(self, rounds: Collection[tuple[str, int] | None]) -> TaskHistory:
+        """A copy that knows nothing of what some rounds found; their candidates count as tried.
+
+        Args:
+            rounds: Task and round index of each round to leave out.
+        """
+        copy = TaskHistory(self.task, position=self.position)
+        copy.exhausted = self.exhausted
+        copy._tried = set(self._tried)
+        for trial in self.trials:
+            if (trial.task_id, trial.round_index) not in rounds:
+                copy.add(trial)
+        for record in self.energy_records:
+            if (self.task.task_id, record.round_index) not in rounds:
+                copy.add_energy(record)
+        return copy
 
     def reserve(self, candidates: Iterable[Candidate]) -> None:
         """Remember candidates that must not be proposed again."""
@@ -80,6 +97,7 @@ class TaskHistory:
             trial_id=trial.trial_id,
             latency_us=trial.latency.latency_us,
             energy_mj=energy.energy_mj if energy is not None and usable else None,
+            sustained_us=energy.sustained_latency_us if energy is not None and usable else None,
         )
 
     def points(self) -> list[Point]:

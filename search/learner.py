@@ -22,7 +22,7 @@ from cost_models.published import PublishedEnergyModel
 from schedules.candidate import Candidate
 from schedules.space import DesignSpace
 from search.config import SearchConfig
-from search.feature_cache import FeatureCache, SpaceOf
+from search.feature_cache import FeatureCache
 from search.history import TaskHistory
 from search.learning_rows import FoundRows, built_rows, draft_rows, has_energy, measured_rows
 from search.strategy import Ranking
@@ -55,16 +55,16 @@ class Learner:
 
     Args:
         histories: All tasks of the run; read whenever a model is asked.
-        space_of: Opens a design space of a task.
+        features: Features of their candidates.
         factory: Makes untrained models.
     """
 
     def __init__(
-        self, histories: Sequence[TaskHistory], *, space_of: SpaceOf, factory: ModelFactory
+        self, histories: Sequence[TaskHistory], *, features: FeatureCache, factory: ModelFactory
     ) -> None:
         self._histories = histories
         self._factory = factory
-        self._cache = FeatureCache(space_of)
+        self._cache = features
         self._latency: dict[tuple[str, int], tuple[int, CostModel]] = {}
         self._energy: dict[tuple[str, str, int], tuple[int, EnergyModel]] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from schedules.task import Task
 from search.database import Database
@@ -10,23 +11,47 @@ from search.history import TaskHistory
 from search.stored import EnergyRecord, Round
 from search.trial import Trial, TrialState
 
+_Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRound:
+    """A stored round that is not finished.
+
+    Attributes:
+        history: Its task's.
+        round_index: Which round of the task.
+        waiting: Its trials that are not finished, in order.
+        energy_planned: True once the trials whose energy is measured were chosen.
+    """
+
+    history: TaskHistory
+    round_index: int
+    waiting: tuple[Trial, ...]
+    energy_planned: bool = False
+
+    def holds(self, trial: Trial) -> bool:
+        """True for the trials of this round."""
+        return (trial.task_id, trial.round_index) == (self.history.task.task_id, self.round_index)
+
 
 class RunMemory:
     """Everything that was recorded when this session began, kept current by the loop.
 
     Attributes:
         histories: One per task, in order.
-        waiting: Trials proposed but not finished, in order.
-        rounds: Every round, in order.
+        rounds: Every round, in the order they were stored.
+        n_proposed: Trials, finished or not.
     """
 
     def __init__(self, tasks: Sequence[Task], database: Database) -> None:
         self.database = database
         self.histories = [TaskHistory(task, position=i) for i, task in enumerate(tasks)]
         self.by_id = {history.task.task_id: history for history in self.histories}
-        self.waiting: list[Trial] = []
         self.rounds: list[Round] = database.rounds()
         self.n_proposed = 0
+        self._waiting: dict[_Key, list[Trial]] = {}
+        self._defaults: set[_Key] = set()
         self._load()
 
     def _load(self) -> None:
@@ -36,10 +61,13 @@ class RunMemory:
             history = self.by_id.get(trial.task_id)
             if history is None:  # its task's row was damaged; the trial itself stays recorded
                 continue
+            key = (trial.task_id, trial.round_index)
             owner[trial.trial_id] = history
+            if trial.origin == "default":
+                self._defaults.add(key)
             if trial.state is TrialState.PROPOSED:
                 history.reserve([trial.candidate])
-                self.waiting.append(trial)
+                self._waiting.setdefault(key, []).append(trial)
             else:
                 history.add(trial)
         for record in self.database.energies():
@@ -49,18 +77,88 @@ class RunMemory:
             if one.n_proposed == 0 and one.task_id in self.by_id:
                 self.by_id[one.task_id].exhausted = True
 
-    def note_round(self, history: TaskHistory, round_index: int, n_proposed: int) -> None:
+    def open_rounds(self) -> list[OpenRound]:
+        """What earlier sessions left unfinished: trials, energies to choose or to measure."""
+        records = {(one.task_id, one.round_index): one for one in self.rounds}
+        planned = {
+            (history.task.task_id, record.round_index)
+            for history in self.histories
+            for record in self._waiting_energies(history)
+        }
+        # A damaged round is gone from the list, its trials are not.
+        keys = list(dict.fromkeys([*records, *self._waiting]))
+        return [
+            OpenRound(
+                history=self.by_id[key[0]],
+                round_index=key[1],
+                waiting=tuple(self._waiting.get(key, [])),
+                energy_planned=key not in records or records[key].energy_planned,
+            )
+            for key in keys
+            if key[0] in self.by_id
+            and (key in self._waiting or key in planned or _lacks_plan(records.get(key)))
+        ]
+
+    def waiting_energies(self, one: OpenRound) -> list[EnergyRecord]:
+        """Energy measurements that were planned for a round and not taken, read afresh."""
+        return [
+            record
+            for record in self._waiting_energies(one.history)
+            if record.round_index == one.round_index
+        ]
+
+    def _waiting_energies(self, history: TaskHistory) -> list[EnergyRecord]:
+        own = {trial.trial_id for trial in history.trials}
+        return [
+            record
+            for record in self.database.energies()
+            if record.measurement is None and record.phase == "search" and record.trial_id in own
+        ]
+
+    def note_round(
+        self, history: TaskHistory, round_index: int, n_proposed: int, *, is_default: bool = False
+    ) -> None:
         """Remember a round that was just stored."""
         self.n_proposed += n_proposed
         history.exhausted = history.exhausted or n_proposed == 0
+        task_id = history.task.task_id
+        if is_default:
+            self._defaults.add((task_id, round_index))
         self.rounds.append(
             Round(
-                task_id=history.task.task_id,
+                task_id=task_id,
                 round_index=round_index,
                 n_proposed=n_proposed,
                 energy_planned=False,
             )
         )
+
+    def is_newest_search(self, one: OpenRound) -> bool:
+        """True for the round stored last, unless it holds a default."""
+        newest = self._newest_search
+        return newest == (one.history.task.task_id, one.round_index)
+
+    @property
+    def _newest_search(self) -> _Key | None:
+        if not self.rounds:
+            return None
+        key = (self.rounds[-1].task_id, self.rounds[-1].round_index)
+        return None if key in self._defaults else key
+
+    @property
+    def is_searching(self) -> bool:
+        """True once a round beside those of the defaults was stored."""
+        return any((one.task_id, one.round_index) not in self._defaults for one in self.rounds)
+
+    def known_before_newest(self) -> list[TaskHistory]:
+        """Copies of the histories without what the search round stored last has found.
+
+        Before there is any such round they know nothing, not even the defaults. Candidates that
+        were proposed still count as tried.
+        """
+        newest = self._newest_search
+        left_out = {newest} if self.is_searching else self._defaults
+        return [history.without(left_out) for history in self.histories]
 
     def next_round(self, history: TaskHistory) -> int:
         """Index of a task's next round."""
@@ -73,24 +171,10 @@ class RunMemory:
         """Rounds by task id, those of the default not counted."""
         counts: dict[str, int] = {}
         for one in self.rounds:
-            if one.round_index > 0:
+            if (one.task_id, one.round_index) not in self._defaults:
                 counts[one.task_id] = counts.get(one.task_id, 0) + 1
         return counts
 
-    def unplanned_rounds(self) -> list[tuple[TaskHistory, int]]:
-        """Rounds whose energy measurements were not chosen yet, read afresh."""
-        self.rounds = self.database.rounds()
-        return [
-            (self.by_id[one.task_id], one.round_index)
-            for one in self.rounds
-            if one.n_proposed > 0 and not one.energy_planned and one.task_id in self.by_id
-        ]
 
-    def waiting_energies(self) -> list[tuple[TaskHistory, EnergyRecord]]:
-        """Energy measurements that were planned and not taken, read afresh."""
-        owner = {trial.trial_id: history for history in self.histories for trial in history.trials}
-        return [
-            (owner[record.trial_id], record)
-            for record in self.database.energies()
-            if record.measurement is None and record.trial_id in owner
-        ]
+def _lacks_plan(one: Round | None) -> bool:
+    return one is not None and one.n_proposed > 0 and not one.energy_planned

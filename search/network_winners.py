@@ -42,6 +42,7 @@ def network_winners(
                     trial_id=one.trial_id,
                     latency_us=one.measurement.latency.latency_us,
                     energy_mj=one.measurement.energy.energy_mj,
+                    sustained_us=one.measurement.energy.sustained_latency_us,
                 )
                 for one in final.finalists
                 if one.measurement is not None
@@ -58,17 +59,20 @@ def network_winners(
 
 
 def _points(history: TaskHistory, fresh: dict[int, Point]) -> tuple[FrontPoint, ...]:
-    """The front of a task; fresh numbers of finalists replace those of the search.
+    """The front of a task under lasting load; fresh numbers of finalists replace the search's.
 
-    Energies that were not worth measuring again stay those of the search.
+    What was not worth measuring again stays that of the search.
     """
-    return front(_newest(point, fresh.get(point.trial_id)) for point in history.points())
+    found = [_newest(point, fresh.get(point.trial_id)) for point in history.points()]
+    return front(replace(one, latency_us=one.sustained_us or one.latency_us) for one in found)
 
 
 def _newest(point: Point, fresh: Point | None) -> Point:
     if fresh is None:
         return point
-    return fresh if fresh.energy_mj is not None else replace(fresh, energy_mj=point.energy_mj)
+    if fresh.energy_mj is not None:
+        return fresh
+    return replace(fresh, energy_mj=point.energy_mj, sustained_us=point.sustained_us)
 
 
 def _fastest_us(fronts: Sequence[TaskFront]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,13 +15,15 @@ class Point:
 
     Attributes:
         trial_id: Which trial.
-        latency_us: Microseconds per launch.
+        latency_us: Microseconds per launch in short bursts.
         energy_mj: Millijoules per launch, ``None`` if unmeasured or unusable.
+        sustained_us: Microseconds per launch under lasting load, likewise.
     """
 
     trial_id: int
     latency_us: float
     energy_mj: float | None = None
+    sustained_us: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ def rank(points: Sequence[Point], *, max_slowdown: float) -> list[Point]:
     """Points from best to worst; ties go to the lower latency, then to the earlier trial.
 
     Within the latency limit, measured energies come first, in order; the others
-    follow by latency.
+    follow by latency. Latency is that under lasting load, as far as it is known.
 
     Args:
         points: Any order.
@@ -48,14 +51,30 @@ def rank(points: Sequence[Point], *, max_slowdown: float) -> list[Point]:
     """
     if not points:
         return []
-    limit_us = (1.0 + max_slowdown) * min(point.latency_us for point in points)
+    lasting_us = _lasting_us(points)
+    limit_us = (1.0 + max_slowdown) * min(lasting_us.values())
 
     def key(point: Point) -> tuple[bool, bool, float, float, int]:
-        beyond, unknown = point.latency_us > limit_us, point.energy_mj is None
+        latency_us = lasting_us[point.trial_id]
+        beyond, unknown = latency_us > limit_us, point.energy_mj is None
         energy = 0.0 if beyond or point.energy_mj is None else point.energy_mj
-        return beyond, unknown and not beyond, energy, point.latency_us, point.trial_id
+        return beyond, unknown and not beyond, energy, latency_us, point.trial_id
 
     return sorted(points, key=key)
+
+
+def _lasting_us(points: Sequence[Point]) -> dict[int, float]:
+    """Latency under lasting load by trial: measured, or the burst times the usual factor.
+
+    The factor is the median over the points that have both, so that a point is neither
+    favoured nor punished for not having been measured.
+    """
+    factors = [one.sustained_us / one.latency_us for one in points if one.sustained_us is not None]
+    usual = statistics.median(factors) if factors else 1.0
+    return {
+        one.trial_id: one.latency_us * usual if one.sustained_us is None else one.sustained_us
+        for one in points
+    }
 
 
 def choose(points: Sequence[Point], *, max_slowdown: float) -> Choice | None:

@@ -33,14 +33,16 @@ class FinalMeasurement:
     Attributes:
         latency: Fresh latency.
         energy: Fresh energy, or an unmeasured record.
-        latency_ratios: Per interleaved round, latency over that of the first build given.
+        latency_ratios: Per interleaved round, burst latency over that of the first build given.
         energy_ratios: Likewise for energy, of the rounds that measured it.
+        sustained_ratios: Likewise for the time per launch inside the energy windows.
     """
 
     latency: LatencyMeasurement
     energy: EnergyMeasurement
     latency_ratios: tuple[float, ...]
     energy_ratios: tuple[float, ...] = ()
+    sustained_ratios: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

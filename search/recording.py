@@ -64,6 +64,12 @@ class RecordedBinary:
         weights = errors**-2.0 if np.isfinite(errors).all() else np.ones(len(values))
         return float(np.average(values, weights=weights))
 
+    def sustained_latency_us(self) -> float | None:
+        """Median time per launch over all usable windows."""
+        known = [one.sustained_latency_us for one in self.usable_energies()]
+        values = [one for one in known if one is not None]
+        return float(np.median(values)) if values else None
+
     def noise_share(self) -> float:
         """Standard deviation of one window as a share of the energy, 0 if unknown."""
         shares = [

@@ -176,6 +176,7 @@ class ReplayRunner:
                 energy=_final_energy(binary, one),
                 latency_ratios=_ratios(one.latency_us, first.latency_us),
                 energy_ratios=_ratios(one.energy_mj, first.energy_mj),
+                sustained_ratios=_ratios(one.sustained_us, first.sustained_us),
             )
             if binary.latency is not None
             else Failure(state=TrialState.RUN_ERROR, message="no latency was recorded")
@@ -192,19 +193,24 @@ class _Scatter:
 
     latency_us: np.ndarray
     energy_mj: np.ndarray
+    sustained_us: np.ndarray
 
     @classmethod
     def of(cls, binary: RecordedBinary, effort: FinalEffort) -> _Scatter:
         rng = np.random.default_rng(list(binary.binary_id.encode()))
         normal = rng.standard_normal((2, effort.n_rounds))
-        latency_us, energy_mj = np.empty(0), np.empty(0)
+        with_window = slice(effort.n_energy_rounds)
+        latency_us, energy_mj, sustained_us = np.empty(0), np.empty(0), np.empty(0)
         if binary.latency is not None:
             share = binary.latency.ci95_us / 1.96 / binary.latency.latency_us
             latency_us = binary.latency.latency_us * np.exp(share * normal[0])
+            lasting_us = binary.sustained_latency_us()
+            if lasting_us is not None:
+                sustained_us = lasting_us * np.exp(share * normal[0][with_window])
         best = binary.energy_mj()
         if best is not None:
-            energy_mj = best * np.exp(binary.noise_share() * normal[1][: effort.n_energy_rounds])
-        return cls(latency_us=latency_us, energy_mj=energy_mj)
+            energy_mj = best * np.exp(binary.noise_share() * normal[1][with_window])
+        return cls(latency_us=latency_us, energy_mj=energy_mj, sustained_us=sustained_us)
 
 
 def binaries_of(recording: Recording) -> dict[tuple[str, str], RecordedBinary]:

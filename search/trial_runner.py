@@ -12,19 +12,15 @@ from __future__ import annotations
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from search.database import Database
 from search.disk_space import require_space
 from search.errors import DeviceLost
-from search.events import Events, TrialFinished
+from search.events import TrialFinished
 from search.history import TaskHistory
-from search.libraries import Libraries
-from search.ports import Runner
-from search.progress import Progress
-from search.spending import Spending
+from search.tools import Tools
 from search.trial import Build, Failure, LatencyMeasurement, Trial, TrialState
 
 BUILDS_AHEAD = 64
@@ -35,77 +31,87 @@ DEATHS_IN_A_ROW = 20
 _MAY_WANT_SPACE = (TrialState.BUILD_ERROR, TrialState.RUN_ERROR)
 _DEADLY = (TrialState.RUN_ERROR, TrialState.RUN_TIMEOUT)
 
-_Waiting = tuple[Trial, Future[Build | Failure]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A trial that is being built."""
+
+    trial: Trial
+    build: Future[Build | Failure]
 
 
 class TrialRunner:
-    """Runs trials of one session."""
+    """Runs trials of one session, in the order they are added.
 
-    def __init__(
-        self,
-        *,
-        histories: Mapping[str, TaskHistory],
-        runner: Runner,
-        database: Database,
-        libraries: Libraries,
-        progress: Progress,
-        spending: Spending,
-        events: Events,
-    ) -> None:
+    Args:
+        histories: By task id; receive every finished trial.
+        tools: Of the session.
+    """
+
+    def __init__(self, histories: Mapping[str, TaskHistory], tools: Tools) -> None:
         self._histories = histories
-        self._runner = runner
-        self._database = database
-        self._libraries = libraries
-        self._progress = progress
-        self._spending = spending
-        self._events = events
+        self._tools = tools
         self._n_deaths = 0
+        self._coming: deque[Trial] = deque()
+        self._waiting: deque[Waiting] = deque()
 
-    def run(self, trials: Sequence[Trial]) -> None:
-        """Finish every trial, in order.
+    def add(self, trials: Iterable[Trial]) -> None:
+        """Queue trials; their builds start as soon as those before them allow."""
+        self._coming.extend(trials)
+        self._submit()
+
+    def _submit(self) -> None:
+        while self._coming and len(self._waiting) < BUILDS_AHEAD:
+            trial = self._coming.popleft()
+            task = self._histories[trial.task_id].task
+            future = self._tools.libraries.submit(task, trial)
+            self._waiting.append(Waiting(trial=trial, build=future))
+
+    @property
+    def front(self) -> Waiting | None:
+        """The trial that is finished next."""
+        return self._waiting[0] if self._waiting else None
+
+    def finish_front(self) -> None:
+        """Finish the oldest trial.
 
         Raises:
-            Stopped: Asked to stop; the trials not yet finished stay proposed.
+            Stopped: Asked to stop; the trial stays proposed.
             DeviceLost: Trials keep dying, and so does a kernel that worked before.
-        DiskFull: A trial failed because nothing more fits; it stays proposed.
+            DiskFull: It failed because nothing more fits; it stays proposed.
         """
-        coming = deque(trials)
-        waiting: deque[_Waiting] = deque()
-        try:
-            while coming or waiting:
-                while coming and len(waiting) < BUILDS_AHEAD:
-                    trial = coming.popleft()
-                    task = self._histories[trial.task_id].task
-                    waiting.append((trial, self._libraries.submit(task, trial)))
-                self._libraries.check_stop()
-                trial, future = waiting.popleft()
-                self._finish(trial, future)
-        finally:
-            for _, future in waiting:
-                future.cancel()
+        front = self._waiting.popleft()
+        self._submit()
+        self._finish(front.trial, front.build)
+
+    def drop(self) -> None:
+        """Forget every queued trial; it stays proposed."""
+        self._coming.clear()
+        while self._waiting:
+            self._waiting.pop().build.cancel()
 
     def _finish(self, trial: Trial, future: Future[Build | Failure]) -> None:
         history = self._histories[trial.task_id]
         started_s = time.monotonic()
-        with self._spending.time("build_s"):
-            outcome = self._libraries.wait(trial, future)
+        with self._tools.spending.time("build_s"):
+            outcome = self._tools.libraries.wait(trial, future)
         if isinstance(outcome, Failure) and outcome.state is TrialState.CANCELLED:
             # Cancelled builds belong to a stop; the trial stays proposed if there is one.
-            self._libraries.check_stop()
+            self._tools.libraries.check_stop()
         waited_s = time.monotonic() - started_s
-        with self._spending.time("latency_s"):
+        with self._tools.spending.time("latency_s"):
             finished = self._measured(history, trial, outcome)
         if finished.state in _MAY_WANT_SPACE:
-            require_space(self._database.path.parent)
+            require_space(self._tools.database.path.parent)
         build_s = finished.build.build_s if finished.build else waited_s
         run_s = time.monotonic() - started_s - waited_s
-        finished = self._database.finish(replace(finished, spent_s=build_s + run_s))
+        finished = self._tools.database.finish(replace(finished, spent_s=build_s + run_s))
         history.add(finished)
-        self._events(
+        self._tools.events(
             TrialFinished(
                 trial=finished,
-                task=self._progress.task(history),
-                totals=self._progress.totals(),
+                task=self._tools.progress.task(history),
+                totals=self._tools.progress.totals(),
             )
         )
         self._watch_device(history, finished)
@@ -123,7 +129,7 @@ class TrialRunner:
 
     def _time(self, history: TaskHistory, build: Build) -> LatencyMeasurement | Failure:
         try:
-            return self._runner.time(history.task, build)
+            return self._tools.runner.time(history.task, build)
         except Exception:
             return Failure(state=TrialState.RUN_ERROR, message=traceback.format_exc())
 
@@ -138,7 +144,7 @@ class TrialRunner:
             return
         default = history.default_trial()
         if default is not None:
-            build = self._libraries.get(history.task, default)
+            build = self._tools.libraries.get(history.task, default)
             if isinstance(build, Build) and not isinstance(self._time(history, build), Failure):
                 self._n_deaths = 0
                 return

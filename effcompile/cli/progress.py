@@ -270,7 +270,7 @@ def verdict(event: TaskFinished) -> str:
     if final.is_tie or final.winner_trial_id == final.default_trial_id:
         return "tie, default stays" if final.is_tie else "default stays"
     winner = final.winner
-    ratio = winner.energy_ratio if final.criterion == "energy" else winner.latency_ratio
+    ratio = winner.energy_ratio if final.criterion == "energy" else winner.judged_ratio
     return f"trial {winner.trial_id}" + (
         "" if ratio is None else f": {final.criterion} {rounding.change(ratio)}"
     )

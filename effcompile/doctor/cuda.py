@@ -92,22 +92,27 @@ def gpu_energy() -> Check:
     """Whether the energy counter of every GPU may be read."""
     import pynvml
 
+    from effcompile.doctor.meter_text import idle_text
+    from effcompile.errors import MeterUnavailable
+    from effcompile.measure.nvml import NvmlMeter
+
     name = "GPU energy"
     with _devices() as devices:
         if not devices:
             return ok(name, f"not measured: {_NO_GPU}")
-        readings = []
-        for device in devices:
+        uuids = [_text(pynvml.nvmlDeviceGetUUID(device)) for device in devices]
+        found = []
+        for uuid in uuids:
             try:
-                readings.append(int(pynvml.nvmlDeviceGetTotalEnergyConsumption(device)))
-            except pynvml.NVMLError as error:
+                found.append(idle_text(NvmlMeter(uuid)))
+            except MeterUnavailable as error:
                 return warn(
                     name,
-                    f"the energy counter cannot be read: {error}",
+                    str(error),
                     "Energy stays unmeasured and latency alone is tuned. The counter needs a "
                     "Volta or newer GPU and, in containers, the driver's utility capability.",
                 )
-    return ok(name, f"counter readable on {len(readings)} GPUs")
+    return ok(name, "; ".join(found))
 
 
 def other_processes() -> Check:

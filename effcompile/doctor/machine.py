@@ -109,4 +109,7 @@ def cpu_energy() -> Check:
             f"not readable: {', '.join(blocked)}",
             f"{without}. To change that: sudo chmod a+r {' '.join(blocked)}",
         )
-    return ok(name, f"{len(counters)} RAPL counters readable")
+    from effcompile.doctor.meter_text import idle_text
+    from effcompile.measure.rapl import RaplMeter
+
+    return ok(name, idle_text(RaplMeter(_RAPL)))

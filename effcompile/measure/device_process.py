@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 from effcompile.config import MeasureConfig
 from effcompile.errors import DeviceUnavailable, WorkerDied, WorkerLate, WorkerRaised
 from effcompile.measure.child import ChildProcess
-from effcompile.measure.template import Template
-from effcompile.measure.worker import OpenAnswer, OpenRequest, PreloadRequest
+from effcompile.measure.worker import OpenAnswer, OpenRequest
 from schedules.target import Target
 
 logger = logging.getLogger(__name__)
@@ -44,16 +43,7 @@ class DeviceProcess:
         self._request = OpenRequest(
             target=target, config=config, known_library=known_library, screen_path=screen_path
         )
-        environment = device_environment(target)
-        # A fault costs a fork and a context, not the imports again.
-        self._template = Template(
-            MODULE,
-            log_path=log_path.with_stem(f"{log_path.stem}-template"),
-            environment=environment,
-        )
-        self.child = ChildProcess(
-            MODULE, log_path=log_path, environment=environment, launcher=self._template
-        )
+        self.child = ChildProcess(MODULE, log_path=log_path, environment=device_environment(target))
         self._opened: OpenAnswer | None = None
         self._n_openings = 0
 
@@ -70,8 +60,6 @@ class DeviceProcess:
         """
         if self._opened is not None and self.child.is_running:
             return self._opened
-        if self._n_openings == 0:
-            self._template.call("preload", PreloadRequest(kind=self._request.target.kind))
         problem: Exception | None = None
         for _ in range(N_OPENING_TRIES):
             try:
@@ -110,13 +98,11 @@ class DeviceProcess:
     def close(self) -> None:
         """Stop the process."""
         self.child.close()
-        self._template.close()
 
 
 def device_environment(target: Target) -> dict[str, str]:
     """Variables of the device process: runtime without compiler, threads of the target."""
-    # NumPy's threads would keep the template from forking.
-    environment = {"TVM_USE_RUNTIME_LIB": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {"TVM_USE_RUNTIME_LIB": "1"}
     if target.kind == "llvm":
         environment["TVM_NUM_THREADS"] = str(target.n_cores)
         environment["CUDA_VISIBLE_DEVICES"] = ""

@@ -6,6 +6,7 @@ first build, taken within one round, is free of it.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -79,6 +80,13 @@ def _summary(rounds: Rounds, first: Rounds) -> FinalMeasurement | Failure:
             and energy.energy_mj is not None
             and base.energy_mj is not None
         ),
+        sustained_ratios=tuple(
+            energy.sustained_latency_us / base.sustained_latency_us
+            for index, energy in rounds.energies.items()
+            if (base := first.energies.get(index)) is not None
+            and energy.sustained_latency_us is not None
+            and base.sustained_latency_us is not None
+        ),
     )
 
 
@@ -103,5 +111,16 @@ def combined_energy(energies: Sequence[EnergyMeasurement]) -> EnergyMeasurement:
     median, ci95 = median_with_ci95(values)
     middle = min(usable, key=lambda energy: abs((energy.energy_mj or 0.0) - median))
     return replace(
-        middle, energy_mj=median, ci95_mj=ci95, window_energy_mj=spent_mj, n_steps=n_steps
+        middle,
+        energy_mj=median,
+        ci95_mj=ci95,
+        sustained_latency_us=_median([one.sustained_latency_us for one in usable]),
+        power_w=_median([one.power_w for one in usable]),
+        window_energy_mj=spent_mj,
+        n_steps=n_steps,
     )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None

@@ -29,6 +29,11 @@ class MeterKeeper:
         self._facts: MeterFacts | None = None
         self._taught = 0
 
+    @property
+    def facts(self) -> MeterFacts | None:
+        """This session's calibration, ``None`` before it."""
+        return self._facts
+
     def continue_from(self, first: MeterFacts | None) -> None:
         """Compare anchors with those of the run's first session."""
         if first is not None and first.anchor_mj is not None:

@@ -36,14 +36,17 @@ class Expectation:
             where the output does not hold floats.
         highest: Greatest right value, likewise: what lies between is right, what does not
             needs a closer look.
-        is_finite: The output holds floats, and neither NaN nor an infinity can be right.
     """
 
     reference: Reference
     scale: float
     lowest: np.ndarray
     highest: np.ndarray
-    is_finite: bool
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether NaN, or an infinity, can never be right."""
+        return bool(self.lowest.size) and bool(np.isfinite(self.reference.values).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +73,12 @@ class Facts:
         scales: Per output.
         limits: Per output, see ``Reference``.
         n_rows: Per output, sampled rows; ``None`` where every element is known.
-        finite: Per output, see :class:`Expectation`.
     """
 
     tolerance: Tolerance
     scales: list[float]
     limits: list[tuple[float, float]]
     n_rows: list[int | None]
-    finite: list[bool]
 
 
 def folder_of(workload: Workload, *, seed: int, root: Path) -> Path:
@@ -128,7 +129,6 @@ def _facts(prepared: Prepared) -> Facts:
         scales=[output.scale for output in prepared.outputs],
         limits=[reference.limits for reference in references],
         n_rows=[None if one.rows is None else len(one.rows) for one in references],
-        finite=[output.is_finite for output in prepared.outputs],
     )
 
 
@@ -139,13 +139,7 @@ def expectation_of(reference: Reference, tolerance: Tolerance, *, dtype: str) ->
         lowest, highest = bounds_of(reference.values, tolerance, scale)
     else:
         lowest = highest = np.empty(0, np.float32)
-    return Expectation(
-        reference=reference,
-        scale=scale,
-        lowest=lowest,
-        highest=highest,
-        is_finite=is_float(dtype) and bool(np.isfinite(reference.values).all()),
-    )
+    return Expectation(reference=reference, scale=scale, lowest=lowest, highest=highest)
 
 
 def bounds_of(
@@ -191,7 +185,6 @@ def read_prepared(workload: Workload, *, folder: Path) -> Prepared:
             scale=facts.scales[index],
             lowest=_load(folder / f"lowest-{index}.npy").view(np.float32),
             highest=_load(folder / f"highest-{index}.npy").view(np.float32),
-            is_finite=facts.finite[index],
         )
         for index, spec in enumerate(workload.outputs)
     ]

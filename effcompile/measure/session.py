@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -274,20 +273,15 @@ class Session:
 
 
 def load_runtime(kind: str) -> None:
-    """Import TVM's runtime, and what opening a device of a kind needs; touches no device."""
+    """Import TVM's runtime, with its CUDA part if the target needs it."""
     import tvm
 
-    if kind != "cuda":
-        return
-    runtime = toolkit.runtime_library()
-    if runtime is not None:
-        with contextlib.suppress(OSError):
-            ctypes.CDLL(runtime, ctypes.RTLD_GLOBAL)
-    ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so"))
-    for name in ("cuda.bindings.driver", "pynvml", "effcompile.measure.cuda_screen"):
-        # Whoever needs one that is missing says it better.
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+    if kind == "cuda":
+        runtime = toolkit.runtime_library()
+        if runtime is not None:
+            with contextlib.suppress(OSError):
+                ctypes.CDLL(runtime, ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

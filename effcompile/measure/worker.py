@@ -1,7 +1,6 @@
 """Device process: the only one that touches the device while tuning.
 
-Run as ``python -m effcompile.measure.worker``, or forked from a template that has called
-:func:`load`. It trusts nothing it loads: the parent
+Run as ``python -m effcompile.measure.worker``. It trusts nothing it loads: the parent
 kills and restarts it after any fault.
 """
 
@@ -16,7 +15,7 @@ from effcompile.measure import serving
 from effcompile.measure.anchor_watch import Anchor
 from effcompile.measure.meters import NoMeter
 from effcompile.measure.module_session import ModuleRequest, ModuleSession
-from effcompile.measure.session import Session, load_runtime
+from effcompile.measure.session import Session
 from schedules import _tvm
 from schedules.target import Target
 from schedules.workload import Workload
@@ -100,13 +99,6 @@ class MeterRequest:
     known: MeterFacts | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreloadRequest:
-    """A device of this kind will be opened."""
-
-    kind: str
-
-
 class Worker:
     """The endpoints; a device is open after ``open``."""
 
@@ -172,37 +164,24 @@ class Worker:
         return self.modules.energy(request)
 
 
-def _preload(request: PreloadRequest) -> None:
-    load_runtime(request.kind)
-
-
-_WORKER = Worker()
-
-ENDPOINTS = {
-    "preload": serving.Endpoint(
-        request=PreloadRequest, function=lambda one: load_runtime(one.kind)
-    ),
-    "open": serving.Endpoint(request=OpenRequest, function=_WORKER.open),
-    "check_and_time": serving.Endpoint(request=KernelRequest, function=_WORKER.check_and_time),
-    "time_only": serving.Endpoint(request=KernelRequest, function=_WORKER.time_only),
-    "module_time": serving.Endpoint(request=ModuleRequest, function=_WORKER.module_time),
-    "module_energy": serving.Endpoint(request=ModuleRequest, function=_WORKER.module_energy),
-    "learn_meter": serving.Endpoint(request=MeterRequest, function=_WORKER.learn_meter),
-    "energy": serving.Endpoint(request=EnergyRequest, function=_WORKER.energy),
-}
-
-
-def load() -> None:
-    """Import the runtime; opens no device and leaves no thread behind."""
-    _tvm.hide_torch()
-    load_runtime("llvm")
+def endpoints(worker: Worker) -> dict[str, serving.Endpoint]:
+    """What the device process answers."""
+    return {
+        "open": serving.Endpoint(request=OpenRequest, function=worker.open),
+        "check_and_time": serving.Endpoint(request=KernelRequest, function=worker.check_and_time),
+        "time_only": serving.Endpoint(request=KernelRequest, function=worker.time_only),
+        "module_time": serving.Endpoint(request=ModuleRequest, function=worker.module_time),
+        "module_energy": serving.Endpoint(request=ModuleRequest, function=worker.module_energy),
+        "learn_meter": serving.Endpoint(request=MeterRequest, function=worker.learn_meter),
+        "energy": serving.Endpoint(request=EnergyRequest, function=worker.energy),
+    }
 
 
 def main() -> None:
     """Serve measurements until the parent is gone."""
     wiring = serving.join_parent(sys.argv[1:])
-    load()
-    serving.serve(wiring, ENDPOINTS)
+    _tvm.hide_torch()
+    serving.serve(wiring, endpoints(Worker()))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from schedules.workload import TensorSpec
 from search.database import Database
 from search.final import Final, Finalist
 from search.history import TaskHistory
+from search.meter_facts import METER_NOTE, MeterFacts
 from search.model_quality import model_quality
 from search.objective import choose
 from search.pareto import front
@@ -68,11 +69,16 @@ def collect(folder: Path) -> RunReport:
             tasks=reports,
             spent=spent,
             payback=payback_of(spent, models, reports),
+            meter=_last(database.notes(METER_NOTE, MeterFacts)),
             n_damaged=len(database.quarantined()),
             model_quality=model_quality(
                 histories, model=str(settings.get("search.energy_model", "power"))
             ),
         )
+
+
+def _last(facts: Sequence[MeterFacts]) -> MeterFacts | None:
+    return facts[-1] if facts else None
 
 
 def _histories(database: Database, tasks: Sequence[Task]) -> list[TaskHistory]:
@@ -131,6 +137,9 @@ def _from_final(final: Final) -> Comparison:
         default_latency_us=_latency(default.latency if default else None),
         latency_us=_latency(winner.latency if winner else None),
         latency_ratio=_ratio_owner(final).latency_ratio,
+        default_sustained_us=_sustained(default.energy if default else None),
+        sustained_us=_sustained(winner.energy if winner else None),
+        sustained_ratio=_ratio_owner(final).sustained_ratio,
         default_energy_mj=_energy(default.energy if default else None),
         energy_mj=_energy(winner.energy if winner else None),
         energy_ratio=_ratio_owner(final).energy_ratio,
@@ -151,6 +160,8 @@ def _from_search(history: TaskHistory, default: Trial | None, chosen: Trial | No
     return Comparison(
         default_latency_us=_latency(default.latency if default else None),
         latency_us=_latency(chosen.latency if chosen else None),
+        default_sustained_us=_sustained(default_energy),
+        sustained_us=_sustained(energy),
         default_energy_mj=_energy(default_energy),
         energy_mj=_energy(energy),
         no_energy_reason=_no_energy(energy),
@@ -172,6 +183,9 @@ def _model_reports(notes: Iterable[list[MeasuredEntry]]) -> tuple[ModelReport, .
                 default_latency_us=_latency(measured.gain.default_latency),
                 latency_us=_latency(measured.gain.latency),
                 latency_ratio=measured.gain.latency_ratio,
+                default_sustained_us=_sustained(measured.gain.default_energy),
+                sustained_us=_sustained(measured.gain.energy),
+                sustained_ratio=measured.gain.sustained_ratio,
                 default_energy_mj=_energy(measured.gain.default_energy),
                 energy_mj=_energy(measured.gain.energy),
                 energy_ratio=measured.gain.energy_ratio,
@@ -186,6 +200,12 @@ def _latency(latency: LatencyMeasurement | None) -> Measured | None:
     if latency is None or not latency.verdict.usable:
         return None
     return Measured(value=latency.latency_us, ci95=latency.ci95_us)
+
+
+def _sustained(energy: EnergyMeasurement | None) -> Measured | None:
+    if energy is None or energy.sustained_latency_us is None or not energy.verdict.usable:
+        return None
+    return Measured(value=energy.sustained_latency_us, ci95=None)
 
 
 def _energy(energy: EnergyMeasurement | None) -> Measured | None:
@@ -241,7 +261,13 @@ def _spent(sessions: Sequence[Session]) -> Spent:
             "models and proposals": sum(one.model_s for one in sessions),
         },
         window_energy_j=sum(joules) if joules else None,
+        device_energy_j=_sum([one.device_energy_j for one in sessions]),
     )
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
 
 
 def _shapes(specs: Sequence[TensorSpec]) -> str:

@@ -8,12 +8,16 @@ from effcompile.report.records import Comparison, ModelReport, Payback, Spent, T
 
 
 def payback_of(spent: Spent, models: Sequence[ModelReport], tasks: Sequence[TaskReport]) -> Payback:
-    """Metered joules of the search over joules saved per run.
+    """Joules of the search over joules saved per run.
+
+    Those of the whole sessions where they were counted, else those inside energy windows,
+    which makes the number of runs a lower bound.
 
     The saving is that of the whole model where it was measured, otherwise the
     sum over tasks by their weight. Differences inside the interval save nothing.
     """
-    if spent.window_energy_j is None:
+    spent_j = spent.device_energy_j or spent.window_energy_j
+    if spent_j is None:
         return Payback(n_runs=None, saved_mj=None, basis="the search metered no energy")
     if any(model.comparison.energy_ratio is not None for model in models):
         saved_mj = sum(_saved_mj(model.comparison) for model in models)
@@ -23,7 +27,7 @@ def payback_of(spent: Spent, models: Sequence[ModelReport], tasks: Sequence[Task
         basis = "the sum over tasks"
     if saved_mj <= 0:
         return Payback(n_runs=None, saved_mj=None, basis=f"{basis} shows no saving")
-    return Payback(n_runs=1000 * spent.window_energy_j / saved_mj, saved_mj=saved_mj, basis=basis)
+    return Payback(n_runs=1000 * spent_j / saved_mj, saved_mj=saved_mj, basis=basis)
 
 
 def _saved_mj(comparison: Comparison) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from cost_models.quality import ModelQuality
 from search.final import Ratio
+from search.meter_facts import MeterFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +27,12 @@ class Comparison:
     """Default beside tuned. ``None`` was not measured.
 
     Attributes:
-        default_latency_us: With the default schedule.
+        default_latency_us: In short bursts, with the default schedule.
         latency_us: With the chosen one.
         latency_ratio: Chosen over default, from interleaved rounds.
+        default_sustained_us: Latency under lasting load, with the default schedule.
+        sustained_us: Likewise with the chosen one.
+        sustained_ratio: Chosen over default, from interleaved rounds.
         default_energy_mj: With the default schedule.
         energy_mj: With the chosen one.
         energy_ratio: Chosen over default, from interleaved rounds.
@@ -38,6 +42,9 @@ class Comparison:
     default_latency_us: Measured | None = None
     latency_us: Measured | None = None
     latency_ratio: Ratio | None = None
+    default_sustained_us: Measured | None = None
+    sustained_us: Measured | None = None
+    sustained_ratio: Ratio | None = None
     default_energy_mj: Measured | None = None
     energy_mj: Measured | None = None
     energy_ratio: Ratio | None = None
@@ -153,13 +160,16 @@ class Spent:
     Attributes:
         n_sessions: Starts of the tuner.
         seconds: By what they were spent on.
-        window_energy_j: Joules of the device inside energy windows, the only ones that were
-            metered; ``None`` if none were.
+        window_energy_j: Joules of the device inside energy windows; ``None`` if none was
+            metered.
+        device_energy_j: Joules of the device from start to end of every session; ``None`` if a
+            session was not metered or was killed.
     """
 
     n_sessions: int
     seconds: dict[str, float]
     window_energy_j: float | None
+    device_energy_j: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,5 +222,6 @@ class RunReport:
     spent: Spent
     payback: Payback
     n_damaged: int
+    meter: MeterFacts | None = None
     model_quality: tuple[ModelQuality, ...] = ()
     schema_version: int = 1

@@ -75,13 +75,26 @@ def _comparison_cells(comparison: Comparison) -> list[Text]:
             wording.latency(comparison.default_latency_us),
             wording.latency(comparison.latency_us),
             comparison.latency_ratio,
-        ),
+        )
+        + _sustained(comparison),
         _cell(
             wording.energy(comparison.default_energy_mj),
             wording.energy(comparison.energy_mj),
             comparison.energy_ratio,
         ),
     ]
+
+
+def _sustained(comparison: Comparison) -> Text:
+    """Latency under lasting load below that of short bursts, where it was measured."""
+    if comparison.sustained_us is None:
+        return Text()
+    cell = _cell(
+        wording.latency(comparison.default_sustained_us),
+        wording.latency(comparison.sustained_us),
+        comparison.sustained_ratio,
+    )
+    return Text("\nsustained\n", style="dim") + cell
 
 
 def _cell(before: str, after: str, ratio: Ratio | None) -> Text:
@@ -104,6 +117,7 @@ def _entry(model: ModelReport) -> str:
 
 def _notes(report: RunReport) -> list[str]:
     notes = [wording.spent(report), wording.payback(report)]
+    notes += [wording.meter(report.meter)] if report.meter else []
     notes += [f"Energy not measured: {reason}" for reason in wording.no_energy_reasons(report)]
     if report.n_damaged:
         notes.append(f"{report.n_damaged} damaged records were set aside: effcompile repair")

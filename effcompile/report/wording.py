@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from effcompile import rounding
-from effcompile.report.records import Comparison, Measured, RunReport, TaskReport
+from effcompile.report.records import Comparison, Measured, RunReport, Spent, TaskReport
+from search.meter_facts import MeterFacts
 
 NOT_MEASURED = "not measured"
 
@@ -33,6 +34,11 @@ def latency_change(comparison: Comparison) -> str:
     return "" if comparison.latency_ratio is None else rounding.change(comparison.latency_ratio)
 
 
+def sustained_change(comparison: Comparison) -> str:
+    """Change against the default; empty where nothing was compared."""
+    return "" if comparison.sustained_ratio is None else rounding.change(comparison.sustained_ratio)
+
+
 def energy_change(comparison: Comparison) -> str:
     """Change against the default; empty where nothing was compared."""
     return "" if comparison.energy_ratio is None else rounding.change(comparison.energy_ratio)
@@ -54,13 +60,43 @@ def no_energy_reasons(report: RunReport) -> list[str]:
     return sorted({one.no_energy_reason for one in comparisons if one.no_energy_reason})
 
 
+def _metered(spent: Spent) -> str:
+    if spent.device_energy_j is not None:
+        return f"the device drew {rounding.rough(spent.device_energy_j)} J meanwhile, all counted"
+    if spent.window_energy_j is None:
+        return "its energy was not measured"
+    return (
+        f"{rounding.rough(spent.window_energy_j)} J of the device inside energy windows "
+        "(building and timing not metered)"
+    )
+
+
+def meter(facts: MeterFacts) -> str:
+    """One sentence on what the numbers were taken with."""
+    parts = [f"counter steps every {facts.period_ms:.1f} ms, {facts.call_ms:.1f} ms a reading"]
+    if facts.idle_cold_w is not None and facts.idle_hot_w is not None:
+        parts.append(f"idle {facts.idle_cold_w:.0f} W before load, {facts.idle_hot_w:.0f} W after")
+    if facts.rise_ms is not None:
+        parts.append(f"steady {facts.rise_ms:.0f} ms after load begins")
+    if facts.repeatability is not None:
+        parts.append(f"anchor windows repeat within {facts.repeatability:.2%}")
+    if facts.instant_share is not None:
+        parts.append(f"instant power {facts.instant_share:+.1%} against the counter")
+    if facts.memory_power_w is not None:
+        parts.append(f"memory {facts.memory_power_w:.0f} W under load")
+    else:
+        parts.append("memory not told apart")
+    return f"Meter {facts.meter}: {'; '.join(parts)}."
+
+
 def payback(report: RunReport) -> str:
     """One sentence on when the search pays back."""
     found = report.payback
     if found.n_runs is None or found.saved_mj is None:
         return f"No payback can be given: {found.basis}."
     return (
-        f"The metered energy of the search is saved after {rounding.count(found.n_runs)} runs of "
+        f"The {'' if report.spent.device_energy_j is not None else 'metered '}energy of the search "
+        f"is saved after {rounding.count(found.n_runs)} runs of "
         f"the model, at {energy(Measured(value=found.saved_mj, ci95=None))} less per run "
         f"(from {found.basis})."
     )
@@ -74,11 +110,5 @@ def spent(report: RunReport) -> str:
         for name, seconds in report.spent.seconds.items()
         if seconds > 0
     )
-    joules = report.spent.window_energy_j
-    metered = (
-        "its energy was not measured"
-        if joules is None
-        else f"{rounding.rough(joules)} J of the device inside energy windows "
-        "(building and timing not metered)"
-    )
+    metered = _metered(report.spent)
     return f"The search took {rounding.duration(total_s)} ({parts or 'nothing yet'}); {metered}."

@@ -83,8 +83,10 @@ def test_unreadable_energy_counters_say_how_to_open_them(
     counter = tmp_path / "intel-rapl:0" / "energy_uj"
     counter.parent.mkdir()
     counter.write_text("123\n")
+    (counter.parent / "name").write_text("package-0\n")
+    (counter.parent / "max_energy_range_uj").write_text("999999\n")
     monkeypatch.setattr(machine, "_RAPL", tmp_path)
-    assert machine.cpu_energy() == ok("CPU energy", "1 RAPL counters readable")
+    assert machine.cpu_energy() == ok("CPU energy", "counter readable, 0 steps within 600 ms")
     monkeypatch.setattr(machine.os, "access", lambda path, mode: False)
     check = machine.cpu_energy()
     assert check.status == "warn" and f"sudo chmod a+r {counter}" in check.advice

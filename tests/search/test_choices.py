@@ -108,13 +108,16 @@ class TestBudget:
     @pytest.mark.parametrize(
         ("n_trials", "n_tasks", "expected"),
         [
-            (257, 1, 64),  # 256 left for one task, a quarter of them
+            (257, 1, 16),  # 256 left for one task, a sixteenth of them
+            (65, 1, 8),  # a sixteenth were 4, but no round below 8
             (120, 12, 8),  # 9 per task, but no round below 8
             (24, 12, 1),  # one trial per task after the defaults
             (5, 12, 1),  # not even the defaults fit
         ],
     )
-    def test_about_four_rounds_per_task(self, n_trials: int, n_tasks: int, expected: int) -> None:
+    def test_about_sixteen_rounds_per_task(
+        self, n_trials: int, n_tasks: int, expected: int
+    ) -> None:
         assert round_size(SearchConfig(n_trials=n_trials), n_tasks=n_tasks) == expected
 
     def test_time_left_follows_the_pace_and_the_limit(self) -> None:

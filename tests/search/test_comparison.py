@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from search.comparison import decide, ratio_of
@@ -31,6 +33,19 @@ STEADY = [0.001, 0.0, -0.001]
 
 def around(value: float, noise: float = 1.0) -> list[float]:
     return [value + noise * one for one in STEADY]
+
+
+def under_load(one: Finalist, sustained_rounds: list[float]) -> Finalist:
+    return replace(one, sustained_ratio=ratio_of(sustained_rounds))
+
+
+def test_a_kernel_that_is_throttled_under_lasting_load_cannot_win_by_its_burst() -> None:
+    hungry = under_load(finalist(2, around(0.90), around(0.80)), around(1.05))
+    steady = under_load(finalist(3, around(0.95), around(0.85)), around(0.95))
+    assert decide(DEFAULT, [hungry, steady], max_slowdown=0.02).trial_id == 3
+    # Judged by bursts alone it would have been the other one.
+    bursts = [replace(one, sustained_ratio=None) for one in (hungry, steady)]
+    assert decide(DEFAULT, bursts, max_slowdown=0.06).trial_id == 2
 
 
 def test_interval_is_students_on_logarithms() -> None:

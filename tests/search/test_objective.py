@@ -60,3 +60,21 @@ def test_order_of_the_points_does_not_matter(
     shuffled = points[:]
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert ids(points) == ids(shuffled)
+
+
+def test_lasting_load_decides_who_is_within_the_limit() -> None:
+    # Equal in bursts; the second is throttled under lasting load, and frugal there.
+    steady = Point(trial_id=1, latency_us=100.0, energy_mj=50.0, sustained_us=100.0)
+    throttled = Point(trial_id=2, latency_us=100.0, energy_mj=40.0, sustained_us=105.0)
+    choice = choose([steady, throttled], max_slowdown=0.02)
+    assert choice is not None and choice.point.trial_id == 1
+
+
+def test_a_point_without_lasting_latency_is_neither_favoured_nor_punished() -> None:
+    # Both measured points take 10 % longer under lasting load; so will the third.
+    first = Point(trial_id=1, latency_us=100.0, energy_mj=50.0, sustained_us=110.0)
+    second = Point(trial_id=2, latency_us=101.0, energy_mj=45.0, sustained_us=111.1)
+    unknown = Point(trial_id=3, latency_us=99.5)
+    slower = Point(trial_id=4, latency_us=103.0)
+    ranked = rank([slower, unknown, first, second], max_slowdown=0.02)
+    assert [one.trial_id for one in ranked] == [2, 1, 3, 4]

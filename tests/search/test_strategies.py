@@ -11,6 +11,7 @@ from schedules.candidate import Candidate
 from schedules.space import DesignSpace
 from search.config import SearchConfig
 from search.evolutionary import Evolutionary
+from search.feature_cache import FeatureCache
 from search.history import TaskHistory
 from search.learner import Learner, models_of
 from search.random_search import RandomSearch
@@ -99,7 +100,9 @@ class TestEvolution:
     def test_small_rounds_ask_for_few_features(self) -> None:
         space, history = SimulatedSpace(), tried(SimulatedSpace(), 40)
         learner = Learner(
-            [history], space_of=lambda task, name: space, factory=models_of(SearchConfig())
+            [history],
+            features=FeatureCache(lambda task, name: space),
+            factory=models_of(SearchConfig()),
         )
         strategy, counts = Evolutionary(SearchConfig()), []
         for n in (4, 64):
@@ -108,8 +111,8 @@ class TestEvolution:
                 history, space, n, ranker=learner.ranker(history), rng=np.random.default_rng(n)
             )
             counts.append(len(space.featured))
-        # Two generations of 32 and 128, the trials themselves, samples, local moves.
-        assert counts[0] <= 40 + 2 * 32 + 16
+        # Two generations of 16 and 128, the trials themselves, samples, local moves.
+        assert counts[0] <= 40 + 2 * 16 + 16
         assert counts[1] <= 2 * 128 + 80
 
     def test_follows_the_models_to_faster_candidates(self) -> None:
@@ -142,7 +145,9 @@ class TestEvolution:
 class TestLearner:
     def learner(self, history: TaskHistory, space: SimulatedSpace) -> Learner:
         return Learner(
-            [history], space_of=lambda task, name: space, factory=models_of(SearchConfig())
+            [history],
+            features=FeatureCache(lambda task, name: space),
+            factory=models_of(SearchConfig()),
         )
 
     def test_ranks_unseen_candidates_nearly_as_they_will_be_measured(self) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from effcompile.config import BuildConfig, MeasureConfig
@@ -137,12 +135,6 @@ def test_a_faulty_kernel_costs_one_trial(bench: Bench, name: str, state: TrialSt
     bench.assert_healthy()
 
 
-def test_a_device_process_is_forked_and_not_started_anew(bench: Bench) -> None:
-    bench.assert_healthy()
-    # A thread of the driver in the template would forbid it.
-    assert psutil.Process(bench.runner.device.child.pid).ppid() != os.getpid()
-
-
 def test_energy_has_a_number_or_a_reason(bench: Bench) -> None:
     measured = bench.runner.measure_energy(bench.task, bench.right)
     if not bench.runner.measures_energy:
@@ -158,17 +150,37 @@ def test_energy_has_a_number_or_a_reason(bench: Bench) -> None:
         measured.power_w * measured.sustained_latency_us / 1000
     )
     assert 30 < measured.power_w < 1500
-    assert measured.window_ms >= CONFIG.energy_window_ms
+    assert 0.98 * 300 <= measured.window_ms <= 1.1 * CONFIG.energy_window_ms
+    assert measured.load_ms >= measured.window_ms
+    assert measured.anchor_mj is not None
+    assert 0.95 < measured.drift < 1.05
     assert measured.n_steps >= 3
     assert measured.conditions.clock_mhz
 
 
-def test_two_measurements_of_one_kernel_agree(bench: Bench) -> None:
+def test_the_meter_is_calibrated_before_the_first_window(bench: Bench) -> None:
     if not bench.runner.measures_energy:
         pytest.skip("no energy meter")
-    values = [bench.runner.measure_energy(bench.task, bench.right).energy_mj for _ in range(3)]
-    assert all(values)
-    assert np.ptp([value for value in values if value]) < 0.1 * float(values[0] or 0)
+    bench.runner.measure_energy(bench.task, bench.right)
+    facts = bench.runner.meter.facts
+    assert facts is not None
+    assert facts.anchor_mj is not None and facts.repeatability is not None, facts
+    assert 5 < facts.period_ms < 200, facts
+    assert facts.repeatability < 0.03, facts
+    # Idle before load, idle after it, and load: in this order.
+    assert facts.idle_cold_w is not None and facts.idle_hot_w is not None, facts
+    assert facts.anchor_power_w is not None and facts.anchor_power_w > facts.idle_cold_w, facts
+
+
+def test_measurements_of_one_kernel_agree(bench: Bench) -> None:
+    if not bench.runner.measures_energy:
+        pytest.skip("no energy meter")
+    found = [bench.runner.measure_energy(bench.task, bench.right) for _ in range(4)]
+    values = [one.energy_mj for one in found if one.energy_mj is not None]
+    shown = [(one.energy_mj, one.power_w, one.sustained_latency_us, one.reason) for one in found]
+    assert len(values) == len(found), shown
+    # The kernel takes about a microsecond: any gap between launches shows here.
+    assert np.ptp(values) < 0.04 * float(np.mean(values)), shown
 
 
 def test_finalists_are_interleaved(bench: Bench) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from effcompile.config import BuildConfig, MeasureConfig
@@ -123,12 +122,6 @@ def test_a_device_process_killed_from_outside_is_replaced(bench: Bench) -> None:
     os.kill(pid, signal.SIGKILL)
     bench.time("right")
     bench.assert_healthy()
-
-
-def test_a_device_process_is_forked_and_not_started_anew(bench: Bench) -> None:
-    bench.assert_healthy()
-    # Its parent is the template, which has imported everything.
-    assert psutil.Process(bench.runner.device.child.pid).ppid() != os.getpid()
 
 
 def test_without_a_meter_energy_is_unmeasured_and_says_why(bench: Bench) -> None:

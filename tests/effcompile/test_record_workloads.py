@@ -1,0 +1,104 @@
+"""Recordings of the standard workloads: models, budget, copies that survive."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import onnx
+import pytest
+
+from effcompile.bench import record_workloads as module
+from effcompile.bench.record_workloads import (
+    copy_database,
+    record_workloads,
+    recording_config,
+)
+from effcompile.bench.single_ops import softmax_model
+from effcompile.bench.workload_set import workload_set
+from effcompile.config import TuneConfig, preset
+from effcompile.errors import UsageError
+from effcompile.replaying import open_recording, record_run, tune_recorded
+from search.config import SearchConfig
+from search.database import Database
+from search.recording import joined, read_recording
+from tests.simulated_recording import simulated_recording, simulated_run
+
+
+def test_every_model_is_sound_and_has_the_shape_of_its_name() -> None:
+    models = {name: make() for name, make in workload_set().items()}
+    for model in models.values():
+        onnx.checker.check_model(model, full_check=True)
+    inputs = {
+        name: [[d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input]
+        for name, model in models.items()
+    }
+    assert inputs["mm-2048x11008x4096"] == [[2048, 4096], [4096, 11008]]
+    assert inputs["mv-8x16384x16384"] == [[8, 16384], [16384, 16384]]
+    assert inputs["conv-stem-b16"] == [[16, 3, 224, 224], [64, 3, 7, 7]]
+    (output,) = models["conv-stem-b1"].graph.output
+    assert [d.dim_value for d in output.type.tensor_type.shape.dim] == [1, 64, 112, 112]
+
+
+def test_an_unknown_workload_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown workload 'mm-3'"):
+        record_workloads(
+            tmp_path, seconds=60, names=["mm-3"], config=TuneConfig(), work=tmp_path / "work"
+        )
+
+
+def test_a_database_in_use_is_copied_whole_into_one_file(tmp_path: Path) -> None:
+    run, copy = simulated_run(tmp_path / "run", n_trials=20), tmp_path / "copy.sqlite"
+    with Database(run) as database:
+        copy_database(database.path, copy)
+        trials = database.trials()
+    assert sorted(path.name for path in tmp_path.glob("copy*")) == ["copy.sqlite"]
+    with Database(copy, read_only=True) as found:
+        assert found.trials() == trials
+    with sqlite3.connect(copy) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_several_recordings_are_one_device(tmp_path: Path) -> None:
+    from search.recording import write_recording
+
+    for name in ("first", "second"):
+        made = simulated_recording(tmp_path / name, n_trials=60, seed=len(name))
+        write_recording(made, tmp_path / f"{name}.effrec")
+    both = joined([read_recording(tmp_path / f"{name}.effrec") for name in ("first", "second")])
+    one = open_recording(str(tmp_path / "first.effrec"))
+    n_both = sum(len(space.candidates) for task in both.tasks for space in task.spaces)
+    n_one = sum(len(space.candidates) for task in one.tasks for space in task.spaces)
+    assert len(both.tasks) == len(one.tasks) == 2
+    assert n_both > n_one
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_workload_is_tuned_copied_and_continued_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        module, "workload_set", lambda: {"tiny": lambda: softmax_model(16, 64, "float32")}
+    )
+    quick = recording_config(preset("quick"), n_trials=6)
+
+    def go(work: str, n_trials: int) -> module.RecordedRow:
+        config = recording_config(quick, n_trials=n_trials)
+        rows = record_workloads(
+            tmp_path / "out", seconds=90, config=config, target="cpu", work=tmp_path / work
+        )
+        return rows[0]
+
+    first = go("here", 6)
+    assert (first.stopped_by, first.n_trials) == ("budget", 6)
+    # Another machine has the copy alone.
+    second = go("there", 9)
+    assert second.n_trials == 9
+    record_run(tmp_path / "out" / "tiny.sqlite", tmp_path / "tiny.effrec")
+    replayed = tune_recorded(
+        str(tmp_path / "tiny.effrec"),
+        tmp_path / "replayed",
+        config=TuneConfig(search=SearchConfig(n_trials=5, round_size=4)),
+    )
+    assert replayed.stopped_by in ("budget", "exhausted")
