@@ -13,7 +13,7 @@ from effcompile.errors import DeviceUnavailable, UsageError
 from effcompile.model_inputs import make_model_inputs
 from effcompile.rounding import quantity
 from effcompile.signature import chosen_entry
-from search.finalists import UNMETERED_FACTOR
+from search.final_effort import UNMETERED_FACTOR
 from search.ports import FinalMeasurement
 from search.trial import Failure
 

@@ -14,6 +14,7 @@ from search.comparison import decide, ratio_of
 from search.config import SearchConfig
 from search.events import FinalsStarted, TaskFinished
 from search.final import Final, Finalist
+from search.final_effort import final_effort
 from search.history import TaskHistory
 from search.learner import Learner
 from search.objective import Point, rank
@@ -21,8 +22,6 @@ from search.pareto import front
 from search.ports import FinalMeasurement
 from search.tools import Tools
 from search.trial import Build, Failure, Trial, TrialState
-
-UNMETERED_FACTOR = 3
 
 
 def pick_finalists(
@@ -84,12 +83,7 @@ class FinalRunner:
     tools: Tools
     config: SearchConfig
     learner: Learner
-
-    @property
-    def _n_rounds(self) -> int:
-        """Rounds without an energy window are short, so there may be more of them."""
-        factor = 1 if self.tools.runner.measures_energy else UNMETERED_FACTOR
-        return factor * self.config.n_final_rounds
+    histories: Sequence[TaskHistory]
 
     def run(self, history: TaskHistory) -> Final:
         """Measure a task's finalists and store who won.
@@ -159,8 +153,12 @@ class FinalRunner:
     def _measure(
         self, history: TaskHistory, builds: Sequence[Build]
     ) -> list[FinalMeasurement | Failure]:
+        runner = self.tools.runner
+        effort = final_effort(
+            history, self.histories, self.config, measures_energy=runner.measures_energy
+        )
         try:
-            measured = self.tools.runner.compare(history.task, builds, n_rounds=self._n_rounds)
+            measured = runner.compare(history.task, builds, effort)
         except Exception:
             failure = Failure(state=TrialState.RUN_ERROR, message=traceback.format_exc())
             return [failure] * len(builds)

@@ -59,9 +59,20 @@ def network_winners(
 
 
 def _points(history: TaskHistory, fresh: dict[int, Point]) -> tuple[FrontPoint, ...]:
-    """The front of a task under lasting load; fresh numbers of finalists replace the search's."""
-    found = [fresh.get(point.trial_id, point) for point in history.points()]
+    """The front of a task under lasting load; fresh numbers of finalists replace the search's.
+
+    What was not worth measuring again stays that of the search.
+    """
+    found = [_newest(point, fresh.get(point.trial_id)) for point in history.points()]
     return front(replace(one, latency_us=one.sustained_us or one.latency_us) for one in found)
+
+
+def _newest(point: Point, fresh: Point | None) -> Point:
+    if fresh is None:
+        return point
+    if fresh.energy_mj is not None:
+        return fresh
+    return replace(fresh, energy_mj=point.energy_mj, sustained_us=point.sustained_us)
 
 
 def _fastest_us(fronts: Sequence[TaskFront]) -> float:

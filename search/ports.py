@@ -34,7 +34,7 @@ class FinalMeasurement:
         latency: Fresh latency.
         energy: Fresh energy, or an unmeasured record.
         latency_ratios: Per interleaved round, burst latency over that of the first build given.
-        energy_ratios: Likewise for energy; empty if unmeasured.
+        energy_ratios: Likewise for energy, of the rounds that measured it.
         sustained_ratios: Likewise for the time per launch inside the energy windows.
     """
 
@@ -43,6 +43,19 @@ class FinalMeasurement:
     latency_ratios: tuple[float, ...]
     energy_ratios: tuple[float, ...] = ()
     sustained_ratios: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalEffort:
+    """Interleaved rounds of one task.
+
+    Attributes:
+        n_rounds: Rounds in all.
+        n_energy_rounds: The first ones of them, in which energy is measured too.
+    """
+
+    n_rounds: int
+    n_energy_rounds: int
 
 
 class Runner(Protocol):
@@ -68,9 +81,9 @@ class Runner(Protocol):
         """
 
     def compare(
-        self, task: Task, builds: Sequence[Build], *, n_rounds: int
+        self, task: Task, builds: Sequence[Build], effort: FinalEffort
     ) -> list[FinalMeasurement | Failure]:
-        """Measure several builds again in turn, ``n_rounds`` times, in one session."""
+        """Measure several builds again in turn, round after round, in one session."""
 
     def close(self) -> None:
         """Stop the device process."""

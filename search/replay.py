@@ -17,7 +17,8 @@ import numpy as np
 from schedules.candidate import Candidate
 from schedules.errors import IllegalCandidate
 from schedules.task import Task
-from search.ports import FinalMeasurement
+from search.final_effort import NOT_WORTH_A_WINDOW
+from search.ports import FinalEffort, FinalMeasurement
 from search.recording import RecordedBinary, RecordedCandidate, RecordedSpace, Recording
 from search.trial import (
     Build,
@@ -163,11 +164,11 @@ class ReplayRunner:
         return (*binary.windows, *binary.finals, _UNMEASURED)[0]
 
     def compare(
-        self, task: Task, builds: Sequence[Build], *, n_rounds: int
+        self, task: Task, builds: Sequence[Build], effort: FinalEffort
     ) -> list[FinalMeasurement | Failure]:
         """See :class:`search.ports.Runner`."""
         binaries = [self._binaries[task.task_id, one.binary_id] for one in builds]
-        drawn = [_Scatter.of(one, n_rounds) for one in binaries]
+        drawn = [_Scatter.of(one, effort) for one in binaries]
         first = drawn[0]
         return [
             FinalMeasurement(
@@ -188,26 +189,27 @@ class ReplayRunner:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Scatter:
-    """Numbers of interleaved rounds, shape (n_rounds,); empty where unmeasured."""
+    """Numbers of interleaved rounds, one per round; empty where unmeasured."""
 
     latency_us: np.ndarray
     energy_mj: np.ndarray
     sustained_us: np.ndarray
 
     @classmethod
-    def of(cls, binary: RecordedBinary, n_rounds: int) -> _Scatter:
+    def of(cls, binary: RecordedBinary, effort: FinalEffort) -> _Scatter:
         rng = np.random.default_rng(list(binary.binary_id.encode()))
-        normal = rng.standard_normal((2, n_rounds))
+        normal = rng.standard_normal((2, effort.n_rounds))
+        with_window = slice(effort.n_energy_rounds)
         latency_us, energy_mj, sustained_us = np.empty(0), np.empty(0), np.empty(0)
         if binary.latency is not None:
             share = binary.latency.ci95_us / 1.96 / binary.latency.latency_us
             latency_us = binary.latency.latency_us * np.exp(share * normal[0])
             lasting_us = binary.sustained_latency_us()
             if lasting_us is not None:
-                sustained_us = lasting_us * np.exp(share * normal[0])
+                sustained_us = lasting_us * np.exp(share * normal[0][with_window])
         best = binary.energy_mj()
         if best is not None:
-            energy_mj = best * np.exp(binary.noise_share() * normal[1])
+            energy_mj = best * np.exp(binary.noise_share() * normal[1][with_window])
         return cls(latency_us=latency_us, energy_mj=energy_mj, sustained_us=sustained_us)
 
 
@@ -220,7 +222,7 @@ def binaries_of(recording: Recording) -> dict[tuple[str, str], RecordedBinary]:
 
 def _final_energy(binary: RecordedBinary, drawn: _Scatter) -> EnergyMeasurement:
     if len(drawn.energy_mj) == 0:
-        return _UNMEASURED
+        return NOT_WORTH_A_WINDOW if binary.usable_energies() else _UNMEASURED
     mean = float(drawn.energy_mj.mean())
     # One round's noise over the square root of the number of rounds.
     ci95 = 1.96 * binary.noise_share() * mean / float(np.sqrt(len(drawn.energy_mj)))

@@ -138,7 +138,9 @@ class _Loop:
         )
         features = FeatureCache(open_space)
         learner = Learner(self._memory.histories, features=features, factory=models)
-        self._finals = FinalRunner(tools=tools, config=config, learner=learner)
+        self._finals = FinalRunner(
+            tools=tools, config=config, learner=learner, histories=self._memory.histories
+        )
         self._rounds = Rounds(
             self._memory,
             tools=tools,

@@ -19,7 +19,8 @@ from schedules.stats import KernelResources, KernelStats
 from schedules.target import known_target
 from schedules.task import Task
 from schedules.workload import TensorSpec, Workload, content_id
-from search.ports import FinalMeasurement
+from search.final_effort import NOT_WORTH_A_WINDOW
+from search.ports import FinalEffort, FinalMeasurement
 from search.trial import (
     Build,
     EnergyMeasurement,
@@ -230,21 +231,21 @@ class SimulatedRunner:
         return self._energy(candidate)
 
     def compare(
-        self, task: Task, builds: Sequence[Build], *, n_rounds: int
+        self, task: Task, builds: Sequence[Build], effort: FinalEffort
     ) -> list[FinalMeasurement | Failure]:
         self.n_compared += 1
         candidates = [candidate_of(build) for build in builds]
         first = candidates[0]
         # A wobble of half a per cent, so that intervals have a width.
-        wobble = [1.0 + 0.005 * (-1) ** i for i in range(n_rounds)]
+        wobble = [1.0 + 0.005 * (-1) ** i for i in range(effort.n_rounds)]
         return [
             FinalMeasurement(
                 latency=_latency(one, Verdict.OK),
-                energy=self._energy(one),
+                energy=self._energy(one) if effort.n_energy_rounds else NOT_WORTH_A_WINDOW,
                 latency_ratios=tuple(latency_us(one) / latency_us(first) * w for w in wobble),
-                energy_ratios=tuple(energy_mj(one) / energy_mj(first) * w for w in wobble)
-                if self.measures_energy
-                else (),
+                energy_ratios=tuple(
+                    energy_mj(one) / energy_mj(first) * w for w in wobble[: effort.n_energy_rounds]
+                ),
             )
             for one in candidates
         ]

@@ -99,10 +99,10 @@ def combined_latency(latencies: Sequence[LatencyMeasurement]) -> LatencyMeasurem
 
 
 def combined_energy(energies: Sequence[EnergyMeasurement]) -> EnergyMeasurement:
-    """Median over the usable rounds; the last refusal if there are none."""
+    """Median over the usable rounds; the first refusal if there are none."""
     usable = [energy for energy in energies if energy.energy_mj is not None]
     if not usable:
-        return energies[-1]
+        return energies[0]
     spent_mj = sum(energy.window_energy_mj for energy in energies)
     n_steps = sum(energy.n_steps for energy in usable)
     values = [energy.energy_mj for energy in usable if energy.energy_mj is not None]

@@ -18,7 +18,8 @@ from effcompile.measure.preparer import Preparer
 from effcompile.measure.worker import EnergyRequest, KernelRequest
 from schedules.target import Target
 from schedules.task import Task
-from search.ports import FinalMeasurement
+from search.final_effort import NOT_WORTH_A_WINDOW
+from search.ports import FinalEffort, FinalMeasurement
 from search.trial import (
     Build,
     EnergyMeasurement,
@@ -165,20 +166,22 @@ class DeviceRunner:
             )
 
     def compare(
-        self, task: Task, builds: Sequence[Build], *, n_rounds: int
+        self, task: Task, builds: Sequence[Build], effort: FinalEffort
     ) -> list[FinalMeasurement | Failure]:
         """See ``search.ports.Runner``."""
-        checked = [False] * len(builds)
+        n_done = [0] * len(builds)
 
         def measure(index: int) -> Measured | Failure:
-            method = "time_only" if checked[index] else "check_and_time"
+            method = "time_only" if n_done[index] else "check_and_time"
             latency = self._latency(method, task, builds[index])
             if isinstance(latency, Failure):
                 return latency
-            checked[index] = True
+            n_done[index] += 1
+            if self.measures_energy and n_done[index] > effort.n_energy_rounds:
+                return latency, NOT_WORTH_A_WINDOW
             return latency, self.measure_energy(task, builds[index])
 
-        return interleave(len(builds), n_rounds, measure)
+        return interleave(len(builds), effort.n_rounds, measure)
 
     def close(self) -> None:
         """See ``search.ports.Runner``."""

@@ -12,6 +12,7 @@ import pytest
 
 from schedules.errors import IllegalCandidate
 from search.errors import BadRecording
+from search.ports import FinalEffort
 from search.recording import (
     RECORDING_VERSION,
     RecordedTask,
@@ -109,7 +110,7 @@ class TestAnswers:
         build = _build(recording, task)
         assert runner.measure_energy(task.task, build).verdict is Verdict.UNMEASURED
         assert not runner.measures_energy
-        (final,) = runner.compare(task.task, [build], n_rounds=3)
+        (final,) = runner.compare(task.task, [build], FinalEffort(n_rounds=3, n_energy_rounds=3))
         assert not isinstance(final, Failure)
         assert final.energy_ratios == ()
         assert len(final.latency_ratios) == 3
@@ -123,7 +124,12 @@ class TestAnswers:
         best = binary.energy_mj()
         assert best is not None
         assert binary.noise_share() == pytest.approx(0.1 / 1.96 / best)
-        runs = [ReplayRunner(recording).compare(task.task, [build], n_rounds=400) for _ in range(2)]
+        runs = [
+            ReplayRunner(recording).compare(
+                task.task, [build], FinalEffort(n_rounds=400, n_energy_rounds=400)
+            )
+            for _ in range(2)
+        ]
         assert runs[0] == runs[1]
         first = runs[0][0]
         assert not isinstance(first, Failure)

@@ -19,7 +19,7 @@ from effcompile.measure.runner import DeviceRunner
 from schedules import _tvm
 from schedules.candidate import Candidate
 from schedules.task import Task
-from search.ports import FinalMeasurement
+from search.ports import FinalEffort, FinalMeasurement
 from search.trial import Build, Failure, LatencyMeasurement, TrialState, Verdict
 from tests.effcompile.measure.kernels import N, twice_plus_one
 
@@ -184,7 +184,9 @@ def test_measurements_of_one_kernel_agree(bench: Bench) -> None:
 
 
 def test_finalists_are_interleaved(bench: Bench) -> None:
-    first, second = bench.runner.compare(bench.task, [bench.right, bench.right], n_rounds=3)
+    first, second = bench.runner.compare(
+        bench.task, [bench.right, bench.right], FinalEffort(n_rounds=3, n_energy_rounds=3)
+    )
     assert isinstance(first, FinalMeasurement) and isinstance(second, FinalMeasurement)
     # The same kernel against itself.
     assert np.median(second.latency_ratios) == pytest.approx(1.0, abs=0.1)

@@ -14,7 +14,7 @@ from effcompile.config import BuildConfig, MeasureConfig
 from effcompile.measure.environment import cpu_target
 from effcompile.measure.runner import DeviceRunner
 from schedules.task import Task
-from search.ports import FinalMeasurement
+from search.ports import FinalEffort, FinalMeasurement
 from search.trial import Build, Failure, LatencyMeasurement, TrialState, Verdict
 from tests.effcompile.measure.kernels import library_builder, make_kernels, twice_plus_one
 
@@ -134,7 +134,9 @@ def test_without_a_meter_energy_is_unmeasured_and_says_why(bench: Bench) -> None
 
 def test_finalists_are_compared_and_a_wrong_one_drops_out(bench: Bench) -> None:
     builds = [bench.builds[name] for name in ("right", "constant", "right")]
-    first, wrong, same = bench.runner.compare(bench.task, builds, n_rounds=3)
+    first, wrong, same = bench.runner.compare(
+        bench.task, builds, FinalEffort(n_rounds=3, n_energy_rounds=3)
+    )
     assert isinstance(first, FinalMeasurement) and isinstance(same, FinalMeasurement)
     assert isinstance(wrong, Failure)
     assert first.latency_ratios == (1.0, 1.0, 1.0)
