@@ -51,7 +51,12 @@ def slim(source: str) -> str | None:
 
 def full(source: str) -> str:
     """The source as generated, with what run-time compilation does not provide."""
-    return _tensor_map(source) + "#include <cuda/std/limits>\n" + _MACROS + source
+    return _guarded(_tensor_map(source)) + "#include <cuda/std/limits>\n" + _MACROS + source
+
+
+def _guarded(text: str) -> str:
+    """For run-time compilation only: nvcc reads the header of hosts, and with it the struct."""
+    return f"{_OPEN}\n{text}#endif\n" if text else ""
 
 
 def _tensor_map(source: str) -> str:

@@ -1,88 +1,164 @@
-"""Scaled dot-product attention, as ``effcompile.frontend.kernels.attention`` defines it."""
+"""Scaled dot-product attention as ``effcompile/frontend/kernels/attention.py`` defines it.
+
+Row by row in float64, the rows of one head at a time; a sample of rows where the whole
+would take too long.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
+from schedules.dtypes import is_integer
 from schedules.expected import Reference, affordable_rows
+from schedules.inputs import draw_tensor
 from schedules.workload import Workload
 
-# An exponential costs about as much as this many products.
-_FLOPS_PER_SCORE = 50
+# Exponential, maximum, sum, masks: in the time of this many operations of a matrix product.
+_FLOPS_PER_SCORE = 600
+# Scores that are held at once, 128 MiB each time they are copied.
+_MOST_SCORES = 1 << 24
+_LOWEST = float(np.finfo(np.float32).min)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arguments:
+    """Inputs by meaning; shapes as in the workload."""
+
+    query: np.ndarray
+    key: np.ndarray
+    value: np.ndarray
+    mask: np.ndarray | None
+    lengths: np.ndarray | None
+
+    @staticmethod
+    def of(workload: Workload, inputs: list[np.ndarray]) -> _Arguments:
+        query, key, value, *rest = inputs
+        has_mask = workload.attrs["mask"] != "none"
+        return _Arguments(
+            query=query,
+            key=key,
+            value=value,
+            mask=rest[0] if has_mask else None,
+            lengths=rest[-1] if workload.attrs["lengths"] else None,
+        )
+
+
+def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:
+    """N(0, 1), any mask, and valid lengths from one key to all of them."""
+    n_keys = workload.inputs[1].shape[2]
+    inputs = []
+    for spec in workload.inputs:
+        if is_integer(spec.dtype):
+            lengths = rng.integers(1, n_keys, size=spec.shape, endpoint=True)
+            lengths[-1] = n_keys
+            inputs.append(lengths.astype(spec.dtype))
+        else:
+            inputs.append(draw_tensor(spec, rng))
+    return inputs
 
 
 def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
-    """See ``schedules.references``; a row is one query of one head."""
-    query, key, value = inputs[:3]
-    batch, heads, queries, width = query.shape
-    n_keys, value_width = value.shape[2:]
-    flops = n_keys * (2 * (width + value_width) + _FLOPS_PER_SCORE)
-    rows = affordable_rows(workload, flops_per_row=flops)
-    chosen = np.arange(batch * heads * queries) if rows is None else rows
+    """See ``schedules.references``."""
+    arguments = _Arguments.of(workload, inputs)
+    *_, n_queries, width = arguments.query.shape
+    n_keys, value_width = arguments.value.shape[2:]
+    flops_per_row = n_keys * (2.0 * (width + value_width) + _FLOPS_PER_SCORE)
+    rows = affordable_rows(workload, flops_per_row=flops_per_row)
+    n_rows = int(np.prod(arguments.query.shape[:3]))
+    chosen = np.arange(n_rows) if rows is None else rows
     values = np.empty((len(chosen), value_width))
-    rule = _Rule(workload.attrs, inputs)
-    group = heads // key.shape[1]
-    for which in np.unique(chosen // queries):
-        b, h = divmod(int(which), heads)
-        picked = np.flatnonzero(chosen // queries == which)
-        tokens = chosen[picked] % queries
-        keys = key[b, h // group].astype(np.float64)
-        scores = query[b, h, tokens].astype(np.float64) @ keys.T
-        shares = rule.shares(scores, b, h, tokens)
-        values[picked] = shares @ value[b, h // group].astype(np.float64)
+    for head in np.unique(chosen // n_queries):
+        inside = chosen // n_queries == head
+        values[inside] = _head(workload, arguments, int(head), chosen[inside] % n_queries)
     if rows is None:
         return [Reference(values=values.reshape(workload.outputs[0].shape))]
-    # Mixes of values, or zeros where nothing is attended.
-    limits = min(0.0, float(value.min())), max(0.0, float(value.max()))
-    return [Reference(values=values, rows=rows, limits=limits)]
+    # Every row is a mean of values, or zero where nothing may be attended.
+    least, most = float(arguments.value.min()), float(arguments.value.max())
+    return [Reference(values=values, rows=rows, limits=(min(least, 0.0), max(most, 0.0)))]
 
 
-class _Rule:
-    """Scores to shares, with everything that may be attended or not."""
+def _head(workload: Workload, arguments: _Arguments, head: int, rows: np.ndarray) -> np.ndarray:
+    """Some rows of one head, counted over the whole batch; shape (rows, value width)."""
+    n_heads, n_key_heads = arguments.query.shape[1], arguments.key.shape[1]
+    b, h = divmod(head, n_heads)
+    key_head = h // (n_heads // n_key_heads)
+    key = arguments.key[b, key_head].astype(np.float64)
+    value = arguments.value[b, key_head].astype(np.float64)
+    n_at_once = max(1, _MOST_SCORES // len(key))
+    parts = []
+    for start in range(0, len(rows), n_at_once):
+        some = rows[start : start + n_at_once]
+        scores = arguments.query[b, h, some].astype(np.float64) @ key.T
+        scores *= float(workload.attrs["scale"])
+        weights = _weights(workload, arguments, scores, (b, h, some))
+        total = weights.sum(axis=1, keepdims=True)
+        parts.append(weights @ value / np.where(total > 0, total, 1.0))
+    return np.concatenate(parts)
 
-    def __init__(self, attrs: Any, inputs: list[np.ndarray]) -> None:
-        self._attrs = attrs
-        self._queries, self._keys = inputs[0].shape[2], inputs[1].shape[2]
-        has_mask = attrs.get("mask", "none") != "none"
-        self._mask = inputs[3] if has_mask else None
-        self._lengths = inputs[-1] if attrs.get("lengths", False) else None
 
-    def shares(self, scores: np.ndarray, b: int, h: int, tokens: np.ndarray) -> np.ndarray:
-        """Softmax of the products of some queries with all keys; zeros where none is allowed."""
-        scores = scores * float(self._attrs["scale"])
-        cap = float(self._attrs.get("softcap", 0.0))
-        if cap:
-            scores = cap * np.tanh(scores / cap)
-        allowed = self._in_reach(b, tokens)
-        if self._mask is not None:
-            mask = np.broadcast_to(self._mask, (*self._mask.shape[:2], self._queries, self._keys))
-            mask = mask[b % mask.shape[0], h % mask.shape[1], tokens]
-            if mask.dtype == np.bool_:
-                allowed &= mask
-            else:
-                scores = scores + mask.astype(np.float64)
-        scores = np.where(allowed, scores, -np.inf)
-        most = scores.max(axis=1, keepdims=True)
-        raised = np.exp(scores - np.where(np.isfinite(most), most, 0.0))
-        total = raised.sum(axis=1, keepdims=True)
-        return np.asarray(raised / np.where(total > 0, total, 1.0))
+def _weights(
+    workload: Workload,
+    arguments: _Arguments,
+    scores: np.ndarray,
+    place: tuple[int, int, np.ndarray],
+) -> np.ndarray:
+    """Shares of the keys per row, up to a factor; zeros where nothing may be attended.
 
-    def _in_reach(self, b: int, tokens: np.ndarray) -> np.ndarray:
-        attrs, keys = self._attrs, np.arange(self._keys)[None, :]
-        position = tokens[:, None] + int(attrs.get("offset", 0))
-        allowed = np.ones((len(tokens), self._keys), dtype=bool)
-        if self._lengths is not None:
-            length = int(self._lengths.reshape(-1)[b])
-            allowed &= keys < length
-            if attrs.get("at_end", False):
-                position = tokens[:, None] + length - self._queries
-        if attrs.get("causal", False):
-            allowed &= keys <= position
-        left, right = (int(attrs.get(f"window_{side}", -1)) for side in ("left", "right"))
-        if left >= 0:
-            allowed &= keys >= position - left
-        if right >= 0:
-            allowed &= keys <= position + right
-        return allowed
+    Works in the memory of ``scores``: there are many.
+    """
+    softcap = float(workload.attrs["softcap"])
+    if softcap:
+        scores = np.tanh(scores / softcap) * softcap
+    mask = None if arguments.mask is None else _mask_rows(arguments.mask, place)
+    allowed = _allowed(workload, arguments, scores.shape[1], place)
+    if mask is not None and mask.dtype == bool:
+        allowed = mask if allowed is None else allowed & mask
+    elif mask is not None:
+        scores += mask.astype(np.float64)
+    if allowed is not None:
+        scores = np.where(allowed, scores, _LOWEST)
+    scores -= np.maximum(scores.max(axis=1, keepdims=True), _LOWEST)
+    np.exp(scores, out=scores)
+    if allowed is not None:
+        scores *= allowed
+    return scores
+
+
+def _mask_rows(mask: np.ndarray, place: tuple[int, int, np.ndarray]) -> np.ndarray:
+    """The part of a mask that some rows see; extents of one are for all."""
+    b, h, rows = place
+    plane = mask[b if mask.shape[0] > 1 else 0, h if mask.shape[1] > 1 else 0]
+    return np.asarray(plane[rows] if plane.shape[0] > 1 else plane)
+
+
+def _allowed(
+    workload: Workload, arguments: _Arguments, n_keys: int, place: tuple[int, int, np.ndarray]
+) -> np.ndarray | None:
+    """Which keys rows may attend by causality, window and length; shape (rows, keys).
+
+    ``None`` means all of them.
+    """
+    b, _, rows = place
+    attrs = workload.attrs
+    windows = int(attrs["window_left"]), int(attrs["window_right"])
+    if arguments.lengths is None and not attrs["causal"] and max(windows) < 0:
+        return None
+    keys = np.arange(n_keys)
+    allowed = np.ones((len(rows), n_keys), dtype=bool)
+    position = rows + int(attrs["offset"])
+    if arguments.lengths is not None:
+        length = int(arguments.lengths[b])
+        allowed &= keys < length
+        if attrs["at_end"]:
+            position = rows + length - arguments.query.shape[2]
+    position = position[:, None]
+    if attrs["causal"]:
+        allowed &= keys <= position
+    left, right = windows
+    if left >= 0:
+        allowed &= keys >= position - left
+    if right >= 0:
+        allowed &= keys <= position + right
+    return allowed
