@@ -34,7 +34,7 @@ def attention_space(task: Task) -> KnobSpace | None:
     if problem is None or task.target.arch != HOPPER or not _loadable(problem):
         return None
     space = HopperAttentionSpace(task)
-    return space if space.points else None
+    return None if space.is_empty else space
 
 
 def _loadable(problem: AttentionProblem) -> bool:

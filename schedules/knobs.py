@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -55,10 +55,19 @@ class KnobSpace(ABC):
     @cached_property
     def points(self) -> list[dict[str, Value]]:
         """Every legal point."""
+        return list(self._legal())
+
+    @cached_property
+    def is_empty(self) -> bool:
+        """Whether no point is legal; looks no further than the first that is."""
+        return next(self._legal(), None) is None
+
+    def _legal(self) -> Iterator[dict[str, Value]]:
         names = [knob.name for knob in self.knobs]
-        grid = product(*(knob.values for knob in self.knobs))
-        points = (dict(zip(names, choice, strict=True)) for choice in grid)
-        return [point for point in points if self.refusal(point) is None]
+        for choice in product(*(knob.values for knob in self.knobs)):
+            point = dict(zip(names, choice, strict=True))
+            if self.refusal(point) is None:
+                yield point
 
     def candidate(self, values: Values) -> Candidate:
         """The candidate of some values, in canonical form."""

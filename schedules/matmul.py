@@ -40,7 +40,7 @@ def matmul_space(task: Task) -> KnobSpace | None:
     if problem is None or not _copies_in_tiles(problem):
         return None
     space = MatmulSpace(task, problem)
-    return space if space.points else None
+    return None if space.is_empty else space
 
 
 def _copies_in_tiles(problem: Contraction) -> bool:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
+from schedules.bounded import BoundedCache
 from schedules.defaults import DefaultSpace
 from schedules.errors import UnknownSpace
 from schedules.families import own_spaces
 from schedules.generic import TvmSpace
+from schedules.knobs import KnobSpace
 from schedules.space import DesignSpace
 from schedules.task import Task
 
 KEPT_SPACES = 32
 
-_open: OrderedDict[tuple[str, str, str], DesignSpace] = OrderedDict()
+_Key = tuple[str, str]
+
+_open: BoundedCache[tuple[_Key, str], DesignSpace] = BoundedCache(KEPT_SPACES)
+_own: BoundedCache[_Key, list[KnobSpace]] = BoundedCache(KEPT_SPACES)
 
 
 def open_space(task: Task, name: str) -> DesignSpace:
@@ -23,13 +27,16 @@ def open_space(task: Task, name: str) -> DesignSpace:
     Raises:
         UnknownSpace: No such space serves this task; the message lists those that do.
     """
-    key = (task.workload.workload_id, repr(task.target), name)
-    if key not in _open:
-        _open[key] = _make(task, name)
-    _open.move_to_end(key)
-    while len(_open) > KEPT_SPACES:
-        _open.popitem(last=False)
-    return _open[key]
+    return _open.get((_key(task), name), lambda: _make(task, name))
+
+
+def _key(task: Task) -> _Key:
+    return task.workload.workload_id, repr(task.target)
+
+
+def _own_spaces(task: Task) -> list[KnobSpace]:
+    """The families' spaces of a task; their points are enumerated once."""
+    return _own.get(_key(task), lambda: own_spaces(task))
 
 
 def _make(task: Task, name: str) -> DesignSpace:
@@ -37,7 +44,7 @@ def _make(task: Task, name: str) -> DesignSpace:
         return DefaultSpace(task)
     if name == TvmSpace.name:
         return TvmSpace(task)
-    for own in own_spaces(task):
+    for own in _own_spaces(task):
         if own.name == name:
             return own
     raise UnknownSpace(
@@ -55,7 +62,7 @@ def spaces_for(task: Task, opener: Callable[[Task, str], DesignSpace] | None = N
         task: Whose spaces.
         opener: How to open one; :func:`open_space` unless given.
     """
-    names = [own.name for own in own_spaces(task)]
+    names = [own.name for own in _own_spaces(task)]
     tvm_space = (opener or open_space)(task, TvmSpace.name)
     if isinstance(tvm_space, TvmSpace) and tvm_space.is_searchable:
         names.append(TvmSpace.name)
