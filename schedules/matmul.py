@@ -90,7 +90,15 @@ class MatmulSpace(KnobSpace):
 
     def schedule(self, values: Values) -> MatmulSchedule:
         """The decisions that knob values stand for."""
-        decided = MatmulSchedule(
+        decided = self._decided(values)
+        works = n_works(self._problem, decided)
+        if values["blocks"] == "persistent":
+            works = min(works, self._target.n_cores * decided.blocks_per_core)
+        return replace(decided, n_blocks=works)
+
+    def _decided(self, values: Values) -> MatmulSchedule:
+        """Everything but the number of blocks, which follows: tens of thousands are looked at."""
+        return MatmulSchedule(
             swapped=values["orientation"] == "swapped",
             tile_row=int(values["tile_row"]),
             tile_column=int(values["tile_column"]),
@@ -101,14 +109,10 @@ class MatmulSpace(KnobSpace):
             splits=int(values["splits"]),
             n_blocks=1,
         )
-        works = n_works(self._problem, decided)
-        if values["blocks"] == "persistent":
-            works = min(works, self._target.n_cores * decided.blocks_per_core)
-        return replace(decided, n_blocks=works)
 
     def refusal(self, values: Values) -> str | None:
         """Limits of the device, and points that another point already stands for."""
-        schedule = self.schedule(values)
+        schedule = self._decided(values)
         reason = self._shape_refusal(schedule) or self._order_refusal(values, schedule)
         if reason:
             return reason
