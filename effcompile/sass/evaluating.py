@@ -25,6 +25,8 @@ _ORDER: dict[int, Callable[[int, int], bool]] = {
 _EXTENDED, _HIGH = 74, 80
 _COMPARES_SIGNED, _SHIFTS_UNSIGNED = 73, 73
 SPECIAL_ZERO = 0xFF
+_SPECIAL = frozenset(int(op) for op in (Op.S2R, Op.S2UR, Op.CS2R))
+_TWO_SIDED = frozenset(int(op) for op in (Op.ISETP, Op.UISETP, Op.PLOP3, Op.UPLOP3))
 
 
 def evaluate(one: Instruction, values: Sequence[Value], specials: dict[int, int]) -> list[Value]:
@@ -35,29 +37,31 @@ def evaluate(one: Instruction, values: Sequence[Value], specials: dict[int, int]
         values: Its operands.
         specials: Special registers by number: thread and block coordinates.
     """
-    unknown: list[Value] = [None] * len(one.results)
-    if one.op in (Op.S2R, Op.S2UR, Op.CS2R):
+    function = _FUNCTIONS.get(one.op)
+    if function is not None:
+        answer = function(one, values)
+        if one.op in _TWO_SIDED:
+            return _two_sided(one, answer)
+        rest: list[Value] = [None] * (len(one.results) - 1)
+        return [None if answer is None else answer & MASK, *rest]
+    if one.op in _SPECIAL:
         number = one.bits(72, 8)
         found = 0 if number == SPECIAL_ZERO else specials.get(number)
         return [found] * len(one.results)
-    function = _FUNCTIONS.get(one.op)
-    if function is None:
-        return unknown
-    answer = function(one, values)
-    if one.op in (Op.ISETP, Op.UISETP, Op.PLOP3, Op.UPLOP3):
-        return _two_sided(one, answer)
-    return [None if answer is None else answer & MASK, *unknown[1:]]
+    return [None] * len(one.results)
 
 
 def is_followed(op: int) -> bool:
     """Whether the operands of an opcode may tell its result."""
-    return op in _FUNCTIONS or op in (Op.S2R, Op.S2UR, Op.CS2R)
+    return op in _FUNCTIONS or op in _SPECIAL
 
 
 def _two_sided(one: Instruction, answer: Value) -> list[Value]:
     """The first predicate holds the answer; the second one's form is not needed."""
-    first_is_written = one.bits(81, 3) != 7
-    return [answer if first_is_written and i == 0 else None for i in range(len(one.results))]
+    found: list[Value] = [None] * len(one.results)
+    if found and one.high >> 17 & 7 != 7:
+        found[0] = answer
+    return found
 
 
 def _add3(one: Instruction, values: Sequence[Value]) -> Value:
@@ -112,8 +116,11 @@ def _logic(one: Instruction, values: Sequence[Value]) -> Value:
 
 
 def _predicate_logic(one: Instruction, values: Sequence[Value]) -> Value:
-    table = one.bits(64, 3) | one.bits(72, 5) << 3
-    return _by_table(table, values, mask=1)
+    table = (one.high & 7) | (one.high >> 8 & 0x1F) << 3
+    a, b, c = values
+    if a is None or b is None or c is None:
+        return _by_table(table, values, mask=1)
+    return table >> ((a & 1) << 2 | (b & 1) << 1 | c & 1) & 1
 
 
 def _by_table(table: int, values: Sequence[Value], *, mask: int) -> Value:

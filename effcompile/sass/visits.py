@@ -92,6 +92,29 @@ def _coordinates(linear: int, block: Triple) -> Triple:
     return x, y, z
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """An instruction whose operands are numbered places, so that following it is quick.
+
+    Attributes:
+        one: The instruction.
+        is_jump: Whether it is a branch or an exit.
+        is_known: Whether its operands may tell its result.
+        guard: Place of its predicate, ``None`` for always.
+        sources: Places it reads.
+        results: Places it writes.
+        goes_to: Where a branch goes; the end of the code for everything else.
+    """
+
+    one: Instruction
+    is_jump: bool
+    is_known: bool
+    guard: int | None
+    sources: tuple[int, ...]
+    results: tuple[int, ...]
+    goes_to: int
+
+
 class _Plan:
     """The instructions that must be followed, in order of place."""
 
@@ -114,12 +137,34 @@ class _Plan:
                 needed |= new
                 pending += new
         self.places = sorted(self.steps)
+        self._cells: dict[tuple[type, Operand], int] = {}
+        self.path = [self._step(self.steps[place]) for place in self.places]
         self.needs_thread = any(
             one.op in (Op.S2R, Op.S2UR) and one.bits(72, 8) in _THREAD
             for one in self.steps.values()
         )
 
-    def target(self, one: Instruction) -> int:
+    def _step(self, one: Instruction) -> _Step:
+        is_jump = one.op in (Op.BRA, Op.EXIT)
+        return _Step(
+            one=one,
+            is_jump=is_jump,
+            is_known=is_followed(one.op),
+            guard=None if one.guard is None else self._cell(one.guard),
+            sources=() if is_jump else tuple(map(self._cell, one.sources)),
+            results=() if is_jump else tuple(map(self._cell, one.results)),
+            goes_to=self._target(one) if one.op == Op.BRA else self.n,
+        )
+
+    def _cell(self, operand: Operand) -> int:
+        # A constant and a parameter of equal number are equal as tuples.
+        return self._cells.setdefault((type(operand), operand), len(self._cells))
+
+    def cells(self, dimensions: dict[int, int]) -> list[Value]:
+        """A place for every operand; constants and the launch's words are there from the start."""
+        return [_known(operand, dimensions) for _, operand in self._cells]
+
+    def _target(self, one: Instruction) -> int:
         """Place that a branch goes to."""
         low, high = one.low >> 34, one.bits(64, 18)
         offset = low | high << 30
@@ -150,24 +195,24 @@ def _follow(
     plan: _Plan, specials: dict[int, int], dimensions: dict[int, int]
 ) -> tuple[np.ndarray, set[int]]:
     """Runs of every instruction in one warp, and the places of unknown branches."""
-    state: dict[Key, Value] = {}
+    cells = plan.cells(dimensions)
     spans: Counter[tuple[int, int]] = Counter()
     unknown: set[int] = set()
-    start, steps = 0, 0
-    while start < plan.n and steps < MOST_STEPS:
+    start, n_steps = 0, 0
+    while start < plan.n and n_steps < MOST_STEPS:
         next_start, end = plan.n, plan.n
-        for place in plan.places[bisect_left(plan.places, start) :]:
-            steps += 1
-            one = plan.steps[place]
-            runs = _guard(one, state)
-            if one.op not in (Op.BRA, Op.EXIT):
-                _write(one, runs, state, specials, dimensions)
+        for step in plan.path[bisect_left(plan.places, start) :]:
+            n_steps += 1
+            runs = _guard(step, cells)
+            if not step.is_jump:
+                if runs is not False:
+                    _write(step, runs, cells, specials)
                 continue
+            one = step.one
             if runs is None or (one.op == Op.BRA and one.bits(87, 3) != 7):
-                unknown.add(place)
+                unknown.add(one.place)
             elif runs:
-                end = place + 1
-                next_start = plan.n if one.op == Op.EXIT else plan.target(one)
+                next_start, end = step.goes_to, one.place + 1
                 break
         spans[start, end] += 1
         if not 0 <= next_start <= plan.n:
@@ -176,36 +221,30 @@ def _follow(
     return _runs_of(spans, plan.n), unknown
 
 
-def _guard(one: Instruction, state: dict[Key, Value]) -> bool | None:
-    if one.guard is None:
-        return not one.is_negated
-    value = state.get(one.guard)
-    return None if value is None else bool(value) != one.is_negated
+def _guard(step: _Step, cells: list[Value]) -> bool | None:
+    if step.guard is None:
+        return not step.one.is_negated
+    value = cells[step.guard]
+    return None if value is None else bool(value) != step.one.is_negated
 
 
-def _write(
-    one: Instruction,
-    runs: bool | None,
-    state: dict[Key, Value],
-    specials: dict[int, int],
-    dimensions: dict[int, int],
-) -> None:
-    if runs is False:
+def _write(step: _Step, runs: bool | None, cells: list[Value], specials: dict[int, int]) -> None:
+    if runs is None or not step.is_known:
+        for cell in step.results:
+            cells[cell] = None
         return
-    values = [_value(source, state, dimensions) for source in one.sources]
-    found = evaluate(one, values, specials)
-    for key, value in zip(one.results, found, strict=True):
-        state[key] = value if runs else None
+    found = evaluate(step.one, [cells[cell] for cell in step.sources], specials)
+    for cell, value in zip(step.results, found, strict=True):
+        cells[cell] = value
 
 
-def _value(source: Operand, state: dict[Key, Value], dimensions: dict[int, int]) -> Value:
-    if isinstance(source, Constant):
-        return source.value
-    if isinstance(source, Parameter):
-        return dimensions.get(source.offset)
-    if source.kind in ("P", "UP") and source.number == 7:
-        return 1
-    return state.get(source)
+def _known(operand: Operand, dimensions: dict[int, int]) -> Value:
+    """What an operand is worth before anything has run."""
+    if isinstance(operand, Constant):
+        return operand.value
+    if isinstance(operand, Parameter):
+        return dimensions.get(operand.offset)
+    return 1 if operand.kind in ("P", "UP") and operand.number == 7 else None
 
 
 def _runs_of(spans: Counter[tuple[int, int]], n: int) -> np.ndarray:
