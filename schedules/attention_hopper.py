@@ -7,12 +7,11 @@ the matrix products in front of it and describes the launch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from math import e, log2
 from typing import Any
 
 from schedules.attention_problem import AttentionProblem
-from schedules.cuda_kernel import CudaLaunch, TensorMap, cuda_program
+from schedules.cuda_kernel import CudaLaunch, TensorMap, cuda_program, device_code
 from schedules.wgmma import CUDA_TYPES, wgmma_registers, wgmma_shared
 from schedules.workload import Workload
 
@@ -90,7 +89,7 @@ def attention_hopper(
     kv = problem.batch * problem.kv_heads
     launch = CudaLaunch(
         function="attention_forward",
-        headers=(_device_code("hopper.cuh"),),
+        headers=(device_code("hopper.cuh"),),
         source=_source(problem, schedule),
         arguments=(
             _tiles(
@@ -125,10 +124,6 @@ def _tiles(name: str, width: int, tokens: int, heads: int, rows: int) -> TensorM
 
 def _blocks(width: int) -> int:
     return -(-width // BLOCK_COLUMNS)
-
-
-def _device_code(name: str) -> str:
-    return (files("schedules") / "cuda" / name).read_text(encoding="utf-8")
 
 
 def _source(problem: AttentionProblem, schedule: HopperSchedule) -> str:
@@ -168,6 +163,6 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule) -> str:
             f"constexpr float SCALE_LOG2 = {problem.scale * log2(e)!r}f;",
             f"typedef {CUDA_TYPES[dtype]} element;",
             "}",
-            _device_code("attention_hopper.cuh"),
+            device_code("attention_hopper.cuh"),
         ]
     )

@@ -8,6 +8,9 @@ and the parameters are, in order:
 * a pointer for each buffer (``const`` and ``__restrict__`` are the function's to add),
 * ``const CUtensorMap&`` for each tensor map,
 * ``unsigned char*`` to the dynamic shared memory, if there is any, aligned to 16 bytes.
+
+Programs of one network end up in one CUDA source. Each launch's text stands in a namespace of
+its own there, so families need no names that nobody else has.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from schedules import _tvm
@@ -55,9 +60,9 @@ class CudaLaunch:
     """One kernel of a program.
 
     Attributes:
-        function: Name of the ``__device__ void`` function; distinct within a program.
-        source: CUDA C++ that defines it.
-        headers: CUDA C++ that ``source`` needs; launches may share them.
+        function: Name of the ``__device__ void`` function.
+        source: CUDA C++ that defines it; no ``#include``.
+        headers: CUDA C++ that ``source`` needs, outside its namespace; launches may share them.
         arguments: Names of buffers, and tensor maps.
         grid: Blocks along x, y, z.
         block: Threads along x, y, z.
@@ -121,19 +126,38 @@ def _emit(tir: Any, launch: CudaLaunch, buffers: Mapping[str, Any]) -> None:
             stack.enter_context(_opaque(tir, launch.function))
             if launch.min_blocks:
                 stack.enter_context(tir.attr(0, MIN_BLOCKS, launch.min_blocks))
-            call = cuda_func_call(launch.function, *arguments, source_code=_source(launch))
-            tir.evaluate(call)
+            name, source = _named_source(launch)
+            tir.evaluate(cuda_func_call(name, *arguments, source_code=source))
 
 
-def _source(launch: CudaLaunch) -> str:
-    """Everything the function needs; TVM puts sources one after the other in any order."""
+def _named_source(launch: CudaLaunch) -> tuple[str, str]:
+    """The function's full name, and everything it needs.
+
+    TVM puts sources one after the other in any order, and equal ones of a name once.
+    """
     guarded = [_once(header) for header in launch.headers]
-    return "\n".join(["", *guarded, launch.source, ""])
+    space = f"launch_{_digest(''.join([*launch.headers, launch.source]))}"
+    own = f"namespace {space} {{\n{launch.source}\n}}"
+    return f"{space}::{launch.function}", "\n".join(["", *guarded, own, ""])
 
 
 def _once(header: str) -> str:
-    mark = f"EFFCOMPILE_{hashlib.sha256(header.encode()).hexdigest()[:16]}"
+    mark = f"EFFCOMPILE_{_digest(header)}"
     return f"#ifndef {mark}\n#define {mark}\n{header}\n#endif"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def device_code(name: str) -> str:
+    """CUDA C++ that comes with the package.
+
+    Args:
+        name: Of a file in ``schedules/cuda``.
+    """
+    return (files("schedules") / "cuda" / name).read_text(encoding="utf-8")
 
 
 @contextmanager

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from schedules.cuda_kernel import CudaLaunch, cuda_program
+from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.gemv_dequant_problem import GemvProblem
 from schedules.packing import TILE_COLUMNS
 from schedules.workload import TensorSpec, Workload
@@ -90,14 +87,12 @@ def gemv_cuda(workload: Workload, problem: GemvProblem, schedule: GemvSchedule) 
     """The bound program of a schedule."""
     roles = _roles(problem)
     names = dict(zip(roles, problem.names, strict=True))
-    header = _constants(problem, schedule) + _text()
-    space = f"gemv_{hashlib.sha256(header.encode()).hexdigest()[:12]}"
-    headers = (INCLUDES, f"namespace {space} {{\n{header}\n}}\n")
+    text = constants(problem, schedule) + device_code("gemv_dequant.cuh")
     partial = schedule.blocks_k > 1
     main = CudaLaunch(
-        function=f"{space}_main",
-        source=_main_source(space, roles, partial=partial),
-        headers=headers,
+        function="gemv_main",
+        source=text + _main_source(roles, partial=partial),
+        headers=(INCLUDES,),
         arguments=(*(names[role] for role in roles[:-1]), PARTIAL if partial else names["y"]),
         grid=(
             -(-problem.n_tiles // schedule.block_tiles),
@@ -111,9 +106,9 @@ def gemv_cuda(workload: Workload, problem: GemvProblem, schedule: GemvSchedule) 
         return cuda_program(workload, [main])
     size = problem.rows * problem.n_columns
     total = CudaLaunch(
-        function=f"{space}_sum",
-        source=_sum_source(space, has_bias=problem.has_bias),
-        headers=headers,
+        function="gemv_sum",
+        source=text + _sum_source(has_bias=problem.has_bias),
+        headers=(INCLUDES,),
         arguments=(PARTIAL, *([names["bias"]] if problem.has_bias else []), names["y"]),
         grid=(-(-size // SUM_THREADS),),
         block=(SUM_THREADS,),
@@ -128,39 +123,38 @@ def _roles(problem: GemvProblem) -> list[str]:
 
 
 TYPES = {
-    "x": "const {elem}*",
+    "x": "const elem*",
     "codes": "const unsigned*",
-    "scales": "const {elem}*",
+    "scales": "const elem*",
     "zeros": "const unsigned char*",
-    "bias": "const {elem}*",
-    "y": "{elem}*",
+    "bias": "const elem*",
+    "y": "elem*",
 }
 
 
-def _main_source(space: str, roles: list[str], *, partial: bool) -> str:
+def _main_source(roles: list[str], *, partial: bool) -> str:
     """A function with the parameters that exist around the one that takes all."""
     present = [role for role in roles if role != "y"]
-    elem = f"{space}::elem"
-    parameters = [f"{TYPES[role].format(elem=elem)} {role}" for role in present]
-    parameters.append("float* partial" if partial else f"{elem}* y")
+    parameters = [f"{TYPES[role]} {role}" for role in present]
+    parameters.append("float* partial" if partial else "elem* y")
     inner = [role if role in present else "nullptr" for role in list(TYPES)[:-1]]
     inner += ["nullptr", "partial"] if partial else ["y", "nullptr"]
     return (
-        f"__device__ __forceinline__ void {space}_main({', '.join(parameters)}, "
-        f"unsigned char* arena) {{\n  {space}::gemv_dequant({', '.join(inner)}, arena);\n}}\n"
+        f"__device__ __forceinline__ void gemv_main({', '.join(parameters)}, "
+        f"unsigned char* arena) {{\n  gemv_dequant({', '.join(inner)}, arena);\n}}\n"
     )
 
 
-def _sum_source(space: str, *, has_bias: bool) -> str:
-    elem = f"{space}::elem"
-    bias = f"const {elem}* bias, " if has_bias else ""
+def _sum_source(*, has_bias: bool) -> str:
+    bias = "const elem* bias, " if has_bias else ""
     return (
-        f"__device__ __forceinline__ void {space}_sum(const float* partial, {bias}{elem}* y) {{\n"
-        f"  {space}::gemv_dequant_sum(partial, {'bias' if has_bias else 'nullptr'}, y);\n}}\n"
+        f"__device__ __forceinline__ void gemv_sum(const float* partial, {bias}elem* y) {{\n"
+        f"  gemv_dequant_sum(partial, {'bias' if has_bias else 'nullptr'}, y);\n}}\n"
     )
 
 
-def _constants(problem: GemvProblem, schedule: GemvSchedule) -> str:
+def constants(problem: GemvProblem, schedule: GemvSchedule) -> str:
+    """What ``gemv_dequant.cuh`` wants defined before it."""
     values = {
         "BITS": problem.bits,
         "UNIT_K": problem.unit_depth,
@@ -192,8 +186,3 @@ def _constants(problem: GemvProblem, schedule: GemvSchedule) -> str:
     lines += [f"constexpr bool {name} = {str(value).lower()};" for name, value in flags.items()]
     lines.append(f"typedef {'half' if problem.dtype == 'float16' else 'nv_bfloat16'} elem;")
     return "\n".join([*lines, ""])
-
-
-@cache
-def _text() -> str:
-    return (files("schedules") / "cuda" / "gemv_dequant.cuh").read_text()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import astuple, dataclass
-from functools import cache
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from schedules.contraction import Contraction, Operand, Side
-from schedules.cuda_kernel import CudaLaunch, TensorMap, cuda_program
+from schedules.cuda_kernel import CudaLaunch, TensorMap, cuda_program, device_code
+from schedules.wgmma import wgmma_shared
 from schedules.workload import TensorSpec, Workload
 
 K_STEP = 64
 ELEMENT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 CUDA_TYPES = {"float16": "half", "bfloat16": "nv_bfloat16", "float32": "float"}
-WGMMA_TYPES = {"float16": "f16", "bfloat16": "bf16"}
 WARPGROUP = 128
 WIDE = 8
 COPIER_AND_MULTIPLIER_REGISTERS = {
@@ -100,14 +97,11 @@ def workspaces(problem: Contraction, schedule: MatmulSchedule) -> list[TensorSpe
 
 def launches(problem: Contraction, schedule: MatmulSchedule) -> list[CudaLaunch]:
     """The product, then the addition of its parts if there are several."""
-    digest = hashlib.sha256(repr((astuple(problem), astuple(schedule))).encode()).hexdigest()[:16]
-    ending = _ending_text(problem, f"Ending_{digest}")
     if schedule.splits == 1:
-        return [_product(problem, schedule, digest, ending, _sides(problem))]
+        return [_product(problem, schedule, _ending_text(problem), _sides(problem))]
     raw = Side(buffer=PARTIALS, dtype="float32", batch=problem.m * problem.n, m=problem.n, n=1)
-    stored = _struct_text(f"Ending_{digest}", problem.n, [raw], [], "sum")
-    product = _product(problem, schedule, digest, stored, [raw])
-    return [product, _addition(problem, schedule, digest)]
+    stored = _struct_text(problem.n, [raw], [], "sum")
+    return [_product(problem, schedule, stored, [raw]), _addition(problem, schedule)]
 
 
 def _sides(problem: Contraction) -> list[Side]:
@@ -115,7 +109,7 @@ def _sides(problem: Contraction) -> list[Side]:
 
 
 def _product(
-    problem: Contraction, schedule: MatmulSchedule, digest: str, ending: str, sides: list[Side]
+    problem: Contraction, schedule: MatmulSchedule, ending: str, sides: list[Side]
 ) -> CudaLaunch:
     a, b = (problem.b, problem.a) if schedule.swapped else (problem.a, problem.b)
     rows = n_rows(problem, swapped=schedule.swapped)
@@ -124,18 +118,17 @@ def _product(
         _tensor_map(problem, a, rows, schedule.tile_row),
         _tensor_map(problem, b, columns, schedule.tile_column),
     )
-    function = f"matmul_{digest}"
     names = ", ".join(f"p{i}" for i in range(len(sides)))
     source = (
-        f"{ending}\n{_config_text(problem, schedule, digest, a, b)}\n"
-        f"__device__ __forceinline__ void {function}({_parameters(sides)}, "
+        f"{ending}\n{_config_text(problem, schedule, a, b)}\n"
+        f"__device__ __forceinline__ void matmul({_parameters(sides)}, "
         f"const CUtensorMap& a, const CUtensorMap& b, unsigned char* raw) {{\n"
-        f"  effcompile_matmul::run<Config_{digest}, Ending_{digest}>(a, b, {{{names}}}, raw);\n}}\n"
+        f"  effcompile_matmul::run<Config, Ending>(a, b, {{{names}}}, raw);\n}}\n"
     )
     return CudaLaunch(
-        function=function,
+        function="matmul",
         source=source,
-        headers=(header(),),
+        headers=_headers(),
         arguments=(*(side.buffer for side in sides), *maps),
         grid=(schedule.n_blocks,),
         block=(WARPGROUP * (schedule.multipliers + 1),),
@@ -144,33 +137,30 @@ def _product(
     )
 
 
-def _addition(problem: Contraction, schedule: MatmulSchedule, digest: str) -> CudaLaunch:
+def _addition(problem: Contraction, schedule: MatmulSchedule) -> CudaLaunch:
     width = WIDE if problem.n % WIDE == 0 else 1
     n_threads = problem.batch * problem.m * problem.n // width
     sides = _sides(problem)
-    function, ending = f"matmul_sum_{digest}", f"Total_{digest}"
     names = ", ".join(f"p{i}" for i in range(len(sides)))
     shape = f"{schedule.splits}, {problem.batch}, {problem.m}, {problem.n}, {width}"
     source = (
-        f"{_ending_text(problem, ending)}\n"
-        f"__device__ __forceinline__ void {function}(const float* partials, "
+        f"{_ending_text(problem)}\n"
+        f"__device__ __forceinline__ void matmul_sum(const float* partials, "
         f"{_parameters(sides)}) {{\n"
-        f"  effcompile_matmul::add_partials<{ending}, {shape}>(partials, {{{names}}});\n}}\n"
+        f"  effcompile_matmul::add_partials<Ending, {shape}>(partials, {{{names}}});\n}}\n"
     )
     return CudaLaunch(
-        function=function,
+        function="matmul_sum",
         source=source,
-        headers=(header(),),
+        headers=_headers(),
         arguments=(PARTIALS, *(side.buffer for side in sides)),
         grid=(-(-n_threads // REDUCE_THREADS),),
         block=(REDUCE_THREADS,),
     )
 
 
-@cache
-def header() -> str:
-    """The device code that all products share."""
-    return (Path(__file__).parent / "cuda" / "matmul.cuh").read_text(encoding="utf-8")
+def _headers() -> tuple[str, ...]:
+    return device_code("hopper.cuh"), device_code("matmul.cuh")
 
 
 def by_depth(operand: Operand) -> bool:
@@ -191,9 +181,7 @@ def _tensor_map(problem: Contraction, operand: Operand, extent: int, tile: int) 
     return TensorMap(buffer=operand.buffer, shape=shape, strides_bytes=strides, box=box)
 
 
-def _config_text(
-    problem: Contraction, schedule: MatmulSchedule, digest: str, a: Operand, b: Operand
-) -> str:
+def _config_text(problem: Contraction, schedule: MatmulSchedule, a: Operand, b: Operand) -> str:
     rows = n_rows(problem, swapped=schedule.swapped)
     columns = n_columns(problem, swapped=schedule.swapped)
     steps = -(-problem.k // K_STEP)
@@ -225,25 +213,19 @@ def _config_text(
         "MULTIPLIER_REGISTERS": multiplier,
     }
     lines = [f"  static constexpr int {name} = {value};" for name, value in constants.items()]
-    multiply = _multiply_text(problem.dtype, schedule.tile_column, a, b)
-    return "\n".join([f"struct Config_{digest} {{", *lines, multiply, "};"])
-
-
-def _multiply_text(dtype: str, columns: int, a: Operand, b: Operand) -> str:
-    """``sum = a b`` or ``sum += a b`` for 64 rows and 16 terms."""
-    n = columns // 2
-    kind = WGMMA_TYPES[dtype]
-    registers = ", ".join(f"%{i}" for i in range(n))
-    outputs = ", ".join(f'"+f"(d[{i}])' for i in range(n))
-    transposed = f"{int(not by_depth(a))}, {int(not by_depth(b))}"
-    return (
-        f"  static __device__ __forceinline__ void multiply(float (&d)[{n}], "
-        "unsigned long long a, unsigned long long b, int adds) {\n"
-        f'    asm volatile("{{ .reg .pred p; setp.ne.b32 p, %{n + 2}, 0;"\n'
-        f'      " wgmma.mma_async.sync.aligned.m64n{columns}k16.f32.{kind}.{kind} '
-        f'{{{registers}}}, %{n}, %{n + 1}, p, 1, 1, {transposed}; }}"\n'
-        f'      : {outputs} : "l"(a), "l"(b), "r"(adds));\n  }}'
+    terms = wgmma_shared(
+        "multiply_terms",
+        n=schedule.tile_column,
+        dtype=problem.dtype,
+        transposed=not by_depth(b),
+        transposed_left=not by_depth(a),
     )
+    multiply = (
+        "  static __device__ __forceinline__ void multiply(\n"
+        f"      float (&d)[{schedule.tile_column // 2}], hopper::u64 a, hopper::u64 b, int keep) "
+        "{\n    multiply_terms(d, a, b, keep);\n  }"
+    )
+    return "\n".join([terms, "struct Config {", *lines, multiply, "};"])
 
 
 def _parameters(sides: list[Side]) -> str:
@@ -252,11 +234,11 @@ def _parameters(sides: list[Side]) -> str:
     return ", ".join(f"{kind} p{i}" for i, kind in enumerate(kinds))
 
 
-def _ending_text(problem: Contraction, name: str) -> str:
-    return _struct_text(name, problem.n, _sides(problem), list(problem.lines), problem.result)
+def _ending_text(problem: Contraction) -> str:
+    return _struct_text(problem.n, _sides(problem), list(problem.lines), problem.result)
 
 
-def _struct_text(name: str, n: int, sides: list[Side], lines: list[str], result: str) -> str:
+def _struct_text(n: int, sides: list[Side], lines: list[str], result: str) -> str:
     """A struct that computes and stores WIDTH neighbours of one row from their sums."""
     out, *reads = sides
     members = "".join(
@@ -267,7 +249,7 @@ def _struct_text(name: str, n: int, sides: list[Side], lines: list[str], result:
     values = [f"      const float x{i} = r{i}[i];" for i in range(len(reads))]
     return "\n".join(
         [
-            f"struct {name} {{",
+            "struct Ending {",
             f"  struct Arguments {{{members} }};",
             f"  static constexpr bool WIDE = {str(n % WIDE == 0).lower()};",
             "  template <int WIDTH> static __device__ __forceinline__ void finish(",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from schedules.cuda_kernel import CudaLaunch, cuda_program
+from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.merge_problem import (
     BLEND_ROWS,
     COMBINE_PARTIALS,
@@ -81,26 +78,18 @@ def n_blocks(problem: MergeProblem, schedule: MergeSchedule) -> int:
 def merge_cuda(workload: Workload, problem: MergeProblem, schedule: MergeSchedule) -> Any:
     """The bound program of a schedule."""
     call = _CALLS[problem.op](problem, schedule)
-    name = f"{problem.op}_{hashlib.sha256(call.encode()).hexdigest()[:12]}"
-    wrapper = (
-        f"__device__ __forceinline__ void {name}({_parameters(workload)}) {{\n"
-        f"  using namespace effcompile_merge;\n  {call};\n}}"
-    )
     launch = CudaLaunch(
-        function=name,
-        # A header, because two programs of one network may be the same.
-        headers=(_library(), wrapper),
-        source="",
+        function=problem.op,
+        source=(
+            f"__device__ __forceinline__ void {problem.op}({_parameters(workload)}) {{\n"
+            f"  using namespace effcompile_merge;\n  effcompile_merge::{call};\n}}"
+        ),
+        headers=(device_code("merge.cuh"),),
         arguments=problem.names,
         grid=(n_blocks(problem, schedule),),
         block=(schedule.lanes, schedule.height),
     )
     return cuda_program(workload, [launch])
-
-
-@cache
-def _library() -> str:
-    return (files("schedules") / "cuda" / "merge.cuh").read_text()
 
 
 def _parameters(workload: Workload) -> str:

@@ -12,22 +12,27 @@ PTX_TYPES = {"float16": "f16", "bfloat16": "bf16"}
 CUDA_TYPES = {"float16": "half", "bfloat16": "nv_bfloat16"}
 
 
-def wgmma_shared(name: str, *, n: int, dtype: str, transposed: bool = False) -> str:
+def wgmma_shared(
+    name: str, *, n: int, dtype: str, transposed: bool = False, transposed_left: bool = False
+) -> str:
     """``void name(float (&d)[n / 2], u64 a, u64 b, int keep)``: d = keep ? d + a b : a b.
 
+    It needs ``hopper.cuh``.
+
     Args:
-        name: Of the function, in namespace ``hopper``.
+        name: Of the function.
         n: Columns, 8 to 256 in steps of 8.
         dtype: ``float16`` or ``bfloat16``; accumulation is float32.
         transposed: Whether ``b`` is stored with its columns contiguous (MN-major).
+        transposed_left: Whether ``a`` is stored with its rows contiguous.
     """
     a = n // 2
     return _function(
         name,
         n,
         dtype,
-        parameters="u64 a, u64 b, int keep",
-        operands=f"%{a}, %{a + 1}, p, 1, 1, 0, {int(transposed)}",
+        parameters="hopper::u64 a, hopper::u64 b, int keep",
+        operands=f"%{a}, %{a + 1}, p, 1, 1, {int(transposed_left)}, {int(transposed)}",
         inputs='"l"(a), "l"(b), "r"(keep)',
         keep=f"%{a + 2}",
     )
@@ -43,7 +48,7 @@ def wgmma_registers(name: str, *, n: int, dtype: str, transposed: bool = False) 
         name,
         n,
         dtype,
-        parameters="const u32* a, u64 b, int keep",
+        parameters="const hopper::u32* a, hopper::u64 b, int keep",
         operands=f"{{%{a}, %{a + 1}, %{a + 2}, %{a + 3}}}, %{a + 4}, p, 1, 1, {int(transposed)}",
         inputs='"r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(keep)',
         keep=f"%{a + 5}",
@@ -58,14 +63,12 @@ def _function(
     element = PTX_TYPES[dtype]
     registers = ", ".join(f"%{i}" for i in range(n // 2))
     outputs = ", ".join(f'"+f"(d[{i}])' for i in range(n // 2))
-    return f"""namespace hopper {{
-__device__ __forceinline__ void {name}(float (&d)[{n // 2}], {parameters}) {{
+    return f"""__device__ __forceinline__ void {name}(float (&d)[{n // 2}], {parameters}) {{
   asm volatile(
       "{{ .reg .pred p; setp.ne.b32 p, {keep}, 0;"
       " wgmma.mma_async.sync.aligned.m64n{n}k16.f32.{element}.{element}"
       " {{{registers}}}, {operands}; }}"
       : {outputs}
       : {inputs});
-}}
 }}
 """

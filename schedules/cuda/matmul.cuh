@@ -11,38 +11,16 @@
 
 namespace effcompile_matmul {
 
-typedef unsigned long long u64;
-typedef unsigned int u32;
-
-__device__ __forceinline__ u32 shared_address(const void* p) {
-  return (u32)__cvta_generic_to_shared(p);
-}
-
-__device__ __forceinline__ void barrier_init(u32 barrier, u32 count) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
-}
-
-__device__ __forceinline__ void barrier_expect(u32 barrier, u32 bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
-               : "memory");
-}
-
-__device__ __forceinline__ void barrier_arrive(u32 barrier) {
-  asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
+using namespace hopper;
 
 // A copy that never comes ends in a fault, which costs one trial; a hang would cost its time-out.
 constexpr u32 MOST_TRIES = 1u << 26;
 
 __device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
-  u32 done = 0;
+  bool done = false;
   for (u32 tries = 0; !done; ++tries) {
     if (tries == MOST_TRIES) __trap();
-    asm volatile(
-        "{ .reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-        : "=r"(done)
-        : "r"(barrier), "r"(parity)
-        : "memory");
+    done = mbarrier_done(barrier, parity);
   }
 }
 
@@ -50,17 +28,9 @@ template <int DIMENSIONS>
 __device__ __forceinline__ void copy_box(u32 to, const CUtensorMap& map, u32 barrier, int inner,
                                          int outer, int batch) {
   if constexpr (DIMENSIONS == 2)
-    asm volatile(
-        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-        " [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-        "l"(&map), "r"(inner), "r"(outer), "r"(barrier)
-        : "memory");
+    tma_load_2d(to, map, barrier, inner, outer);
   else
-    asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
-        " [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(to),
-        "l"(&map), "r"(inner), "r"(outer), "r"(batch), "r"(barrier)
-        : "memory");
+    tma_load_3d(to, map, barrier, inner, outer, batch);
 }
 
 // One stage of one operand: ROWS of it and 64 terms. If the terms are neighbours in memory, it is
@@ -78,11 +48,8 @@ __device__ __forceinline__ void copy_operand(u32 to, const CUtensorMap& map, u32
   }
 }
 
-// Shared-memory descriptor of the 128-byte swizzle; eight lines are 1024 bytes, and 64 rows by 64
-// terms in lines of terms are 8192.
-__device__ __forceinline__ u64 descriptor(u32 address) {
-  return (u64)((address & 0x3FFFF) >> 4) | ((u64)512 << 16) | ((u64)64 << 32) | ((u64)1 << 62);
-}
+// 64 rows by 64 terms in lines of terms are 8192 bytes.
+__device__ __forceinline__ u64 descriptor(u32 address) { return descriptor_128b(address, 8192); }
 
 // Where 16 of a stage's 64 terms begin.
 template <bool BY_DEPTH>
@@ -187,7 +154,7 @@ __device__ __forceinline__ void copy_tiles(const CUtensorMap& a, const CUtensorM
     for (int step = 0; step < tile.n_steps; ++step) {
       u32 full = barriers + 16 * stage, empty = full + 8, to = stages + stage * C::STAGE_BYTES;
       barrier_wait(empty, parity);
-      barrier_expect(full, C::STAGE_BYTES);
+      mbarrier_expect(full, C::STAGE_BYTES);
       int depth = (tile.first_step + step) * 64;
       copy_operand<C::A_BY_DEPTH, C::TILE_ROW, C::A_DIMENSIONS>(to, a, full, tile.row, depth,
                                                                 tile.batch);
@@ -216,7 +183,7 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
     for (int step = 0; step < tile.n_steps; ++step) {
       u32 full = barriers + 16 * stage, from = stages + stage * C::STAGE_BYTES;
       barrier_wait(full, parity);
-      asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+      wgmma_fence();
 #pragma unroll
       for (int sixteen = 0; sixteen < 4; ++sixteen) {
         u64 right =
@@ -228,17 +195,17 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
           C::multiply(sum[part], left, right, step > 0 || sixteen > 0);
         }
       }
-      asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-      asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
-      if (step > 0 && signals) barrier_arrive(previous);
+      wgmma_commit();
+      wgmma_wait<1>();
+      if (step > 0 && signals) mbarrier_arrive(previous);
       previous = full + 8;
       if (++stage == C::STAGES) {
         stage = 0;
         parity ^= 1;
       }
     }
-    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-    if (signals) barrier_arrive(previous);
+    wgmma_wait<0>();
+    if (signals) mbarrier_arrive(previous);
 #pragma unroll
     for (int part = 0; part < PARTS; ++part)
       store_rows<C, Ending>(sum[part], tile.row + own_row + part * 64, tile.column,
@@ -254,18 +221,17 @@ __device__ __forceinline__ void run(const CUtensorMap& a, const CUtensorMap& b,
   u32 barriers = stages + C::STAGES * C::STAGE_BYTES;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < C::STAGES; ++stage) {
-      barrier_init(barriers + 16 * stage, 1);
-      barrier_init(barriers + 16 * stage + 8, 4 * C::MULTIPLIERS);
+      mbarrier_init(barriers + 16 * stage, 1);
+      mbarrier_init(barriers + 16 * stage + 8, 4 * C::MULTIPLIERS);
     }
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    fence_mbarrier_init();
   }
   __syncthreads();
   if (threadIdx.x < 128) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(C::COPIER_REGISTERS));
+    fewer_registers<C::COPIER_REGISTERS>();
     if (threadIdx.x == 0) copy_tiles<C>(a, b, stages, barriers);
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(C::MULTIPLIER_REGISTERS));
+    more_registers<C::MULTIPLIER_REGISTERS>();
     multiply_tiles<C, Ending>(arguments, stages, barriers);
   }
 }

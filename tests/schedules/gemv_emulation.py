@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from schedules.cuda_kernel import device_code
 from schedules.gemv_dequant import GemvDequantSpace
-from schedules.gemv_dequant_cuda import ROWS_PER_PASS, _constants, _text, shared_bytes
+from schedules.gemv_dequant_cuda import ROWS_PER_PASS, constants, shared_bytes
 
 PARTS = Path(__file__).with_suffix(".hpp")
 CUT = "// CUT"
@@ -28,10 +29,10 @@ def emulate(
     """Output of a point, and 1 or 2 if it read or wrote outside of its memory."""
     problem, schedule = space._problem, space.schedule(values)
     before, replaced, after = PARTS.read_text().split(CUT)
-    text = _text()
+    text = device_code("gemv_dequant.cuh")
     text = text[: text.index(FIRST_REPLACED)] + "//" + replaced + text[text.index(FIRST_KEPT) :]
     source, library = folder / "kernel.cpp", folder / "kernel.so"
-    source.write_text(before + _constants(problem, schedule) + text + "//" + after)
+    source.write_text(before + constants(problem, schedule) + text + "//" + after)
     flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread"]
     subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
     roles = ["x", "codes", "scales"]

@@ -60,6 +60,12 @@ __device__ __forceinline__ void add_one(const float* doubled, float* y) {
   y[i] = twice(doubled[i]) + 1.0f;
 }
 """
+ALONE = """
+__device__ __forceinline__ void add_one(const half* x, float* y) {
+  int i = blockIdx.x * 128 + threadIdx.x;
+  y[i] = twice(__half2float(x[i])) + 1.0f;
+}
+"""
 
 
 def workload() -> Workload:
@@ -103,10 +109,13 @@ def program() -> Any:
 
 
 def built(target: Target, folder: Path) -> Any:
+    return made(_tvm.load().IRModule({"main": program()}), target, folder)
+
+
+def made(module: Any, target: Target, folder: Path) -> Any:
     maker = LibraryMaker(
         target=target, cache=DiskCache(folder / "cache"), folder=folder, fast_math=True
     )
-    module = _tvm.load().IRModule({"main": program()})
     return maker.make(module, flops=None, unique_bytes=None)
 
 
@@ -117,6 +126,30 @@ def test_every_function_becomes_a_kernel(tmp_path: Path) -> None:
     assert first.dynamic_shared_bytes == 60_000
     assert first.registers_per_thread and first.spill_bytes == 0
     assert second.grid == (256, 1, 1)
+
+
+def test_programs_with_functions_of_one_name_share_a_module(tmp_path: Path) -> None:
+    texts = [ALONE, ALONE.replace("1.0f", "2.0f"), ALONE]
+    functions = {
+        f"main_{place}": added(text).with_attr("global_symbol", f"main_{place}")
+        for place, text in enumerate(texts)
+    }
+    build = made(_tvm.load().IRModule(functions), known_target("h200"), tmp_path)
+    assert len(build.stats.kernels) == len(texts)
+    assert all(kernel.registers_per_thread for kernel in build.stats.kernels)
+
+
+def added(text: str) -> Any:
+    """A program of one launch."""
+    launch = CudaLaunch(
+        function="add_one",
+        source=text,
+        headers=(HEADER,),
+        arguments=("x", "y"),
+        grid=(ROWS * COLUMNS // 128,),
+        block=(128,),
+    )
+    return cuda_program(workload(), [launch])
 
 
 @pytest.mark.gpu
