@@ -206,6 +206,30 @@ def peers(
     _print(rows, json)
 
 
+@app.command()
+def meter(
+    *,
+    rounds: Annotated[int, typer.Option(help="Windows of one second per kernel.", min=2)] = 20,
+    work: Work = Path("runs/bench-meter"),
+    json: Json = False,
+) -> None:
+    """How far this GPU's energy meter can be trusted: repeatability, and against a naive reading.
+
+    Example: effcompile bench meter --rounds 20
+    """
+    from effcompile.bench.meter_precision import bench_meter
+
+    work.mkdir(parents=True, exist_ok=True)
+    facts, repeatability, agreements = bench_meter(
+        work, n_rounds=rounds, watch=lambda row: print_rows([row], to_stderr=True)
+    )
+    if json:
+        print_json({"meter": facts, "repeatability": repeatability, "agreement": agreements})
+        return
+    print_rows(repeatability)
+    print_rows(agreements)
+
+
 def _print(rows: list[Any], json: bool) -> None:
     if json:
         print_json(rows)
