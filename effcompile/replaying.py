@@ -39,6 +39,8 @@ def record_run(run: Path, out: Path) -> Recording:
         UsageError: Not a run folder.
         BadRecording: Nothing was measured in it.
     """
+    from effcompile.bench.workload_set import standard_name
+
     if not run.is_file():
         RunFolder(run).require()
     with Database(run, read_only=True) as database:
@@ -49,7 +51,9 @@ def record_run(run: Path, out: Path) -> Recording:
                 f"cannot record {run}: its numbers were predicted, not measured. Record a run "
                 "that was tuned on a device."
             )
-        recording = record(database, features_of=_features_of, command=_command(settings))
+        recording = record(
+            database, features_of=_features_of, command=_command(settings), name_of=standard_name
+        )
     write_recording(recording, out)
     return recording
 

@@ -85,17 +85,15 @@ def test_a_workload_is_tuned_copied_and_continued_elsewhere(
 
     def go(work: str, n_trials: int) -> module.RecordedRow:
         config = recording_config(quick, n_trials=n_trials)
-        rows = record_workloads(
-            tmp_path / "out", seconds=90, config=config, target="cpu", work=tmp_path / work
+        (row,) = record_workloads(
+            tmp_path / "out.sqlite", seconds=90, config=config, target="cpu", work=tmp_path / work
         )
-        return rows[0]
+        return row
 
-    first = go("here", 6)
-    assert (first.stopped_by, first.n_trials) == ("budget", 6)
+    assert go("here", 6).n_trials == 6
     # Another machine has the copy alone.
-    second = go("there", 9)
-    assert second.n_trials == 9
-    record_run(tmp_path / "out" / "tiny.sqlite", tmp_path / "tiny.effrec")
+    assert go("there", 9).n_trials == 9
+    record_run(tmp_path / "out.sqlite", tmp_path / "tiny.effrec")
     replayed = tune_recorded(
         str(tmp_path / "tiny.effrec"),
         tmp_path / "replayed",
