@@ -21,9 +21,9 @@ from tests.simulated_recording import simulated_recording
 
 CONFIG = TuneConfig(
     search=SearchConfig(
-        n_trials=40,
-        round_size=10,
-        population=24,
+        n_trials=24,
+        round_size=8,
+        population=16,
         n_generations=1,
         energy_band=0.5,
         max_slowdown=0.2,
@@ -34,7 +34,7 @@ NAMES = ("B1", "B3", "B4", "B6", REFERENCE)
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    return simulated_recording(tmp_path_factory.mktemp("run"), n_trials=160)
+    return simulated_recording(tmp_path_factory.mktemp("run"), n_trials=100)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,9 @@ def test_every_workload_is_searched_in_every_way(
 
 def test_ways_get_equal_trials_or_equal_time(rows: dict[str, SearchRow]) -> None:
     ours = rows[REFERENCE]
-    assert ours.n_trials == rows["B1"].n_trials == rows["B4"].n_trials == 40.0
+    assert ours.n_trials == rows["B1"].n_trials == rows["B4"].n_trials == 24.0
     for name in ("B3", "B6"):
-        assert rows[name].wall_s == pytest.approx(ours.wall_s, rel=0.25)
+        assert rows[name].wall_s == pytest.approx(ours.wall_s, rel=0.4)
 
 
 def test_windows_are_counted_as_each_way_takes_them(rows: dict[str, SearchRow]) -> None:
