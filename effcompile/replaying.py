@@ -20,6 +20,7 @@ from schedules.task import Task
 from search.database import Database
 from search.events import Events, ignore
 from search.identity import PREDICTED_BY, Identity, search_settings
+from search.learner import ModelFactory
 from search.ports import Runner
 from search.recorder import record
 from search.recording import RecordedTask, Recording, joined, read_recording, write_recording
@@ -135,6 +136,7 @@ def replay(
     stop: StopRequest | None = None,
     runner: Runner | None = None,
     space_names: Callable[[RecordedTask], Sequence[str]] | None = None,
+    models: ModelFactory | None = None,
 ) -> str:
     """Run the loop on a recording; returns why it ended.
 
@@ -146,6 +148,8 @@ def replay(
         stop: Asked between trials whether to stop.
         runner: Answers instead of the recording's own.
         space_names: Spaces of a task to search; all that were recorded unless given.
+        models: Makes cost models; those that ``config`` names, with nothing known beforehand,
+            unless given: what is shipped for the device has seen the answers.
     """
     spaces = {
         (one.task.task_id, space.name): ReplaySpace(space)
@@ -162,6 +166,7 @@ def replay(
         database=database,
         config=config.search,
         events=events,
+        models=models,
         stop=stop,
     )
 

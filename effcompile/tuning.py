@@ -156,7 +156,7 @@ def tune_models(
                     database=database,
                     config=config.search,
                     events=watch,
-                    models=models_of(config.search, known),
+                    models=models_of(config.search, known.power if known else None),
                     stop=stop,
                 )
     return Run(

@@ -17,10 +17,10 @@ import numpy as np
 from cost_models.base import CostModel, Prediction
 from cost_models.baselines import ConstantPower, LinearEnergy
 from cost_models.dataset import Dataset
-from cost_models.device_models import DeviceModels
 from cost_models.energy import EnergyModel, PowerModel
 from cost_models.latency import LatencyModel
 from cost_models.published import PublishedEnergyModel
+from cost_models.transfer import TransferModel
 from schedules.candidate import Candidate
 from schedules.space import DesignSpace
 from search.config import SearchConfig
@@ -46,12 +46,12 @@ class ModelFactory:
     energy: Callable[[], EnergyModel]
 
 
-def models_of(config: SearchConfig, device: DeviceModels | None = None) -> ModelFactory:
+def models_of(config: SearchConfig, prior: TransferModel | None = None) -> ModelFactory:
     """The models a configuration names; same seed and rows, same answers.
 
     Args:
         config: Names them.
-        device: What is known of the device beforehand, for the models that can use it.
+        prior: What is known of the device's power beforehand, for the model that can use it.
     """
     makers: dict[str, Callable[[], EnergyModel]] = {
         "power": lambda: PowerModel(seed=config.seed),
@@ -60,8 +60,8 @@ def models_of(config: SearchConfig, device: DeviceModels | None = None) -> Model
         "linear": LinearEnergy,
     }
     energy = makers[config.energy_model]
-    if device is not None and config.energy_model == "power":
-        energy = partial(PowerModel, seed=config.seed, prior=device.power)
+    if prior is not None and config.energy_model == "power":
+        energy = partial(PowerModel, seed=config.seed, prior=prior)
     return ModelFactory(
         latency=lambda: LatencyModel(seed=config.seed),
         draft=makers[config.energy_model],

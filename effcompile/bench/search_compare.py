@@ -14,13 +14,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cost_models.transfer import TransferModel
 from effcompile.bench.replayed import Replayed, latency_winner
 from effcompile.bench.search_spent import Spent, spent
-from effcompile.bench.search_ways import REFERENCE, WAYS, Way
+from effcompile.bench.search_ways import REFERENCE, WAYS
 from effcompile.config import TuneConfig
 from effcompile.errors import UsageError
 from search.config import SearchConfig
+from search.recorded_rows import recorded_rows
 from search.recording import RecordedBinary, RecordedTask, Recording
+from search.training import power_model
 from search.trial import Trial
 
 TIME_TRIES = 3
@@ -153,6 +156,7 @@ def bench_search(
     jobs = [
         _Job(
             recording=replace(recording, tasks=(task,)),
+            others=replace(recording, tasks=tuple(t for t in recording.tasks if t is not task)),
             config=config,
             seeds=tuple(seeds),
             names=tuple(names),
@@ -168,9 +172,18 @@ def bench_search(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """All searches of one workload."""
+    """All searches of one workload.
+
+    Attributes:
+        recording: Of it alone.
+        others: Of the other workloads, which teach warm ways.
+        config: Common settings.
+        seeds: One search of each way per seed.
+        names: Of the ways.
+    """
 
     recording: Recording
+    others: Recording
     config: TuneConfig
     seeds: tuple[int, ...]
     names: tuple[str, ...]
@@ -186,6 +199,9 @@ def _run(jobs: Sequence[_Job], processes: int) -> Iterable[list[SearchOutcome]]:
 
 def _search_workload(job: _Job) -> list[SearchOutcome]:
     outcomes = []
+    prior = None
+    if any(WAYS[name].is_warm for name in job.names):
+        prior = power_model(recorded_rows(job.others))
     for seed in job.seeds:
         config = replace(job.config, search=replace(job.config.search, seed=seed))
         limit_s = None
@@ -195,7 +211,7 @@ def _search_workload(job: _Job) -> list[SearchOutcome]:
             if WAYS[name].has_equal_time and limit_s is not None:
                 outcomes.append(_search_for(limit_s, name, job.recording, config))
             else:
-                outcomes.append(_search(name, job.recording, config))
+                outcomes.append(_search(name, job.recording, config, prior))
     return outcomes
 
 
@@ -218,9 +234,11 @@ def _search_for(
     return found
 
 
-def _search(name: str, recording: Recording, config: TuneConfig) -> SearchOutcome:
-    way: Way = WAYS[name]
-    return _judge(name, recording, way.search(recording, config), config.search)
+def _search(
+    name: str, recording: Recording, config: TuneConfig, prior: TransferModel | None = None
+) -> SearchOutcome:
+    found = WAYS[name].search(recording, config, prior)
+    return _judge(name, recording, found, config.search)
 
 
 def _judge(name: str, recording: Recording, found: Replayed, config: SearchConfig) -> SearchOutcome:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+from cost_models.transfer import TransferModel
 from effcompile.bench.replayed import Replayed, replayed
 from effcompile.config import TuneConfig
 from effcompile.replaying import replay
 from search.database import Database
 from search.history import TaskHistory
+from search.learner import models_of
 from search.memory import RunMemory
 from search.recording import RecordedTask, Recording
 from search.replay import ReplayRunner
@@ -39,17 +42,35 @@ class Way:
         run: Searches a recording.
         has_equal_time: True if it gets as many trials as fit into the recorded time of
             the reference way, instead of as many trials.
+        is_warm: True if its power model starts from what other workloads taught.
     """
 
     about: str
     settings: dict[str, Any] = field(default_factory=dict)
     run: Callable[[Recording, TuneConfig], Replayed] = replayed
     has_equal_time: bool = False
+    is_warm: bool = False
 
-    def search(self, recording: Recording, config: TuneConfig) -> Replayed:
-        """Search a recording this way."""
-        search = replace(config.search, **self.settings)
-        return self.run(recording, replace(config, search=search))
+    def search(
+        self, recording: Recording, config: TuneConfig, prior: TransferModel | None
+    ) -> Replayed:
+        """Search a recording this way.
+
+        Args:
+            recording: What is searched.
+            config: Common settings.
+            prior: Power model that was trained on other workloads, for ways that are warm.
+        """
+        config = replace(config, search=replace(config.search, **self.settings))
+        if self.is_warm and prior is not None and prior.is_fitted:
+            return replayed(recording, config, search=partial(_replay_warm, prior=prior))
+        return self.run(recording, config)
+
+
+def _replay_warm(
+    recording: Recording, database: Database, config: TuneConfig, *, prior: TransferModel
+) -> None:
+    replay(recording, database, config=config, models=models_of(config.search, prior))
 
 
 def _latency_only(recording: Recording, config: TuneConfig) -> Replayed:
@@ -132,6 +153,7 @@ WAYS: dict[str, Way] = {
     ),
     "V1": Way(about="ours, evolution by latency", settings={"evolve_by": "latency"}),
     "V2": Way(about="ours, evolution by latency and energy"),
+    "warm": Way(about="V2, power model from the other workloads", is_warm=True),
     "top": Way(about="V2, energy of the predicted 8 best", settings={"energy_policy": "top"}),
     "snr": Way(about="V2, share by centred SNR", settings={"energy_policy": "snr"}),
     "overlap": Way(
