@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 from cost_models.base import Prediction
 
 MAX_BIN = 64
+
+Expected = Callable[[np.ndarray], np.ndarray]
+"""From weights of the training rows to what is expected of each, both of shape (n_rows,)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,7 @@ class BoostedEnsemble:
         weights: np.ndarray,
         *,
         blocks: np.ndarray | None = None,
+        expected: Expected | None = None,
     ) -> None:
         """Train every member from scratch.
 
@@ -104,6 +109,9 @@ class BoostedEnsemble:
             blocks: Number of the block each row belongs to, shape (n_rows,). A member draws
                 whole blocks, so that its error is that on blocks it knows nothing of; without
                 blocks it draws rows.
+            expected: A rougher model below the trees. It is asked once per member, in order,
+                with the weights of that member's draw; trees learn what it leaves over.
+                Without one, trees learn the targets themselves.
         """
         import xgboost
 
@@ -117,13 +125,16 @@ class BoostedEnsemble:
         for member in range(self.config.n_members):
             counts = _drawn(n_rows if blocks is None else blocks, rng)
             unseen = np.flatnonzero(counts == 0)
-            data.set_weight((weights * counts).astype(np.float32))
+            drawn = weights * counts
+            below = np.zeros(n_rows) if expected is None else expected(drawn)
+            data.set_label((targets - below).astype(np.float32))
+            data.set_weight(drawn.astype(np.float32))
             booster = xgboost.train(
                 self._parameters(member, features.shape[1]), data, self.config.n_trees
             )
             self._members.append(booster)
             if len(unseen):
-                answers[member, unseen] = booster.inplace_predict(features[unseen])
+                answers[member, unseen] = below[unseen] + booster.inplace_predict(features[unseen])
         squared = ((answers - targets) ** 2)[np.isfinite(answers)]
         self._unseen_error = float(np.sqrt(squared.mean())) if len(squared) else 0.0
         n_answers = np.isfinite(answers).sum(axis=0)
@@ -146,14 +157,21 @@ class BoostedEnsemble:
             "verbosity": 0,
         }
 
-    def predict(self, features: np.ndarray) -> Prediction:
-        """Mean over members, with the spread, for rows of shape (n, n_features)."""
+    def predict(self, features: np.ndarray, below: np.ndarray | None = None) -> Prediction:
+        """Mean over members, with the spread, for rows of shape (n, n_features).
+
+        Args:
+            features: As those of :meth:`fit`.
+            below: What each member's rougher model expects, shape (n_members, n).
+        """
         answers = self.predict_members(features)
+        if below is not None:
+            answers = answers + below
         spread = np.sqrt(answers.var(axis=0) + self._unseen_error**2)
         return Prediction(mean=answers.mean(axis=0), spread=spread)
 
     def predict_members(self, features: np.ndarray) -> np.ndarray:
-        """Each member's answer, float64, shape (n_members, n)."""
+        """Each member's trees alone, float64, shape (n_members, n)."""
         answers = np.stack([member.inplace_predict(features) for member in self._members])
         return np.asarray(answers, dtype=np.float64)
 

@@ -86,7 +86,7 @@ class _StoredModel:
     """One model without its boosters."""
 
     quantity: Quantity
-    costs: tuple[float, ...]
+    costs: tuple[tuple[float, ...], ...]
     unseen_error: float
     level_error: float
     within_error: float

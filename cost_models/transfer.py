@@ -33,14 +33,14 @@ class TransferParts:
 
     Attributes:
         quantity: ``power`` in watts or ``latency`` in microseconds.
-        costs: Per unit of work, see :mod:`cost_models.work_costs`.
+        costs: Each member's, per unit of work, see :mod:`cost_models.work_costs`.
         trees: What is added to the logarithm.
         level_error: Standard deviation of the logarithm's error that a workload shares.
         within_error: Standard deviation of what else it errs by.
     """
 
     quantity: Quantity
-    costs: tuple[float, ...]
+    costs: tuple[tuple[float, ...], ...]
     trees: BoostedParts
     level_error: float
     within_error: float
@@ -58,7 +58,7 @@ class TransferModel:
         self.quantity = quantity
         self.level_error = 0.0
         self.within_error = 0.0
-        self._costs = WorkCosts()
+        self._costs: list[WorkCosts] = []
         config = BoostingConfig(n_members=N_MEMBERS, n_trees=60, max_depth=4, learning_rate=0.1)
         self._trees = BoostedEnsemble(config, seed=seed)
 
@@ -79,10 +79,17 @@ class TransferModel:
         if len(names) < LEAST_WORKLOADS:
             return
         weights = len(groups) / len(names) / counts[numbers]
-        self._costs.fit(self._terms(late), values, weights)
-        left = np.log(values) - self._base(late)
-        self._trees.fit(self._columns(late), left, weights, blocks=numbers)
-        self.level_error, self.within_error = _errors(left - self._trees.unseen_answers, numbers)
+        terms, logs = self._terms(late), np.log(values)
+        self._costs = []
+
+        def expected(drawn: np.ndarray) -> np.ndarray:
+            costs = WorkCosts()
+            costs.fit(terms, values, drawn)
+            self._costs.append(costs)
+            return np.asarray(np.log(costs.predict(terms)))
+
+        self._trees.fit(self._columns(late), logs, weights, blocks=numbers, expected=expected)
+        self.level_error, self.within_error = _errors(logs - self._trees.unseen_answers, numbers)
 
     def predict(self, late: np.ndarray) -> Prediction:
         """Logarithms; the spread holds both errors."""
@@ -92,11 +99,9 @@ class TransferModel:
 
     def predict_members(self, late: np.ndarray) -> np.ndarray:
         """Each member's logarithms, shape (n_members, n)."""
-        left = self._trees.predict_members(self._columns(late))
-        return np.asarray(self._base(late) + left)
-
-    def _base(self, late: np.ndarray) -> np.ndarray:
-        return np.asarray(np.log(self._costs.predict(self._terms(late))))
+        terms = self._terms(late)
+        below = np.log([costs.predict(terms) for costs in self._costs])
+        return np.asarray(below + self._trees.predict_members(self._columns(late)))
 
     def _terms(self, late: np.ndarray) -> np.ndarray:
         return (power_terms if self.quantity == "power" else time_terms)(late)
@@ -108,7 +113,7 @@ class TransferModel:
         """What :meth:`from_parts` needs."""
         return TransferParts(
             quantity=self.quantity,
-            costs=tuple(float(one) for one in self._costs.costs),
+            costs=tuple(tuple(float(one) for one in each.costs) for each in self._costs),
             trees=self._trees.parts(),
             level_error=self.level_error,
             within_error=self.within_error,
@@ -118,7 +123,7 @@ class TransferModel:
     def from_parts(cls, parts: TransferParts) -> TransferModel:
         """A stored model; it answers as it did."""
         found = cls(parts.quantity)
-        found._costs = WorkCosts(np.array(parts.costs))
+        found._costs = [WorkCosts(np.array(one)) for one in parts.costs]
         found._trees = BoostedEnsemble.from_parts(parts.trees)
         found.level_error, found.within_error = parts.level_error, parts.within_error
         return found

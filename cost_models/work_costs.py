@@ -29,7 +29,8 @@ class WorkCosts:
         """Learn from amounts, shape (n, n_terms), and positive values, shape (n,)."""
         from scipy.optimize import nnls
 
-        roots = np.sqrt(weights)
+        known = weights > 0.0
+        terms, values, roots = terms[known], values[known], np.sqrt(weights[known])
         scale = np.maximum(terms.max(axis=0), 1e-30)
         found, _ = nnls(terms / scale / values[:, None] * roots[:, None], roots)
         self.costs = np.asarray(found / scale)

