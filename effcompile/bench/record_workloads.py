@@ -86,7 +86,7 @@ def recording_config(config: TuneConfig, *, n_trials: int) -> TuneConfig:
         task_order="even",
         energy_policy="top",
         energy_model="constant",
-        energy_band=0.6,
+        energy_band=2.0,
         energy_top=9,
         energy_random=4,
     )
