@@ -19,7 +19,8 @@ def power_model(parts: Sequence[RecordedRows]) -> TransferModel:
     model = TransferModel("power")
     if parts:
         rows, energies_mj = late_rows(parts, lambda one: one.has_energy)
-        model.fit(rows.late, power_w(energies_mj, rows.latency_us), rows.groups)
+        power = power_w(energies_mj, rows.latency_us)
+        model.fit(rows.late, power, rows.groups, rows.latency_us)
     return model
 
 
@@ -28,7 +29,7 @@ def latency_model(parts: Sequence[RecordedRows]) -> TransferModel:
     model = TransferModel("latency")
     if parts:
         rows, _ = late_rows(parts, lambda one: np.ones(len(one.rows), dtype=bool))
-        model.fit(rows.late, rows.latency_us, rows.groups)
+        model.fit(rows.late, rows.latency_us, rows.groups, rows.latency_us)
     return model
 
 

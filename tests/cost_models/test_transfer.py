@@ -54,7 +54,7 @@ def test_errors_are_those_on_unknown_workloads_and_have_two_parts(rows: DeviceRo
     # A level of its own for each workload, which no feature tells.
     level = np.array([1.0, 1.3, 0.8, 1.1, 0.7, 1.2, 0.9, 1.25, 0.85, 1.0])[rows.groups]
     model = TransferModel("power")
-    model.fit(rows.late, rows.power_w * level, rows.groups)
+    model.fit(rows.late, rows.power_w * level, rows.groups, rows.latency_us)
     assert 0.1 < model.level_error < 0.4
     assert model.within_error < 0.5 * model.level_error
 
@@ -62,7 +62,7 @@ def test_errors_are_those_on_unknown_workloads_and_have_two_parts(rows: DeviceRo
 def test_two_workloads_teach_nothing(rows: DeviceRows) -> None:
     few = rows.of(rows.groups < 2)
     model = TransferModel("power")
-    model.fit(few.late, few.power_w, few.groups)
+    model.fit(few.late, few.power_w, few.groups, few.latency_us)
     assert not model.is_fitted
 
 

@@ -108,7 +108,7 @@ def of(
 
 
 def test_every_model_answers_for_every_workload(found: list[WorkloadQuality]) -> None:
-    for situation, models in (("unseen", UNSEEN), ("tuning", TUNING)):
+    for situation, models in (("unseen", UNSEEN), ("16", TUNING)):
         counts = {of(found, model, situation).n_band for model in models}
         assert len(counts) == 1, "all models must answer for the same rows"
     assert {one.workload for one in found} == {"all", *(f"work-{i}" for i in range(4))}
@@ -125,8 +125,8 @@ def test_power_from_compiled_code_orders_a_workload_nobody_measured(
 def test_costs_of_work_learnt_from_few_rows_beat_every_other_model(
     found: list[WorkloadQuality],
 ) -> None:
-    ours = [of(found, name, "tuning").quality for name in ("power", "power, warm")]
-    others = [of(found, name, "tuning").quality for name in ("constant", "linear", "published")]
+    ours = [of(found, name, "16").quality for name in ("power", "power, warm")]
+    others = [of(found, name, "16").quality for name in ("constant", "linear", "published")]
     assert max(one.mape or 1.0 for one in ours) < min(one.mape or 0.0 for one in others)
     assert min(one.spearman or 0.0 for one in ours) > max(one.spearman or 1.0 for one in others)
 
