@@ -105,11 +105,3 @@ def test_the_offline_compiler_stands_in(tmp_path: Path) -> None:
     assert report.static_shared_bytes == 1024
     with pytest.raises(SourceRejected, match="nothing_known"):
         compiler.machine_code(OPENING + SUM.format(body="nothing_known();"))
-
-
-def test_what_is_kept_of_a_long_log_begins_with_its_errors() -> None:
-    log = "a.cu(1): warning #177-D: unused\n  int x;\na.cu(9): error: too many arguments\n    f(1);"
-    first, *rest = nvrtc.errors_first(log).splitlines()
-    assert first == "a.cu(9): error: too many arguments"
-    assert rest == log.splitlines()
-    assert nvrtc.errors_first("nothing wrong") == "nothing wrong"
