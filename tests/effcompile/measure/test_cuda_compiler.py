@@ -103,5 +103,8 @@ def test_the_offline_compiler_stands_in(tmp_path: Path) -> None:
     compiler.machine_code(SHARED)
     (report,) = compiler.compiled[0].reports
     assert report.static_shared_bytes == 1024
+    short = prologue.slim(SIMPLE)
+    assert short is not None
+    assert compiler._run(short).reports == compiler._run(prologue.full(SIMPLE)).reports
     with pytest.raises(SourceRejected, match="nothing_known"):
         compiler.machine_code(OPENING + SUM.format(body="nothing_known();"))
