@@ -9,9 +9,7 @@ from effcompile.measure import nvrtc, prologue, toolkit
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.cuda_compiler import CudaCompiler
 
-pytestmark = pytest.mark.skipif(
-    not toolkit.include_dirs() or not nvrtc._has_bindings(), reason="no CUDA compiler"
-)
+pytestmark = pytest.mark.skipif(not toolkit.include_dirs(), reason="no CUDA headers")
 
 # As TVM opens a source, then a kernel that keeps 64 floats in flight.
 OPENING = """
