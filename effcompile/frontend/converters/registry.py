@@ -30,6 +30,7 @@ _BUILT_IN = (
     "matmul_nbits",
     "merge",
     "norms",
+    "resize",
     "rotary",
     "variadic",
 )
