@@ -24,8 +24,9 @@ FIRST_ARCH = 80
 MOST_REGISTERS = 240
 REGISTERS_BESIDE_DATA = 40
 THREADS_PER_CORE = 2048
-# Blocks per multiprocessor that split counts aim at.
-LOADS_OF_BLOCKS = (0.5, 1, 2, 3, 4, 6, 8)
+# What split counts aim at.
+BLOCKS_PER_CORE = (0.5, 1, 2, 3, 4, 6, 8)
+TILES_PER_SPLIT = (2, 4, 8, 16)
 MOST_SPLITS = 256
 
 
@@ -64,9 +65,7 @@ class AttentionDecodeSpace(KnobSpace):
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
         """Splits and rows follow the problem."""
-        rows = tuple(
-            n for n in (8, 16, 32) if n == 8 or n < 2 * self._problem.group_rows  # noqa: PLR2004
-        )
+        rows = tuple(n for n in (8, 16, 32) if n == 8 or n < 2 * self._problem.group_rows)
         return (
             Knob(name="splits", values=self._split_counts()),
             Knob(name="warps", values=(1, 2, 4, 8, 16)),
@@ -78,10 +77,12 @@ class AttentionDecodeSpace(KnobSpace):
         )
 
     def _split_counts(self) -> tuple[int, ...]:
-        """One, and what gives every multiprocessor whole blocks."""
-        cores, groups = self._target.n_cores, self._problem.groups
-        wanted = {int(load * cores / groups) for load in LOADS_OF_BLOCKS}
-        most = min(MOST_SPLITS, -(-self._problem.plain.keys // 16))
+        """One, what gives every multiprocessor whole blocks, and what few keys allow."""
+        per_group = self._target.n_cores / self._problem.groups
+        n_tiles = -(-self._problem.plain.keys // 16)
+        wanted = {int(load * per_group) for load in BLOCKS_PER_CORE}
+        wanted |= {n_tiles // share for share in TILES_PER_SPLIT}
+        most = min(MOST_SPLITS, n_tiles, int(BLOCKS_PER_CORE[-1] * per_group))
         return tuple(sorted({1} | {n for n in wanted if 1 < n <= most}))
 
     def schedule(self, values: Values) -> DecodeSchedule:

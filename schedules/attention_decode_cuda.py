@@ -154,7 +154,8 @@ def constants(problem: DecodeProblem, schedule: DecodeSchedule) -> str:
     }
     lines = [f"constexpr int {name} = {value};" for name, value in _sizes(problem, schedule)]
     lines += [
-        f"constexpr bool {name} = {str(value).lower()};" for name, value in _flags(problem, schedule)
+        f"constexpr bool {name} = {str(value).lower()};"
+        for name, value in _flags(problem, schedule)
     ]
     lines += [f"constexpr float {name} = {value!r}f;" for name, value in _factors(problem)]
     lines += [f"typedef {C_TYPES[dtype]} {name};" for name, dtype in types.items()]

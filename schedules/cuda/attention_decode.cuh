@@ -70,6 +70,7 @@ __device__ __forceinline__ unsigned pair_of(float low, float high) {
 __device__ __forceinline__ float widened(half v) { return __half2float(v); }
 __device__ __forceinline__ float widened(nv_bfloat16 v) { return __bfloat162float(v); }
 __device__ __forceinline__ float widened(float v) { return v; }
+__device__ __forceinline__ float widened(unsigned char v) { return v; }
 __device__ __forceinline__ void narrow(half& to, float v) { to = __float2half_rn(v); }
 __device__ __forceinline__ void narrow(nv_bfloat16& to, float v) { to = __float2bfloat16_rn(v); }
 __device__ __forceinline__ unsigned& word(uint4& v, int i) { return (&v.x)[i]; }
@@ -225,8 +226,8 @@ __device__ __forceinline__ float masked(float x, const mask_t* mask, const Place
   int head = place.kv_head * (GROUP_ROWS / QUERIES) + row / QUERIES;
   long long at = (long long)place.batch * MASK_BATCH + (long long)head * MASK_HEAD +
                  (long long)(row % QUERIES) * MASK_QUERY + (long long)key * MASK_KEY;
-  if constexpr (MASK == 1) return mask[at] ? x : -INFINITY;
-  else return x + widened(mask[at]);
+  float given = widened(mask[at]);
+  return MASK == 2 ? x + given : given != 0.0f ? x : -INFINITY;
 }
 
 // Scaled scores of a row tile; minus infinity where a key may not be seen.

@@ -61,7 +61,14 @@ SHAPES: dict[str, Decode] = {
         window_left=299,
     ),
     "both_windows": Decode(
-        heads=2, kv_heads=2, keys=900, width=64, queries=7, offset=300, window_left=90, window_right=17
+        heads=2,
+        kv_heads=2,
+        keys=900,
+        width=64,
+        queries=7,
+        offset=300,
+        window_left=90,
+        window_right=17,
     ),
     "softcap": Decode(heads=8, kv_heads=4, keys=600, width=64, softcap=5.0, dtype="bfloat16"),
     "float_mask": Decode(
@@ -71,7 +78,13 @@ SHAPES: dict[str, Decode] = {
         heads=4, kv_heads=2, keys=640, width=64, batch=2, mask=((2, 1, 1, 640), "float16")
     ),
     "tree": Decode(
-        heads=8, kv_heads=2, keys=411, width=128, batch=2, queries=15, mask=((2, 1, 15, 411), "bool")
+        heads=8,
+        kv_heads=2,
+        keys=411,
+        width=128,
+        batch=2,
+        queries=15,
+        mask=((2, 1, 15, 411), "bool"),
     ),
     "nothing_seen": Decode(
         heads=4, kv_heads=2, keys=64, width=64, queries=8, causal=True, offset=-4
