@@ -74,15 +74,11 @@ def held_rows(problem: DecodeProblem, schedule: DecodeSchedule) -> int:
 
 
 def shared_bytes(problem: DecodeProblem, schedule: DecodeSchedule) -> int:
-    """Dynamic shared memory of a block: loads in flight, later results of warps, then of blocks."""
+    """Dynamic shared memory of a block: loads in flight, later the results of its warps."""
     rows = held_rows(problem, schedule)
     ring = 512 * schedule.warps * schedule.in_flight * step_pieces(problem, schedule)
     results = 4 * schedule.warps * rows * (problem.plain.value_width + 2)
-    return max(ring if schedule.in_shared else 0, results, _combining_bytes(problem, schedule))
-
-
-def _combining_bytes(problem: DecodeProblem, schedule: DecodeSchedule) -> int:
-    return 8 * schedule.splits * held_rows(problem, schedule)
+    return max(ring if schedule.in_shared else 0, results)
 
 
 def attention_decode(workload: Workload, problem: DecodeProblem, schedule: DecodeSchedule) -> Any:
@@ -117,15 +113,13 @@ def attention_decode(workload: Workload, problem: DecodeProblem, schedule: Decod
         arguments=(PARTIAL, result),
         grid=(groups * passes,),
         block=(COMBINE_THREADS,),
-        shared_bytes=_combining_bytes(problem, schedule),
     )
     launches = [main] if schedule.combines_last else [main, combine]
     return cuda_program(workload, launches, workspaces=[workspace])
 
 
-COMBINE_SOURCE = """__device__ __forceinline__ void decode_combine(const float* partial, elem* y,
-                                               unsigned char* arena) {
-  attention_decode_combine(partial, y, arena);
+COMBINE_SOURCE = """__device__ __forceinline__ void decode_combine(const float* partial, elem* y) {
+  attention_decode_combine(partial, y);
 }
 """
 

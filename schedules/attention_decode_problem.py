@@ -10,6 +10,7 @@ from schedules.workload import TensorSpec, Workload
 
 LENGTH_DTYPES = ("int32", "int64")
 MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
+MOST_QUERIES = 32
 MOST_ROWS = 128
 WIDEST = 256
 MaskKind = Literal["none", "bool", "float"]
@@ -94,6 +95,7 @@ def _is_served(problem: DecodeProblem) -> bool:
     widths = (plain.width, plain.value_width)
     return (
         all(width % 8 == 0 and width <= WIDEST for width in widths)
+        and plain.queries <= MOST_QUERIES
         and problem.group_rows <= MOST_ROWS
         and (mask is None or (mask.dtype in MASK_DTYPES and len(mask.shape) == 4))
         and (lengths is None or lengths.dtype in LENGTH_DTYPES)

@@ -326,21 +326,21 @@ __device__ __forceinline__ void gather_values(Totals& totals, const Shares& shar
     }
 }
 
-// Weighted means of partial results in a fixed order; value(i, part) is element i of a part,
-// tops and sums are those of (part, row).
-template <class Value, class Store>
-__device__ __forceinline__ void combine(int n_parts, const float* tops, const float* sums, int n_threads,
-                                        Value value, Store store) {
-  for (int i = threadIdx.x; i < HELD; i += n_threads) {
+// Weighted sums of the warps' totals in a fixed order.
+template <class Store>
+__device__ __forceinline__ void combine_warps(const float* held, Store store) {
+  const float* tops = held + WARPS * HELD;
+  const float* sums = tops + WARPS * ROWS;
+  for (int i = threadIdx.x; i < HELD; i += THREADS) {
     int row = i / VALUE_WIDTH;
     float top = LOWEST, sum = 0.0f, v = 0.0f;
-#pragma unroll 4
-    for (int part = 0; part < n_parts; ++part) top = fmaxf(top, tops[part * ROWS + row]);
-#pragma unroll 8
-    for (int part = 0; part < n_parts; ++part) {
-      float factor = power_of_two((tops[part * ROWS + row] - top) * UNIT);
-      sum += factor * sums[part * ROWS + row];
-      v += factor * value(i, part);
+#pragma unroll
+    for (int w = 0; w < WARPS; ++w) top = fmaxf(top, tops[w * ROWS + row]);
+#pragma unroll
+    for (int w = 0; w < WARPS; ++w) {
+      float factor = power_of_two((tops[w * ROWS + row] - top) * UNIT);
+      sum += factor * sums[w * ROWS + row];
+      v += factor * held[w * HELD + i];
     }
     store(i, v, top, sum);
   }
@@ -364,14 +364,37 @@ struct Partials {
   }
 };
 
+// Loads of several blocks' results are outstanding at once; order and result are fixed.
 __device__ __forceinline__ void combine_partials(const Partials& partials, elem* y, int group, int pass,
-                                                 float* held, int n_threads) {
-  for (int i = threadIdx.x; i < 2 * SPLITS * ROWS; i += n_threads) held[i] = __ldcg(partials.tops + i);
-  __syncthreads();
-  combine(
-      SPLITS, held, held + SPLITS * ROWS, n_threads,
-      [&](int i, int split) { return __ldcg(partials.values + split * HELD + i); },
-      [&](int i, float v, float, float sum) { store_result(y, group, pass, i, v, sum); });
+                                                 int n_threads) {
+  constexpr int AT_ONCE = SPLITS < 8 ? SPLITS : 8;
+  for (int i = threadIdx.x; i < HELD; i += n_threads) {
+    int row = i / VALUE_WIDTH;
+    float top = LOWEST, sum = 0.0f, v = 0.0f;
+    for (int first = 0; first < SPLITS; first += AT_ONCE) {
+      float values[AT_ONCE], tops[AT_ONCE], sums[AT_ONCE], higher = top;
+#pragma unroll
+      for (int j = 0; j < AT_ONCE; ++j) {
+        int split = min(first + j, SPLITS - 1);
+        tops[j] = __ldcg(partials.tops + split * ROWS + row);
+        sums[j] = __ldcg(partials.sums + split * ROWS + row);
+        values[j] = __ldcg(partials.values + split * HELD + i);
+      }
+#pragma unroll
+      for (int j = 0; j < AT_ONCE; ++j) higher = fmaxf(higher, tops[j]);
+      float before = power_of_two((top - higher) * UNIT);
+      top = higher;
+      sum *= before;
+      v *= before;
+#pragma unroll
+      for (int j = 0; j < AT_ONCE; ++j) {
+        float factor = first + j < SPLITS ? power_of_two((tops[j] - top) * UNIT) : 0.0f;
+        sum += factor * sums[j];
+        v += factor * values[j];
+      }
+    }
+    store_result(y, group, pass, i, v, sum);
+  }
 }
 
 __device__ unsigned arrived[COMBINES_LAST ? GROUPS * PASSES : 1];  // zero again after every launch
@@ -486,14 +509,11 @@ __device__ __forceinline__ void attention_decode(const elem* __restrict__ query,
   leave_totals(totals, lane, warp, held);
   __syncthreads();
   int at = group * PASSES + pass;
-  auto of_warp = [&](int i, int w) { return held[w * HELD + i]; };
-  const float* tops = held + WARPS * HELD;
   if constexpr (SPLITS == 1) {
-    combine(WARPS, tops, tops + WARPS * ROWS, THREADS, of_warp,
-            [&](int i, float v, float, float sum) { store_result(y, group, pass, i, v, sum); });
+    combine_warps(held, [&](int i, float v, float, float sum) { store_result(y, group, pass, i, v, sum); });
   } else {
     Partials partials(partial, at);
-    combine(WARPS, tops, tops + WARPS * ROWS, THREADS, of_warp, [&](int i, float v, float top, float sum) {
+    combine_warps(held, [&](int i, float v, float top, float sum) {
       partials.values[split * HELD + i] = v;
       if (i % VALUE_WIDTH == 0) {
         partials.tops[split * ROWS + i / VALUE_WIDTH] = top;
@@ -501,14 +521,13 @@ __device__ __forceinline__ void attention_decode(const elem* __restrict__ query,
       }
     });
     if constexpr (COMBINES_LAST) {
-      if (is_last(at)) combine_partials(partials, y, group, pass, held, THREADS);
+      if (is_last(at)) combine_partials(partials, y, group, pass, THREADS);
     }
   }
 }
 
-__device__ __forceinline__ void attention_decode_combine(const float* partial, elem* __restrict__ y,
-                                                         unsigned char* arena) {
+__device__ __forceinline__ void attention_decode_combine(const float* partial, elem* __restrict__ y) {
   int at = blockIdx.x;
-  combine_partials(Partials(const_cast<float*>(partial), at), y, at / PASSES, at % PASSES, (float*)arena,
+  combine_partials(Partials(const_cast<float*>(partial), at), y, at / PASSES, at % PASSES,
                    COMBINE_THREADS);
 }

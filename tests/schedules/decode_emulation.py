@@ -34,7 +34,7 @@ def emulate(
     text = text[: text.index(FIRST_REPLACED)] + "//" + replaced + text[text.index(FIRST_KEPT) :]
     source, library = folder / "kernel.cpp", folder / "kernel.so"
     source.write_text(before + constants(problem, schedule) + text + "//" + after)
-    flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread"]
+    flags = ["-std=c++20", "-O0", "-w", "-shared", "-fPIC", "-pthread"]
     subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
     query, key, value, *rest = map(np.ascontiguousarray, inputs)
     mask = rest[0] if problem.mask is not None else None

@@ -75,10 +75,11 @@ def test_grouped_heads_with_a_cache_are_tuned_by_the_family() -> None:
         (replace(GROUPED, width=264), False),
         (replace(GROUPED, queries=33), False),
         (replace(GROUPED, queries=32), True),
+        (replace(GROUPED, heads=10, queries=33), False),
         (replace(GROUPED, lengths="int16"), False),
         (replace(GROUPED, lengths="int64", causal=True, at_end=True), True),
     ],
-    ids=["float32", "pitch", "width", "rows", "most_rows", "lengths", "cache"],
+    ids=["float32", "pitch", "width", "rows", "most_rows", "queries", "lengths", "cache"],
 )
 def test_what_the_family_covers(shape: Decode, is_covered: bool) -> None:
     assert (space_of(shape) is not None) == is_covered
@@ -141,38 +142,11 @@ def test_points_become_machine_code_without_spills(
     assert [kernel.spill_bytes for kernel in kernels] == [0] * len(kernels)
     assert kernels[0].grid == (values["splits"], 1, 10)
     assert len(kernels) == 1 + (values["combine"] == "launch")
-
-
-@pytest.mark.slow
-def test_registers_are_estimated_within_a_fifth(tmp_path: Path) -> None:
-    for shape in (GROUPED, Decode(heads=32, kv_heads=32, keys=4096, width=128, dtype="bfloat16")):
-        space = space_of(shape)
-        assert space is not None
-        for candidate in space.sample(4, np.random.default_rng(0)):
-            values = space.values_of(candidate)
-            kernels = built(space, values, H200, tmp_path)
-            used = kernels[0].registers_per_thread
-            assert used <= 1.2 * space._registers(space.schedule(values)), values
+    estimate = space._registers(space.schedule(values))
+    assert 0.6 * estimate <= kernels[0].registers_per_thread <= 1.2 * estimate
 
 
 EMULATED = {
-    "width_72": Decode(heads=4, kv_heads=2, keys=333, width=72),
-    "value_24": Decode(
-        heads=4, kv_heads=2, keys=200, width=40, value_width=24, dtype="bfloat16", batch=2
-    ),
-    "causal": Decode(heads=8, kv_heads=2, keys=177, width=64, queries=5, causal=True, offset=170),
-    "cache": Decode(
-        heads=4,
-        kv_heads=4,
-        keys=200,
-        width=128,
-        batch=3,
-        queries=3,
-        lengths="int64",
-        causal=True,
-        at_end=True,
-        window_left=77,
-    ),
     "softcap": Decode(
         heads=4,
         kv_heads=2,
@@ -185,11 +159,14 @@ EMULATED = {
     "tree": Decode(
         heads=4, kv_heads=2, keys=111, width=64, batch=2, queries=15, mask=((2, 1, 15, 111), "bool")
     ),
-    "nothing_seen": Decode(
-        heads=4, kv_heads=2, keys=64, width=64, queries=8, causal=True, offset=-4
-    ),
 }
-LOADS_AND_COMBINES = [("registers", "last_block"), ("shared", "last_block"), ("shared", "launch")]
+# Which loads and combines with which workload.
+FORMS = {
+    "value_24": ("registers", "launch"),
+    "cache": ("shared", "last_block"),
+    "softcap": ("registers", "last_block"),
+    "tree": ("shared", "launch"),
+}
 
 
 def emulated_fault(name: str, loads: str, combine: str, folder: Path) -> str | None:
@@ -217,16 +194,8 @@ def emulated_fault(name: str, loads: str, combine: str, folder: Path) -> str | N
     return fault and f"{chosen}: {fault}"
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
-def test_kernel_text_is_right_on_this_cpu(tmp_path: Path) -> None:
-    assert emulated_fault("cache", "shared", "last_block", tmp_path) is None
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 @pytest.mark.parametrize("name", EMULATED)
-@pytest.mark.parametrize(("loads", "combine"), LOADS_AND_COMBINES)
-def test_kernel_text_is_right_in_every_form(
-    name: str, loads: str, combine: str, tmp_path: Path
-) -> None:
-    assert emulated_fault(name, loads, combine, tmp_path) is None
+def test_kernel_text_is_right_on_this_cpu(name: str, tmp_path: Path) -> None:
+    assert emulated_fault(name, *FORMS[name], tmp_path) is None

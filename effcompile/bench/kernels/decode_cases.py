@@ -54,10 +54,16 @@ class DecodeShape:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of the inputs."""
         kv = (self.batch, self.kv_heads, self.keys, self.width)
-        found = {"q": (self.batch, self.heads, self.queries, self.width), "k": kv, "v": kv}
+        found: dict[str, tuple[int, ...]] = {
+            "q": (self.batch, self.heads, self.queries, self.width),
+            "k": kv,
+            "v": kv,
+        }
         if self.extra == "tree":
-            return {**found, "mask": (self.queries, self.keys)}
-        return {**found, "lengths": (self.batch,)} if self.extra == "lengths" else found
+            found["mask"] = (self.queries, self.keys)
+        elif self.extra == "lengths":
+            found["lengths"] = (self.batch,)
+        return found
 
     @property
     def n_bytes(self) -> int:
