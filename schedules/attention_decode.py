@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from schedules.attention_decode_cuda import (
+    Combine,
     DecodeSchedule,
     attention_decode,
     n_passes,
@@ -21,6 +22,8 @@ from schedules.limits import launch_refusal
 from schedules.task import Task
 
 FIRST_ARCH = 80
+FIRST_ARCH_WITH_CLUSTERS = 90
+MOST_IN_CLUSTER = 8
 MOST_REGISTERS = 240
 REGISTERS_BESIDE_DATA = 40
 THREADS_PER_CORE = 2048
@@ -66,6 +69,8 @@ class AttentionDecodeSpace(KnobSpace):
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
         """Splits and rows follow the problem."""
         rows = tuple(n for n in (8, 16, 32) if n == 8 or n < 2 * self._problem.group_rows)
+        has_clusters = _arch_number(self._target.arch) >= FIRST_ARCH_WITH_CLUSTERS
+        combines = ("last_block", "launch", *(["cluster"] if has_clusters else []))
         return (
             Knob(name="splits", values=self._split_counts()),
             Knob(name="warps", values=(1, 2, 4, 8, 16)),
@@ -73,7 +78,7 @@ class AttentionDecodeSpace(KnobSpace):
             Knob(name="in_flight", values=(1, 2, 3, 4, 6, 8)),
             Knob(name="loads", values=("registers", "shared")),
             Knob(name="rows", values=rows),
-            Knob(name="combine", values=("last_block", "launch")),
+            Knob(name="combine", values=combines),
         )
 
     def _split_counts(self) -> tuple[int, ...]:
@@ -94,7 +99,7 @@ class AttentionDecodeSpace(KnobSpace):
             in_shared=values["loads"] == "shared",
             rows=int(values["rows"]),
             splits=int(values["splits"]),
-            combines_last=values["combine"] == "last_block",
+            combine=cast("Combine", values["combine"]),
         )
 
     def refusal(self, values: Values) -> str | None:
@@ -108,7 +113,10 @@ class AttentionDecodeSpace(KnobSpace):
             "more steps would be in flight than a warp has": (
                 schedule.in_flight > max(1, -(-steps // shares))
             ),
-            "nothing is to be combined": schedule.splits == 1 and not schedule.combines_last,
+            "nothing is to be combined": schedule.splits == 1 and schedule.combine != "last_block",
+            f"a cluster holds {MOST_IN_CLUSTER} blocks at most": (
+                schedule.combine == "cluster" and schedule.splits > MOST_IN_CLUSTER
+            ),
             f"more than {MOST_REGISTERS} registers per thread": registers > MOST_REGISTERS,
         }
         for reason, applies in faults.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import e, log2
-from typing import Any
+from typing import Any, Literal
 
 from schedules.attention_decode_problem import DecodeProblem
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
@@ -13,6 +13,7 @@ from schedules.workload import TensorSpec, Workload
 INCLUDES = "#include <cuda_bf16.h>\n#include <cuda_fp16.h>\n"
 COMBINE_THREADS = 256
 PARTIAL = "partial_results"
+Combine = Literal["last_block", "launch", "cluster"]
 C_TYPES = {
     "bool": "unsigned char",
     "int32": "int",
@@ -34,8 +35,8 @@ class DecodeSchedule:
         in_shared: Whether loads go to shared memory, else to registers.
         rows: Query rows of a block, a multiple of 8; more need further passes over the keys.
         splits: Blocks that share the keys of a group of rows.
-        combines_last: Whether the last of these blocks combines what they found, else a
-            second launch does.
+        combine: Who combines what these blocks found: the ``last_block`` to finish, a second
+            ``launch``, or the blocks together as a ``cluster`` (compute capability 9.0).
     """
 
     warps: int
@@ -44,7 +45,7 @@ class DecodeSchedule:
     in_shared: bool
     rows: int
     splits: int
-    combines_last: bool
+    combine: Combine
 
     @property
     def n_threads(self) -> int:
@@ -77,7 +78,8 @@ def shared_bytes(problem: DecodeProblem, schedule: DecodeSchedule) -> int:
     """Dynamic shared memory of a block: loads in flight, later the results of its warps."""
     rows = held_rows(problem, schedule)
     ring = 512 * schedule.warps * schedule.in_flight * step_pieces(problem, schedule)
-    results = 4 * schedule.warps * rows * (problem.plain.value_width + 2)
+    own = schedule.warps + (schedule.combine == "cluster")
+    results = 4 * own * rows * (problem.plain.value_width + 2)
     return max(ring if schedule.in_shared else 0, results)
 
 
@@ -87,7 +89,7 @@ def attention_decode(workload: Workload, problem: DecodeProblem, schedule: Decod
     query, key, value, result = problem.plain.names
     extras = {"mask": problem.mask, "lengths": problem.lengths}
     present = {role: spec.name for role, spec in extras.items() if spec is not None}
-    partial = schedule.splits > 1
+    partial = schedule.splits > 1 and schedule.combine != "cluster"
     groups, passes = problem.groups, n_passes(problem, schedule)
     main = CudaLaunch(
         function="decode_main",
@@ -100,6 +102,7 @@ def attention_decode(workload: Workload, problem: DecodeProblem, schedule: Decod
         grid=(schedule.splits, passes, groups),
         block=(schedule.n_threads,),
         shared_bytes=shared_bytes(problem, schedule),
+        cluster=schedule.splits if schedule.combine == "cluster" else 1,
     )
     if not partial:
         return cuda_program(workload, [main])
@@ -114,7 +117,7 @@ def attention_decode(workload: Workload, problem: DecodeProblem, schedule: Decod
         grid=(groups * passes,),
         block=(COMBINE_THREADS,),
     )
-    launches = [main] if schedule.combines_last else [main, combine]
+    launches = [main] if schedule.combine == "last_block" else [main, combine]
     return cuda_program(workload, launches, workspaces=[workspace])
 
 
@@ -187,7 +190,8 @@ def _flags(problem: DecodeProblem, schedule: DecodeSchedule) -> list[tuple[str, 
     return [
         ("IS_HALF", plain.dtype == "float16"),
         ("IN_SHARED", schedule.in_shared),
-        ("COMBINES_LAST", schedule.combines_last and schedule.splits > 1),
+        ("COMBINES_LAST", schedule.combine == "last_block" and schedule.splits > 1),
+        ("IN_CLUSTER", schedule.combine == "cluster"),
         ("HAS_LEFT", plain.left is not None),
         ("HAS_RIGHT", plain.right is not None),
         ("HAS_LENGTHS", problem.lengths is not None),

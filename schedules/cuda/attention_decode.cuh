@@ -352,17 +352,21 @@ __device__ __forceinline__ void store_result(elem* y, int group, int pass, int i
     narrow(y[((long long)group * GROUP_ROWS + row) * VALUE_WIDTH + i % VALUE_WIDTH], sum > 0.0f ? v / sum : 0.0f);
 }
 
-// Partial results of the blocks of one group and pass.
+// Partial results: of all blocks of one group and pass, or of one block in its shared memory.
 struct Partials {
   float* values;  // (split, row, value width)
   float* tops;    // (split, row)
   float* sums;
-  __device__ __forceinline__ Partials(float* workspace, int at) {
-    values = workspace + (long long)at * SPLITS * (HELD + 2 * ROWS);
-    tops = values + SPLITS * HELD;
-    sums = tops + SPLITS * ROWS;
+  __device__ __forceinline__ Partials(float* memory, int n_splits) {
+    values = memory;
+    tops = values + n_splits * HELD;
+    sums = tops + n_splits * ROWS;
   }
 };
+
+__device__ __forceinline__ Partials partials_of(float* workspace, int at) {
+  return Partials(workspace + (long long)at * SPLITS * (HELD + 2 * ROWS), SPLITS);
+}
 
 // Loads of several blocks' results are outstanding at once; order and result are fixed.
 __device__ __forceinline__ void combine_partials(const Partials& partials, elem* y, int group, int pass,
@@ -395,6 +399,41 @@ __device__ __forceinline__ void combine_partials(const Partials& partials, elem*
     }
     store_result(y, group, pass, i, v, sum);
   }
+}
+
+// The same, of a cluster's blocks in their shared memory; each block takes a part of the elements.
+__device__ __forceinline__ void meet_cluster() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+__device__ __forceinline__ float of_block(const float* mine, int rank) {
+  unsigned at = (unsigned)__cvta_generic_to_shared(mine), there;
+  float v;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
+  return v;
+}
+__device__ __forceinline__ void combine_cluster(const Partials& mine, elem* y, int group, int pass, int rank) {
+  meet_cluster();
+  for (int i = rank * THREADS + threadIdx.x; i < HELD; i += SPLITS * THREADS) {
+    int row = i / VALUE_WIDTH;
+    float values[SPLITS], tops[SPLITS], sums[SPLITS], top = LOWEST, sum = 0.0f, v = 0.0f;
+#pragma unroll
+    for (int j = 0; j < SPLITS; ++j) {
+      tops[j] = of_block(mine.tops + row, j);
+      sums[j] = of_block(mine.sums + row, j);
+      values[j] = of_block(mine.values + i, j);
+    }
+#pragma unroll
+    for (int j = 0; j < SPLITS; ++j) top = fmaxf(top, tops[j]);
+#pragma unroll
+    for (int j = 0; j < SPLITS; ++j) {
+      float factor = power_of_two((tops[j] - top) * UNIT);
+      sum += factor * sums[j];
+      v += factor * values[j];
+    }
+    store_result(y, group, pass, i, v, sum);
+  }
+  meet_cluster();  // nobody leaves while others read
 }
 
 __device__ unsigned arrived[COMBINES_LAST ? GROUPS * PASSES : 1];  // zero again after every launch
@@ -512,14 +551,16 @@ __device__ __forceinline__ void attention_decode(const elem* __restrict__ query,
   if constexpr (SPLITS == 1) {
     combine_warps(held, [&](int i, float v, float, float sum) { store_result(y, group, pass, i, v, sum); });
   } else {
-    Partials partials(partial, at);
+    Partials partials = IN_CLUSTER ? Partials(held + WARPS * (HELD + 2 * ROWS), 1) : partials_of(partial, at);
+    int slot = IN_CLUSTER ? 0 : split;
     combine_warps(held, [&](int i, float v, float top, float sum) {
-      partials.values[split * HELD + i] = v;
+      partials.values[slot * HELD + i] = v;
       if (i % VALUE_WIDTH == 0) {
-        partials.tops[split * ROWS + i / VALUE_WIDTH] = top;
-        partials.sums[split * ROWS + i / VALUE_WIDTH] = sum;
+        partials.tops[slot * ROWS + i / VALUE_WIDTH] = top;
+        partials.sums[slot * ROWS + i / VALUE_WIDTH] = sum;
       }
     });
+    if constexpr (IN_CLUSTER) combine_cluster(partials, y, group, pass, split);
     if constexpr (COMBINES_LAST) {
       if (is_last(at)) combine_partials(partials, y, group, pass, THREADS);
     }
@@ -528,6 +569,6 @@ __device__ __forceinline__ void attention_decode(const elem* __restrict__ query,
 
 __device__ __forceinline__ void attention_decode_combine(const float* partial, elem* __restrict__ y) {
   int at = blockIdx.x;
-  combine_partials(Partials(const_cast<float*>(partial), at), y, at / PASSES, at % PASSES,
+  combine_partials(partials_of(const_cast<float*>(partial), at), y, at / PASSES, at % PASSES,
                    COMBINE_THREADS);
 }

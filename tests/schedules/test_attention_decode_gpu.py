@@ -109,7 +109,10 @@ class Kernels:
     def _submit(self, workload: Workload) -> list[tuple[dict[str, Any], Future[Build | Failure]]]:
         task = Task(workload=workload, target=self._target)
         space = AttentionDecodeSpace(task)
+        clusters = [one for one in space.points if one["combine"] == "cluster"]
         chosen = space.sample(N_RANDOM, self._rng)
+        if clusters:
+            chosen.append(space.candidate(clusters[int(self._rng.integers(len(clusters)))]))
         return [(space.values_of(one), self._builder.submit(task, one)) for one in chosen]
 
     def close(self) -> None:
