@@ -28,12 +28,13 @@ from search.stopping import StopRequest
 from search.tuner import tune
 
 
-def record_run(run: Path, out: Path) -> Recording:
+def record_run(run: Path, out: Path, *, command: str = "") -> Recording:
     """Write what a run tried and measured into one file.
 
     Args:
         run: Its folder, or a copy of its database.
         out: The recording.
+        command: How the run was made, for people; guessed from its settings if empty.
 
     Raises:
         UsageError: Not a run folder.
@@ -52,7 +53,10 @@ def record_run(run: Path, out: Path) -> Recording:
                 "that was tuned on a device."
             )
         recording = record(
-            database, features_of=features_of, command=_command(settings), name_of=standard_name
+            database,
+            features_of=features_of,
+            command=command or _command(settings),
+            name_of=standard_name,
         )
     write_recording(recording, out)
     return recording

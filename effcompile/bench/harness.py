@@ -51,6 +51,8 @@ class Row:
         power_w: Mean power inside the window.
         bytes_per_s: Bytes that must move over the burst latency.
         flops_per_s: Operations that must be done over the burst latency; ``None`` if uncounted.
+        cache: ``hot`` or ``cold``.
+        ceiling_share: The larger of the shares of the measured ceilings of bytes and operations.
         verdict: Of the energy windows; the first that is not ``ok``.
         error: Why there are no numbers.
     """
@@ -65,6 +67,8 @@ class Row:
     power_w: float | None = None
     bytes_per_s: float | None = None
     flops_per_s: float | None = None
+    cache: str = ""
+    ceiling_share: float | None = None
     verdict: str = ""
     error: str = ""
 

@@ -56,6 +56,10 @@ def kernels(
     trials: Annotated[int, typer.Option(help="Trials per case.", min=1)] = 96,
     rounds: Annotated[int, typer.Option(help="Interleaved repetitions.", min=1)] = 5,
     cache: Annotated[str, typer.Option(help="hot, cold or both.")] = "cold",
+    skip_peer: Annotated[
+        list[str] | None,
+        typer.Option(help="Part of a peer's name, for example inductor: not run, and said so."),
+    ] = None,
     names: Annotated[bool, typer.Option("--names", help="Only name the cases.")] = False,
     work: Work = Path("runs/bench-kernels"),
     json: Json = False,
@@ -93,6 +97,7 @@ def kernels(
         caches=caches,
         work=work,
         n_rounds=rounds,
+        skipped_peers=skip_peer or (),
         report=lambda title, found: print_rows(found, to_stderr=json),
     )
     if json:

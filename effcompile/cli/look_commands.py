@@ -67,6 +67,9 @@ def show(
 def record(
     run: Annotated[Path, typer.Argument(help="Run folder, or a copy of its database.")],
     out: Annotated[Path, typer.Option(help="Recording to write, NAME.effrec.")],
+    command: Annotated[
+        str, typer.Option(help="How the run was made; guessed from its settings if left out.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """A run to one file that --device replay:FILE tunes again without the device.
@@ -75,7 +78,7 @@ def record(
     """
     from effcompile.replaying import record_run
 
-    recording = record_run(run, out)
+    recording = record_run(run, out, command=command)
     counts = {
         "path": out,
         "size_bytes": out.stat().st_size,

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from effcompile.bench.kernels import merge_cases
-from effcompile.bench.kernels.case import KernelCase, all_cases, chosen_cases
+from effcompile.bench.kernels.case import KernelCase, all_cases, chosen_cases, without_peers
 from effcompile.bench.kernels.contenders import contenders, difference, n_sets
 from effcompile.cli.main import app
 from effcompile.errors import UsageError
@@ -89,6 +89,12 @@ def test_wrong_and_failing_peers_are_rows_that_say_so() -> None:
     assert (right.error, len(right.launches)) == ("", 2)
     assert wrong.error.startswith("wrong result: output 0: 4 of 4 elements differ")
     assert failed.error == "RuntimeError: no such kernel"
+    _, *quiet = contenders(without_peers(case, ["ong", "fail"]), "", sets)
+    assert [one.error for one in quiet] == [
+        "",
+        "UsageError: left out by --skip-peer",
+        "UsageError: left out by --skip-peer",
+    ]
     assert n_sets(case, "hot", 64) == 1
     assert n_sets(case, "cold", 64) == 4
 

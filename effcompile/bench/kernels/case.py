@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -76,6 +76,19 @@ def inductor(function: Callable[..., Any]) -> Peer:
         return lambda: compiled[0](*inputs)
 
     return prepare
+
+
+def without_peers(case: KernelCase, parts: Sequence[str]) -> KernelCase:
+    """The case with every peer whose name holds one of ``parts`` replaced by one that says so."""
+
+    def left_out(inputs: Tensors) -> Callable[[], Any]:
+        raise UsageError("left out by --skip-peer")
+
+    peers = {
+        name: left_out if any(part in name for part in parts) else peer
+        for name, peer in case.peers.items()
+    }
+    return replace(case, peers=peers)
 
 
 def all_cases() -> list[KernelCase]:

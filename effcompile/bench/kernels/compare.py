@@ -7,53 +7,20 @@ soon as a case is measured.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from effcompile.bench.harness import GpuHarness, Row
-from effcompile.bench.kernels.case import KernelCase
+from effcompile.bench.kernels.case import KernelCase, without_peers
 from effcompile.bench.kernels.ceilings import Ceilings, measure_ceilings
 from effcompile.bench.kernels.contenders import contenders, n_sets
 from effcompile.config import CacheMode, MeasureConfig, TuneConfig
 from effcompile.errors import DeviceUnavailable
 from schedules.errors import EffcompileError
 
-Report = Callable[[str, Sequence["KernelRow"]], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelRow:
-    """One contender on one case, in one cache mode.
-
-    Attributes:
-        case: The case's name.
-        contender: Ours, a peer, or a ceiling.
-        cache: ``hot`` or ``cold``.
-        burst_us: Latency in short bursts, microseconds: median over rounds.
-        burst_ci95_us: Half width of its interval.
-        sustained_us: Time per launch back to back, inside the energy window.
-        energy_mj: Energy per launch, millijoules; ``None`` if unmeasured.
-        energy_ci95_mj: Half width of its interval.
-        power_w: Mean power inside the window.
-        ceiling_share: The larger of the shares of the measured ceilings of bytes and operations.
-        verdict: Of the energy windows.
-        error: Why there are no numbers.
-    """
-
-    case: str
-    contender: str
-    cache: str
-    burst_us: float | None = None
-    burst_ci95_us: float | None = None
-    sustained_us: float | None = None
-    energy_mj: float | None = None
-    energy_ci95_mj: float | None = None
-    power_w: float | None = None
-    ceiling_share: float | None = None
-    verdict: str = ""
-    error: str = ""
+Report = Callable[[str, Sequence[Row]], None]
 
 
 def bench_kernels(
@@ -64,8 +31,9 @@ def bench_kernels(
     caches: Sequence[str],
     work: Path,
     n_rounds: int,
+    skipped_peers: Sequence[str] = (),
     report: Report,
-) -> list[KernelRow]:
+) -> list[Row]:
     """Tune every case, then measure ours and the peers in turn.
 
     Args:
@@ -75,6 +43,7 @@ def bench_kernels(
         caches: ``hot``, ``cold`` or both.
         work: Folder for run folders, artifacts and rows.
         n_rounds: Interleaved repetitions.
+        skipped_peers: Parts of the names of peers that are not run; their rows say so.
         report: Gets a title and rows as soon as they are there.
 
     Raises:
@@ -90,12 +59,12 @@ def bench_kernels(
     harness = GpuHarness(measure)
     ceilings = measure_ceilings(harness, n_rounds=min(n_rounds, 3))
     found = _kept(
-        "ceilings", [_kernel_row(row, "cold", ceilings) for row in ceilings.rows], work, report
+        "ceilings", [_placed(row, "cold", ceilings) for row in ceilings.rows], work, report
     )
-    for case in cases:
+    for case in (without_peers(one, skipped_peers) for one in cases):
         artifact = _tuned(case, config, work / case.name)
         rows = [
-            _kernel_row(row, cache, ceilings)
+            _placed(row, cache, ceilings)
             for cache in caches
             for row in _measured(case, artifact, cache, harness, n_rounds)
         ]
@@ -135,29 +104,17 @@ def _measured(
     return rows
 
 
-def _kernel_row(row: Row, cache: str, ceilings: Ceilings) -> KernelRow:
+def _placed(row: Row, cache: str, ceilings: Ceilings) -> Row:
+    """A row with its cache mode and its share of what this GPU can do."""
     pairs = (
         (row.bytes_per_s, ceilings.bytes_per_s),
         (row.flops_per_s, ceilings.flops_per_s),
     )
     shares = [rate / most for rate, most in pairs if rate and most]
-    return KernelRow(
-        case=row.workload,
-        contender=row.contender,
-        cache=cache,
-        burst_us=row.burst_us,
-        burst_ci95_us=row.burst_ci95_us,
-        sustained_us=row.sustained_us,
-        energy_mj=row.energy_mj,
-        energy_ci95_mj=row.energy_ci95_mj,
-        power_w=row.power_w,
-        ceiling_share=max(shares, default=None),
-        verdict=row.verdict,
-        error=row.error,
-    )
+    return replace(row, cache=cache, ceiling_share=max(shares, default=None))
 
 
-def _kept(name: str, rows: list[KernelRow], folder: Path, report: Report) -> list[KernelRow]:
+def _kept(name: str, rows: list[Row], folder: Path, report: Report) -> list[Row]:
     folder.mkdir(parents=True, exist_ok=True)
     encoded = msgspec.json.format(msgspec.json.encode(rows), indent=2)
     unfinished = folder / "rows.json.part"
