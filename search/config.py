@@ -81,6 +81,6 @@ class SearchConfig:
     energy_snr: Literal["centred", "raw"] = "centred"
     energy_model: EnergyModelName = "power"
     warm_start: bool = True
-    energy_warmup: Count = 8
+    energy_warmup: Count = 2
     n_finalists: Positive = 4
     n_final_rounds: Positive = 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from cost_models.calibration import UNCALIBRATED, conformal_factor
@@ -16,12 +18,22 @@ from search.energy_policy import (
 
 COVERAGE = 0.9
 
+LEAST_GAIN = 0.005
+"""A window must be expected to save this share of the energy."""
+
+MOST_PER_ROUND = 1
+"""The models learn from each before they are asked about the next."""
+
+CONTROL_SHARE = 0.1
+"""Random picks per measurement: enough to see the models' errors without bias."""
+
 
 class OverlapsIncumbent:
     """Measures where the predicted interval reaches below the upper end of the incumbent's.
 
-    Only candidates within the latency limit can win, so only they are asked. The share of
-    measured candidates is nobody's setting: it follows from how sure the models are.
+    Only candidates within the latency limit can win, so only they are asked, a few at a time.
+    The share of measured candidates is nobody's setting: it follows from how sure the models
+    are.
     """
 
     def __init__(self, config: SearchConfig) -> None:
@@ -37,9 +49,35 @@ class OverlapsIncumbent:
             able = [one for one in ranked if _is_allowed(one, state)]
             factor = calibrated_factor(state)
             limit_mj = state.incumbent_mj + (state.incumbent_ci95_mj or 0.0)
-            wanted = [one for one in able if one.energy_mj - factor * one.spread_mj < limit_mj]
-            wanted = wanted[: self.config.energy_top]
-        return with_controls(wanted, state, self.config.energy_random, rng)
+            wanted = [
+                one
+                for one in able
+                if one.energy_mj - factor * one.spread_mj < limit_mj
+                and _expected_gain(one, state.incumbent_mj) > LEAST_GAIN
+            ]
+            wanted = wanted[: min(MOST_PER_ROUND, self.config.energy_top)]
+        return with_controls(wanted, state, self._n_controls(state), rng)
+
+    def _n_controls(self, state: EnergyState) -> int:
+        """None while the random picks so far are enough for what was measured."""
+        n_before = sum(one.is_control for one in state.errors)
+        is_due = n_before < CONTROL_SHARE * state.n_measured
+        return min(1, self.config.energy_random) if is_due else 0
+
+
+def _expected_gain(one: EnergyCandidate, incumbent_mj: float) -> float:
+    """Energy that measuring a candidate is expected to save, as a share of the incumbent's.
+
+    The mean of what it is better by, over the normal distribution the model states; nothing
+    where it is worse.
+    """
+    ahead = incumbent_mj - one.energy_mj
+    if one.spread_mj <= 0.0:
+        return max(0.0, ahead) / incumbent_mj
+    z = ahead / one.spread_mj
+    below = 0.5 * math.erfc(-z / math.sqrt(2.0))
+    density = math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+    return (ahead * below + one.spread_mj * density) / incumbent_mj
 
 
 def calibrated_factor(state: EnergyState) -> float:

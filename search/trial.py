@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -146,7 +147,7 @@ class EnergyMeasurement:
         limit_w = self._limit_w
         if limit_w is None or self.energy_mj is None or self.sustained_latency_us is None:
             return self.energy_mj
-        return (self.energy_mj * limit_w * self.sustained_latency_us * 1e-3) ** 0.5
+        return math.sqrt(self.energy_mj * limit_w * self.sustained_latency_us * 1e-3)
 
     @property
     def steady_latency_us(self) -> float | None:
