@@ -77,7 +77,7 @@ class SearchConfig:
     energy_band: Annotated[float, Meta(ge=0)] = 0.10
     energy_top: Count = 8
     energy_random: Count = 2
-    energy_policy: EnergyPolicyName = "top"
+    energy_policy: EnergyPolicyName = "overlap"
     energy_snr: Literal["centred", "raw"] = "centred"
     energy_model: EnergyModelName = "power"
     warm_start: bool = True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from cost_models.calibration import UNCALIBRATED, conformal_factor
@@ -17,9 +15,6 @@ from search.energy_policy import (
 )
 
 COVERAGE = 0.9
-
-LEAST_GAIN = 0.005
-"""A window must be expected to save this share of the energy."""
 
 MOST_PER_ROUND = 1
 """The models learn from each before they are asked about the next."""
@@ -49,12 +44,7 @@ class OverlapsIncumbent:
             able = [one for one in ranked if _is_allowed(one, state)]
             factor = calibrated_factor(state)
             limit_mj = state.incumbent_mj + (state.incumbent_ci95_mj or 0.0)
-            wanted = [
-                one
-                for one in able
-                if one.energy_mj - factor * one.spread_mj < limit_mj
-                and _expected_gain(one, state.incumbent_mj) > LEAST_GAIN
-            ]
+            wanted = [one for one in able if one.energy_mj - factor * one.spread_mj < limit_mj]
             wanted = wanted[: min(MOST_PER_ROUND, self.config.energy_top)]
         return with_controls(wanted, state, self._n_controls(state), rng)
 
@@ -63,21 +53,6 @@ class OverlapsIncumbent:
         n_before = sum(one.is_control for one in state.errors)
         is_due = n_before < CONTROL_SHARE * state.n_measured
         return min(1, self.config.energy_random) if is_due else 0
-
-
-def _expected_gain(one: EnergyCandidate, incumbent_mj: float) -> float:
-    """Energy that measuring a candidate is expected to save, as a share of the incumbent's.
-
-    The mean of what it is better by, over the normal distribution the model states; nothing
-    where it is worse.
-    """
-    ahead = incumbent_mj - one.energy_mj
-    if one.spread_mj <= 0.0:
-        return max(0.0, ahead) / incumbent_mj
-    z = ahead / one.spread_mj
-    below = 0.5 * math.erfc(-z / math.sqrt(2.0))
-    density = math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
-    return (ahead * below + one.spread_mj * density) / incumbent_mj
 
 
 def calibrated_factor(state: EnergyState) -> float:

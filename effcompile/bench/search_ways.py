@@ -154,10 +154,12 @@ WAYS: dict[str, Way] = {
     "V1": Way(about="ours, evolution by latency", settings={"evolve_by": "latency"}),
     "V2": Way(about="ours, evolution by latency and energy"),
     "warm": Way(about="V2, power model from the other workloads", is_warm=True),
+    "trust": Way(
+        about="V2, power model from the other workloads, one window, then k = 0",
+        settings={"energy_policy": "never", "energy_warmup": 1},
+        is_warm=True,
+    ),
     "top": Way(about="V2, energy of the predicted 8 best", settings={"energy_policy": "top"}),
     "snr": Way(about="V2, share by centred SNR", settings={"energy_policy": "snr"}),
-    "overlap": Way(
-        about="V2, energy where intervals overlap", settings={"energy_policy": "overlap"}
-    ),
 }
 """Ways to search by name; ``V2`` has the default settings."""
