@@ -103,7 +103,8 @@ class TransferModel:
             return np.asarray(np.log(costs.predict(terms)))
 
         self._trees.fit(self._columns(late), logs, weights, blocks=numbers, expected=expected)
-        self.level_error, self.within_error = _errors(logs - self._trees.unseen_answers, numbers)
+        left = logs - self._trees.unseen_answers
+        self.level_error, self.within_error = _errors(left, numbers, weights)
 
     def predict(self, late: np.ndarray) -> Prediction:
         """Logarithms; the spread holds both errors."""
@@ -143,18 +144,22 @@ class TransferModel:
         return found
 
 
-def _errors(errors: np.ndarray, numbers: np.ndarray) -> tuple[float, float]:
-    """Standard deviations of what a workload's errors share and of the rest of them."""
+def _errors(errors: np.ndarray, numbers: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Standard deviations of what a workload's errors share and of the rest of them.
+
+    Every workload counts alike in both, and in it its fast candidates most.
+    """
     known = np.isfinite(errors)
-    errors, numbers = errors[known], numbers[known]
+    errors, numbers, weights = errors[known], numbers[known], weights[known]
     if not len(errors):
         return 0.0, 0.0
-    counts = np.bincount(numbers)
-    sums = np.bincount(numbers, weights=errors)
-    means = sums / np.maximum(1, counts)
+    totals = np.bincount(numbers, weights=weights)
+    is_there = totals > 0.0
+    safe = np.where(is_there, totals, 1.0)
+    means = np.bincount(numbers, weights=weights * errors) / safe
     rest = errors - means[numbers]
-    # Every workload counts alike in both.
-    squares = np.bincount(numbers, weights=rest**2) / np.maximum(1, counts)
-    level = np.sqrt(np.mean(means[counts > 0] ** 2))
-    within = np.sqrt(np.mean(squares[counts > 0]))
-    return float(level), float(within)
+    squares = np.bincount(numbers, weights=weights * rest**2) / safe
+    return (
+        float(np.sqrt(np.mean(means[is_there] ** 2))),
+        float(np.sqrt(np.mean(squares[is_there]))),
+    )

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from effcompile.bench.model_compare import TUNING, UNSEEN, WorkloadQuality, bench_models
+from effcompile.bench.unmeasured import bench_unmeasured
 from effcompile.cli.main import app
 from schedules.candidate import Candidate
 from schedules.task import Task
@@ -162,8 +163,18 @@ def test_the_command_prints_rows(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         app, ["bench", "models", "--device", device, "--band", "99%", "--json"]
     )
-    names = {row["workload"] for row in json.loads(done.stdout)}
+    names = {row["workload"] for row in json.loads(done.stdout)["energy"]}
     assert names == {"all", "work-1 1", "work-1 2", "work-2"}
+
+
+def test_latency_of_workloads_left_out_orders_their_candidates() -> None:
+    rows = bench_unmeasured(made_recording(6, 20))
+    assert [row.workload for row in rows] == [f"work-{i}" for i in range(6)]
+    assert all(row.n_candidates == 20 for row in rows)
+    assert np.mean([row.spearman or 0.0 for row in rows]) > 0.7
+    for row in rows:
+        assert (row.best_of_5_percent or 0.0) <= (row.pick_percent or 0.0) + 1e-9
+    assert bench_unmeasured(made_recording(3, 8)) == []
 
 
 def test_models_are_trained_from_the_command_line(tmp_path: Path) -> None:
