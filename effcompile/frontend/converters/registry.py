@@ -25,6 +25,7 @@ _BUILT_IN = (
     "contrib_attention",
     "custom",
     "dequantise",
+    "headwise_attention",
     "inference",
     "matmul_nbits",
     "merge",
