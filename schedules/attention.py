@@ -55,7 +55,7 @@ class HopperAttentionSpace(KnobSpace):
     """Warp-specialised programs: a producer and consumers of 64 query rows each."""
 
     name = "attention"
-    knobs = (
+    knobs: tuple[Knob, ...] = (
         Knob(name="warpgroups", values=(1, 2, 3)),
         Knob(name="key_tile", values=KEY_TILES),
         Knob(name="stages", values=(1, 2, 3, 4)),

@@ -5,8 +5,8 @@ mask is one of blocks of ``GRAIN`` rows and ``GRAIN`` keys, so it does not depen
 
 * a row block or key block that holds a text token is a text block; text rows see all keys, and
   all rows see text keys;
-* image row block ``m`` of an arrow head with half-width ``w`` tokens sees image key blocks ``n`` with
-  ``|n - m| <= ceil(w / GRAIN)``; ``w = 0`` leaves the diagonal;
+* image row block ``m`` of an arrow head with half-width ``w`` tokens sees the image key blocks
+  ``n`` with ``|n - m| <= ceil(w / GRAIN)``; ``w = 0`` leaves the diagonal;
 * full heads see everything, skipped heads give their rows of the cache, or zeros without one.
 """
 
@@ -60,25 +60,28 @@ class HeadwiseProblem:
     @property
     def pairs(self) -> int:
         """Query-key pairs of all heads of one sequence that are attended."""
-        return sum(self._pairs_of(kind, width) for kind, width in self.modes)
+        tokens = self.image_tokens, self.text_tokens
+        return sum(attended_pairs(mode, *tokens, text_first=self.text_first) for mode in self.modes)
 
-    def _pairs_of(self, kind: int, half_width: int) -> int:
-        tokens = self.dense.queries
-        if kind == SKIP:
-            return 0
-        if kind != ARROW:
-            return tokens * tokens
-        reach, total, text = -(-half_width // GRAIN), 0, self.text_blocks
-        sizes = [min(GRAIN, tokens - GRAIN * block) for block in range(self.n_blocks)]
-        text_keys = sum(sizes[block] for block in text)
-        for block in range(self.n_blocks):
-            if block in text:
-                total += sizes[block] * tokens
-                continue
-            near = range(max(0, block - reach), min(self.n_blocks, block + reach + 1))
-            seen = text_keys + sum(sizes[other] for other in near if other not in text)
-            total += sizes[block] * seen
-        return total
+
+def attended_pairs(mode: Mode, image_tokens: int, text_tokens: int, *, text_first: bool) -> int:
+    """Query-key pairs that one head attends."""
+    kind, half_width = mode
+    n_tokens = image_tokens + text_tokens
+    if kind == SKIP:
+        return 0
+    if kind != ARROW:
+        return n_tokens * n_tokens
+    n_blocks, reach = -(-n_tokens // GRAIN), -(-half_width // GRAIN)
+    text = text_blocks(image_tokens, text_tokens, text_first=text_first)
+    sizes = [min(GRAIN, n_tokens - GRAIN * block) for block in range(n_blocks)]
+    text_keys = sum(sizes[block] for block in text)
+    total = 0
+    for block in range(n_blocks):
+        near = range(max(0, block - reach), min(n_blocks, block + reach + 1))
+        seen = text_keys + sum(sizes[other] for other in near if other not in text)
+        total += sizes[block] * (n_tokens if block in text else seen)
+    return total
 
 
 def text_blocks(image_tokens: int, text_tokens: int, *, text_first: bool) -> range:

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from effcompile.errors import BadModel
+from effcompile.extract import extract_tasks
+from effcompile.frontend.checking import prepare_model
+from effcompile.lower import lower
 from schedules.attention_hopper import shared_bytes
 from schedules.cuda_kernel import device_code
 from schedules.headwise_attention import HeadwiseSpace, arrow_steps, headwise_space, plan_bytes
@@ -26,7 +29,7 @@ from tests.schedules.test_attention import FEW_SPILLS, H200, build
 GOLDEN = Headwise(image=512, text=64, modes=((ARROW, 64),))
 RAGGED = Headwise(image=500, text=77, modes=((ARROW, 64),))
 MIXED = ((ARROW, 128), (FULL, 0), (SKIP, 0), (ARROW, 0), (ARROW, 70), (ARROW, 10_000))
-POINT = {
+POINT: dict[str, int | str] = {
     "warpgroups": 2,
     "key_tile": 128,
     "stages": 2,
@@ -132,32 +135,19 @@ def test_a_cpu_computes_the_same_with_modes_of_the_call() -> None:
 def test_a_torch_module_reaches_the_family() -> None:
     import torch
 
-    from effcompile.export import custom_op, export_module
-    from effcompile.frontend.checking import prepare_model
+    from effcompile.export import export_module
+    from examples.arrow_attention import ArrowAttention
 
-    class Layer(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("modes", torch.tensor([[1, 64], [0, 0]], dtype=torch.int32))
-
-        def forward(self, q: Any, k: Any, v: Any) -> Any:
-            return custom_op(
-                "HeadwiseAttention",
-                (q, k, v, self.modes),
-                eager=lambda q, k, v, modes: torch.nn.functional.scaled_dot_product_attention(
-                    q, k, v
-                ),
-                attrs={"text_tokens": 77, "order": "image_first"},
-            )
-
-    tokens = [torch.randn(1, 2, 333, 64, dtype=torch.float16) for _ in range(3)]
-    model = export_module(Layer(), tokens)
-    from effcompile.extract import extract_tasks
-    from effcompile.lower import lower
-
-    (found,) = extract_tasks(lower({"main": prepare_model(model)}, H200), H200)
+    layer = ArrowAttention(list(MIXED), text_tokens=77)
+    tokens = tuple(torch.randn(1, len(MIXED), 333, 64, dtype=torch.float16) for _ in range(3))
+    program = lower({"main": prepare_model(export_module(layer, tokens))}, H200)
+    (found,) = extract_tasks(program, H200)
+    workload = found.task.workload
     assert spaces_for(found.task)[0] == "headwise_attention"
-    assert found.task.workload.attrs["modes"] == "1:64 0:0"
+    assert workload.attrs["modes"] == "1:128 0:0 2:0 1:0 1:70 1:10000"
+    arrays = [*(x.numpy() for x in tokens), layer.modes.numpy()]
+    (wanted,) = reference(workload, arrays)
+    np.testing.assert_allclose(layer(*tokens).numpy(), wanted.values, atol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +205,8 @@ extern "C" void walk(const int* modes, int n_blocks, int* seen, int* stored, int
     for (Work work(&plan, sources); work.some(); work.next()) {
       Tile tile = work.tile();
       steps[blockIdx.x] += tile.count;
-      for (int row = tile.row; row < min(tile.row + BM, QUERIES); ++row) ++stored[tile.head * QUERIES + row];
+      for (int row = tile.row; row < min(tile.row + BM, QUERIES); ++row)
+        ++stored[tile.head * QUERIES + row];
       for (int step = 0; step < tile.count; ++step)
         for (int group = 0; group < WARPGROUPS; ++group) {
           Rule rule(tile, step, tile.row + 64 * group);
@@ -225,7 +216,8 @@ extern "C" void walk(const int* modes, int n_blocks, int* seen, int* stored, int
             for (int i = 0; i < BN / 2; ++i) {
               int key = tile.key(step) + column + i / 4 * 8 + i % 2;
               if (s[i] != 0 || key >= KEYS || i % 4 >= 2) continue;
-              for (int row = tile.row + 64 * group; row < min(tile.row + 64 * group + 64, QUERIES); ++row)
+              int first = tile.row + 64 * group;
+              for (int row = first; row < min(first + 64, QUERIES); ++row)
                 ++seen[((long long)tile.head * QUERIES + row) * KEYS + key];
             }
           }
@@ -237,7 +229,7 @@ extern "C" void walk(const int* modes, int n_blocks, int* seen, int* stored, int
 
 
 def walk(space: HeadwiseSpace, values: Any, n_blocks: int, folder: Path) -> Any:
-    """What the device's tiles and masks amount to, computed by the device's code on this machine."""
+    """Pairs, rows and steps that the device's tiles and masks amount to, by the device's code."""
     import ctypes
 
     from schedules.headwise_attention import headwise_pattern
@@ -316,9 +308,9 @@ def test_points_build_and_can_launch(width: int, known: bool, tmp_path: Path) ->
     case = Headwise(image=2000, text=333, modes=MIXED, width=width, cached=known, known=known)
     space = headwise_space(case.task())
     assert isinstance(space, HeadwiseSpace)
-    for candidate in space.sample(3, np.random.default_rng(0)):
+    for candidate in space.sample(2, np.random.default_rng(0)):
         values = space.values_of(candidate)
-        kernel = build(space, values, tmp_path)  # type: ignore[arg-type]
+        kernel = build(space, values, tmp_path)
         schedule = space.schedule(values)
         plan = plan_bytes(space._headwise)
         wanted = shared_bytes(space._problem, schedule, plan_bytes=plan)

@@ -2,8 +2,8 @@
 
 Inputs query, key, value (batch, heads, tokens, width), modes (query heads, 2) int32 [, cache of the
 result's shape]; attributes ``text_tokens``, ``order`` ("image_first" or "text_first"), ``scale``
-(optional). A row of modes is a kind (0 full, 1 arrow, 2 skip) and a half-width in tokens. Modes that
-are an initialiser are known to the tuner; others may change with every call.
+(optional). A row of modes is a kind (0 full, 1 arrow, 2 skip) and a half-width in tokens. Modes
+that are an initialiser are known to the tuner; others may change with every call.
 Meaning: see ``schedules/headwise_problem.py``.
 """
 
@@ -70,7 +70,7 @@ def _known(modes: Any) -> tuple[Mode, ...]:
     wrong = [row for row in rows if row[0] not in (0, 1, 2) or row[1] < 0]
     if wrong:
         raise ValueError(
-            f"modes hold {wrong[0]}: expected kind 0 (full), 1 (arrow) or 2 (skip) and a half-width "
-            "of at least 0 tokens"
+            f"modes hold {wrong[0]}: expected kind 0 (full), 1 (arrow) or 2 (skip) and a "
+            "half-width of at least 0 tokens"
         )
     return rows
