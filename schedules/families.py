@@ -7,6 +7,7 @@ from collections.abc import Callable
 from schedules.attention import attention_space
 from schedules.attention_decode import attention_decode_space
 from schedules.gemv_dequant import gemv_dequant_space
+from schedules.headwise_attention import headwise_space
 from schedules.knobs import KnobSpace
 from schedules.matmul import matmul_space
 from schedules.merge import merge_space
@@ -19,6 +20,7 @@ FAMILIES: tuple[Family, ...] = (
     softmax_space,
     attention_decode_space,
     attention_space,
+    headwise_space,
     gemv_dequant_space,
     merge_space,
     matmul_space,

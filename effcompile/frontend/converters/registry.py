@@ -26,6 +26,7 @@ _BUILT_IN = (
     "custom",
     "dequantise",
     "elementwise",
+    "headwise_attention",
     "inference",
     "matmul_nbits",
     "merge",
