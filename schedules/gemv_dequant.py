@@ -11,9 +11,10 @@ from schedules.errors import UnknownSpace
 from schedules.gemv_dequant_cuda import (
     ROWS_PER_PASS,
     GemvSchedule,
+    arena,
     gemv_cuda,
     n_steps,
-    shared_bytes,
+    slot_bytes,
     step_groups,
     step_units,
 )
@@ -23,9 +24,12 @@ from schedules.limits import launch_refusal
 from schedules.task import Task
 
 FIRST_ARCH = 80
+FIRST_ARCH_WITH_BULK_COPIES = 90
 MOST_REGISTERS = 200
-REGISTERS_BESIDE_DATA = 40
+REGISTERS_BESIDE_DATA = 44
 THREADS_PER_CORE = 2048
+SHARED_PER_BLOCK_OVERHEAD = 1024
+MOST_BULK_STEPS = 8
 
 
 def gemv_dequant_space(task: Task) -> KnobSpace | None:
@@ -59,43 +63,47 @@ class GemvDequantSpace(KnobSpace):
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
-        """Warps along depth and columns, tiles per warp, loads in flight, blocks, place of x."""
-        # Rows of x that are no multiple of 16 bytes cannot be read in place.
-        places = ("shared", "global") if self._problem.depth % 8 == 0 else ("shared",)
+        """Warps along depth and columns, blocks, loads in flight and how they come."""
+        bulk = _arch_number(self._target.arch) >= FIRST_ARCH_WITH_BULK_COPIES
         return (
             Knob(name="warps_k", values=(1, 2, 4, 8, 16, 32)),
-            Knob(name="warps_n", values=(1, 2, 4, 8)),
-            Knob(name="tiles", values=(1, 2, 4)),
-            Knob(name="in_flight", values=(1, 2, 3, 4, 6, 8)),
-            Knob(name="blocks_k", values=(1, 2, 4)),
-            Knob(name="x", values=places),
+            Knob(name="warps_n", values=(1, 2, 4, 8, 16)),
+            Knob(name="blocks_per_core", values=(1, 2, 3, 4, 6, 8)),
+            Knob(name="blocks_k", values=(1, 2, 4, 8, 16)),
+            Knob(name="in_flight", values=(1, 2, 3, 4)),
+            Knob(name="piece", values=(1, 2, 4, 8) if bulk else (1,)),
+            Knob(name="copy", values=("registers", "bulk") if bulk else ("registers",)),
         )
 
     def schedule(self, values: Values) -> GemvSchedule:
         """The decisions that knob values stand for."""
+        blocks = int(values["blocks_per_core"]) * self._target.n_cores
+        warps_n = int(values["warps_n"])
         return GemvSchedule(
             warps_k=int(values["warps_k"]),
-            warps_n=int(values["warps_n"]),
-            tiles=int(values["tiles"]),
-            in_flight=int(values["in_flight"]),
+            warps_n=warps_n,
+            blocks_n=max(1, min(blocks, self._problem.n_tiles // warps_n)),
             blocks_k=int(values["blocks_k"]),
-            x_shared=values["x"] == "shared",
+            in_flight=int(values["in_flight"]),
+            piece=int(values["piece"]),
+            bulk=values["copy"] == "bulk",
         )
 
     def refusal(self, values: Values) -> str | None:
         """Limits of the device, and points that another point already stands for."""
         schedule, problem = self.schedule(values), self._problem
-        steps = n_steps(problem)
         shares = schedule.warps_k * schedule.blocks_k
+        most_steps = -(-n_steps(problem) // shares)
+        pieces = -(-most_steps // schedule.piece) * schedule.most_tiles(problem)
+        fewer = (int(values["blocks_per_core"]) - 1) * self._target.n_cores * schedule.warps_n
         registers = self._registers(schedule)
         faults = {
-            "some warps would have no step of the depth": shares > steps,
-            "more steps would be in flight than a warp has": (
-                schedule.in_flight > -(-steps // shares)
-            ),
-            "a block would have more tiles than there are": (
-                schedule.block_tiles > 1 and schedule.block_tiles >= 2 * problem.n_tiles
-            ),
+            "some warps would have no step of the depth": shares > n_steps(problem),
+            "some warps would have no tile": schedule.warps_n > problem.n_tiles,
+            "fewer blocks per core already hold every tile": fewer >= problem.n_tiles,
+            "more would be in flight than a warp has": schedule.in_flight > pieces,
+            "a piece would be more than a warp has of a tile": schedule.piece >= 2 * most_steps,
+            "loads into registers come step by step": not schedule.bulk and schedule.piece > 1,
             f"more than {MOST_REGISTERS} registers per thread": registers > MOST_REGISTERS,
         }
         for reason, applies in faults.items():
@@ -105,26 +113,21 @@ class GemvDequantSpace(KnobSpace):
             self._target,
             threads_per_block=schedule.n_threads,
             registers_per_thread=registers,
-            shared_bytes=shared_bytes(problem, schedule),
+            shared_bytes=arena(problem, schedule).size,
         )
 
-    def _loads(self, schedule: GemvSchedule) -> int:
-        """16-byte loads of codes that a thread has in flight."""
-        per_step = step_units(self._problem) * self._problem.n_loads
-        return schedule.in_flight * schedule.tiles * per_step
+    def _step_loads(self) -> int:
+        """16-byte loads of codes of a lane per step."""
+        return step_units(self._problem) * self._problem.n_loads
 
     def _registers(self, schedule: GemvSchedule) -> int:
         problem = self._problem
         m_tiles = -(-min(problem.rows, ROWS_PER_PASS) // 8)
-        scales = schedule.in_flight * schedule.tiles * step_groups(problem)
-        # Up to four classes of products, and the totals, of four sums each.
-        sums = (
-            4
-            * m_tiles
-            * (schedule.tiles * (_n_classes(problem) + 1) + (4 if problem.has_zeros else 2))
-        )
-        held = 4 * self._loads(schedule) + scales * (2 if problem.has_zeros else 1)
-        return REGISTERS_BESIDE_DATA + held + sums + 4 * m_tiles
+        per_step = 4 * self._step_loads()
+        per_step += step_groups(problem) * (2 if problem.has_zeros else 1)
+        # Sums of even and odd fragments, totals, and x of a pair of fragments.
+        sums = 4 * m_tiles * 4
+        return REGISTERS_BESIDE_DATA + sums + per_step * (1 if schedule.bulk else schedule.in_flight)
 
     def program(self, values: Values) -> Any:
         """The bound program."""
@@ -134,16 +137,19 @@ class GemvDequantSpace(KnobSpace):
         """log2 of threads, of blocks, waves and bytes in flight per core; registers; balance."""
         schedule, problem = self.schedule(values), self._problem
         registers = self._registers(schedule)
-        blocks = -(-problem.n_tiles // schedule.block_tiles) * schedule.blocks_k
+        blocks = schedule.blocks_n * schedule.blocks_k
+        shared = arena(problem, schedule).size + SHARED_PER_BLOCK_OVERHEAD
         resident = min(
             THREADS_PER_CORE // schedule.n_threads,
             max(1, self._target.registers_per_block // (registers * schedule.n_threads)),
+            max(1, self._target.shared_memory_per_block_bytes // shared),
         )
         on_core = min(resident, -(-blocks // self._target.n_cores))
-        in_flight = on_core * schedule.n_threads * self._loads(schedule) * 16
+        in_flight = on_core * self._bytes_in_flight(schedule)
         shares = schedule.warps_k * schedule.blocks_k
         steps = n_steps(problem)
         waves = blocks / (resident * self._target.n_cores)
+        tiles = problem.n_tiles / (schedule.blocks_n * schedule.warps_n)
         return [
             float(np.log2(schedule.n_threads)),
             float(np.log2(blocks)),
@@ -153,11 +159,13 @@ class GemvDequantSpace(KnobSpace):
             steps / shares / -(-steps // shares),
             waves / float(np.ceil(waves)),
             float(np.log2(steps / shares)),
+            float(np.log2(tiles)),
         ]
 
-
-def _n_classes(problem: GemvProblem) -> int:
-    """Accumulators per output: places in a half word that differ in weight."""
-    half = {2: 4, 3: 3, 4: 2, 8: 1}
-    brain = {2: 3, 3: 2, 4: 1, 8: 2}
-    return (half if problem.dtype == "float16" else brain)[problem.bits]
+    def _bytes_in_flight(self, schedule: GemvSchedule) -> int:
+        """Of a block."""
+        if schedule.bulk:
+            per_warp = schedule.in_flight * slot_bytes(self._problem, schedule)
+        else:
+            per_warp = schedule.in_flight * self._step_loads() * 32 * 16
+        return per_warp * schedule.warps_k * schedule.warps_n

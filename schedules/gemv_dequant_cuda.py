@@ -11,12 +11,17 @@ from schedules.packing import TILE_COLUMNS
 from schedules.workload import TensorSpec, Workload
 
 INCLUDES = "#include <cuda_bf16.h>\n#include <cuda_fp16.h>\n"
-MOST_STEP_UNITS = 4
+STEP_UNIT_CHOICES = (4, 2, 1)
+# Of a chunk of x, whose eighths lie in the lanes of a warp.
+MOST_CHUNK = 256
 ROWS_PER_PASS = 16
 SUM_THREADS = 128
 PARTIAL = "partial_sums"
 # Row strides of this many elements modulo 64 keep rows of x in different memory banks.
 STRIDE_REMAINDER = 32
+LOAD_BYTES = 512
+GROUP_BYTES = 2 * TILE_COLUMNS
+BULK = "bulk"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,36 +30,38 @@ class GemvSchedule:
 
     Attributes:
         warps_k: Warps of a block that share the depth.
-        warps_n: Warps of a block with columns of their own.
-        tiles: Tiles of 16 columns per warp.
-        in_flight: Steps whose loads are outstanding at once.
+        warps_n: Groups of such warps with columns of their own.
+        blocks_n: Blocks along the columns; tiles are dealt out evenly to their groups of warps.
         blocks_k: Blocks that share the depth; more than one needs a second launch.
-        x_shared: Whether x is copied to shared memory first.
+        in_flight: Steps (in bulk: pieces) whose loads are outstanding at once, per warp.
+        piece: Steps that one bulk copy brings.
+        bulk: Whether codes come through shared memory by bulk copies, else in registers.
     """
 
     warps_k: int
     warps_n: int
-    tiles: int
-    in_flight: int
+    blocks_n: int
     blocks_k: int
-    x_shared: bool
+    in_flight: int
+    piece: int
+    bulk: bool
 
     @property
     def n_threads(self) -> int:
         """Threads of a block."""
         return 32 * self.warps_k * self.warps_n
 
-    @property
-    def block_tiles(self) -> int:
-        """Tiles of a block."""
-        return self.warps_n * self.tiles
+    def most_tiles(self, problem: GemvProblem) -> int:
+        """Tiles of the group of warps that has most."""
+        return -(-problem.n_tiles // (self.blocks_n * self.warps_n))
 
 
 def step_units(problem: GemvProblem) -> int:
-    """Units that are fetched together: a group's, if these are few."""
+    """Units that are fetched together: a part of a group's, or one."""
     per_group = problem.group // problem.unit_depth
-    fitting = [n for n in range(1, MOST_STEP_UNITS + 1) if per_group and per_group % n == 0]
-    return max(fitting, default=1)
+    most = MOST_CHUNK // problem.unit_depth
+    fits = (n for n in STEP_UNIT_CHOICES if n <= most and per_group and per_group % n == 0)
+    return next(fits, 1)
 
 
 def step_groups(problem: GemvProblem) -> int:
@@ -67,20 +74,57 @@ def n_steps(problem: GemvProblem) -> int:
     return -(-problem.n_units // step_units(problem))
 
 
-def x_stride(problem: GemvProblem, schedule: GemvSchedule) -> int:
-    """Elements between rows of x in shared memory."""
-    steps = -(-n_steps(problem) // schedule.blocks_k)
-    length = steps * step_units(problem) * problem.unit_depth
-    return length + (STRIDE_REMAINDER - length) % 64
+def slot_bytes(problem: GemvProblem, schedule: GemvSchedule) -> int:
+    """Codes, scales and zero points of one bulk copy; see ``SLOT_BYTES`` in the text."""
+    units = step_units(problem)
+    straddles = problem.group > units * problem.unit_depth
+    groups = schedule.piece * step_groups(problem) + straddles
+    per_group = GROUP_BYTES + (TILE_COLUMNS if problem.has_zeros else 0)
+    return schedule.piece * units * problem.n_loads * LOAD_BYTES + groups * per_group
 
 
-def shared_bytes(problem: GemvProblem, schedule: GemvSchedule) -> int:
-    """Dynamic shared memory: sums of the warps, and x."""
-    rows = min(problem.rows, ROWS_PER_PASS)
-    sums = schedule.warps_k * schedule.block_tiles * TILE_COLUMNS * rows * 4
-    # A row of zeros serves the columns of a fragment that x does not fill.
-    held = rows if rows % 8 == 0 else rows + 1
-    return sums + (2 * held * x_stride(problem, schedule) if schedule.x_shared else 0)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arena:
+    """Where things lie in dynamic shared memory, in bytes; barriers come first.
+
+    Attributes:
+        table: Sums and factors of the chunks of x.
+        held: x.
+        reduced: Sums of the warps.
+        ring: Bulk copies.
+        size: All together.
+        x_stride: Elements between rows of x.
+    """
+
+    table: int
+    held: int
+    reduced: int
+    ring: int
+    size: int
+    x_stride: int
+
+
+def arena(problem: GemvProblem, schedule: GemvSchedule) -> Arena:
+    """The layout of a schedule's shared memory."""
+    rows, warps = min(problem.rows, ROWS_PER_PASS), schedule.warps_k * schedule.warps_n
+    slots = warps * schedule.in_flight if schedule.bulk else 0
+    step_depth = step_units(problem) * problem.unit_depth
+    length = -(-n_steps(problem) // schedule.blocks_k) * step_depth
+    stride = length + (STRIDE_REMAINDER - length) % 64
+    chunks = length // min(problem.group, step_depth)
+    table = _aligned(8 * slots)
+    held = table + _aligned(8 * chunks * (1 if rows == 1 else -(-rows // 8) * 8))
+    reduced = held + _aligned(2 * rows * stride)
+    sums = warps * schedule.most_tiles(problem) * TILE_COLUMNS * rows
+    ring = reduced + 4 * sums
+    size = ring + slots * slot_bytes(problem, schedule)
+    return Arena(
+        table=table, held=held, reduced=reduced, ring=ring, size=size, x_stride=stride
+    )
+
+
+def _aligned(n_bytes: int) -> int:
+    return -(-n_bytes // 16) * 16
 
 
 def gemv_cuda(workload: Workload, problem: GemvProblem, schedule: GemvSchedule) -> Any:
@@ -95,12 +139,12 @@ def gemv_cuda(workload: Workload, problem: GemvProblem, schedule: GemvSchedule) 
         headers=(INCLUDES,),
         arguments=(*(names[role] for role in roles[:-1]), PARTIAL if partial else names["y"]),
         grid=(
-            -(-problem.n_tiles // schedule.block_tiles),
+            schedule.blocks_n,
             schedule.blocks_k,
             -(-problem.rows // ROWS_PER_PASS),
         ),
         block=(schedule.n_threads,),
-        shared_bytes=shared_bytes(problem, schedule),
+        shared_bytes=arena(problem, schedule).size,
     )
     if not partial:
         return cuda_program(workload, [main])
@@ -155,6 +199,7 @@ def _sum_source(*, has_bias: bool) -> str:
 
 def constants(problem: GemvProblem, schedule: GemvSchedule) -> str:
     """What ``gemv_dequant.cuh`` wants defined before it."""
+    places = arena(problem, schedule)
     values = {
         "BITS": problem.bits,
         "UNIT_K": problem.unit_depth,
@@ -171,16 +216,21 @@ def constants(problem: GemvProblem, schedule: GemvSchedule) -> str:
         "STEP_GROUPS": step_groups(problem),
         "WARPS_K": schedule.warps_k,
         "WARPS_N": schedule.warps_n,
-        "TILES": schedule.tiles,
-        "DEPTH": schedule.in_flight,
+        "BLOCKS_N": schedule.blocks_n,
         "BLOCKS_K": schedule.blocks_k,
-        "X_STRIDE": x_stride(problem, schedule),
+        "IN_FLIGHT": schedule.in_flight,
+        "PIECE": schedule.piece,
+        "TABLE": places.table,
+        "HELD": places.held,
+        "REDUCED": places.reduced,
+        "RING": places.ring,
+        "X_STRIDE": places.x_stride,
     }
     flags = {
         "HAS_ZEROS": problem.has_zeros,
         "HAS_BIAS": problem.has_bias,
         "IS_HALF": problem.dtype == "float16",
-        "X_SHARED": schedule.x_shared,
+        "BULK": schedule.bulk,
     }
     lines = [f"constexpr int {name} = {value};" for name, value in values.items()]
     lines += [f"constexpr bool {name} = {str(value).lower()};" for name, value in flags.items()]

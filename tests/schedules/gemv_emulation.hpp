@@ -1,5 +1,8 @@
 // Before the kernel text: what CUDA provides, one thread per CUDA thread.
+#include <algorithm>
+#include <atomic>
 #include <barrier>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -19,6 +22,7 @@ inline uint2 make_uint2(unsigned a, unsigned b) { return {a, b}; }
 inline float __half2float(half h) { return (float)h; }
 inline half __float2half_rn(float f) { return (half)f; }
 inline half __ushort_as_half(unsigned short s) { half h; memcpy(&h, &s, 2); return h; }
+inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return u; }
 inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
 inline float __bfloat162float(nv_bfloat16 b) { return __uint_as_float((unsigned)b.bits << 16); }
 inline nv_bfloat16 __float2bfloat16_rn(float f) {
@@ -29,15 +33,26 @@ inline nv_bfloat16 __float2bfloat16_rn(float f) {
 }
 template <class T> T __ldg(const T* p) { return *p; }
 inline int __shfl_sync(unsigned, int v, int) { return v; }  // used on values equal in a warp
+using std::max, std::min;
 thread_local Dim threadIdx;
 Dim blockIdx;
 std::unique_ptr<std::barrier<>> block_barrier;
 std::vector<std::unique_ptr<std::barrier<>>> warp_barriers;
+inline void __syncwarp() { warp_barriers[threadIdx.x / 32]->arrive_and_wait(); }
+float exchanged[32][32];
+inline float __shfl_xor_sync(unsigned, float v, int other) {
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  exchanged[warp][lane] = v;
+  __syncwarp();
+  float found = exchanged[warp][lane ^ other];
+  __syncwarp();
+  return found;
+}
 struct Operands { unsigned a[4], b[2]; };
 Operands operands[32][32];
 const void *first_code, *last_code;
 int fault = 0;
-// CUT: in the place of loads and of the tensor-core product.
+// CUT: in the place of loads, of bulk copies and of the tensor-core product.
 inline uint4 load_codes(const uint4* a) {
   if ((const void*)a < first_code || (const void*)(a + 1) > last_code) {
     fault = 1;
@@ -47,9 +62,29 @@ inline uint4 load_codes(const uint4* a) {
 }
 inline unsigned load_pair(const elem* a) { unsigned v; memcpy(&v, a, 4); return v; }
 inline unsigned load_bytes(const unsigned char* a) { unsigned short v; memcpy(&v, a, 2); return v; }
+inline uint4 load_eight(const elem* a) { uint4 v; memcpy(&v, a, 16); return v; }
+inline unsigned load_one(const elem* a) { unsigned short v; memcpy(&v, a, 2); return v; }
+inline void release_next_kernel() {}
+inline void wait_for_previous_kernel() {}
+// A barrier holds the bytes it expects above the phases it has completed.
+typedef unsigned long long Barrier;
+inline std::atomic_ref<Barrier> shared(Barrier* barrier) { return std::atomic_ref<Barrier>(*barrier); }
+inline void barrier_init(Barrier* barrier) { *barrier = 0; }
+inline void fence_barriers() {}
+inline void barrier_expect(Barrier* barrier, unsigned n_bytes) { shared(barrier) += (Barrier)n_bytes << 32; }
+inline void copy_bulk(void* to, const void* from, unsigned n_bytes, Barrier* barrier) {
+  if (((uintptr_t)to | (uintptr_t)from | n_bytes) % 16) fault = 3;
+  const char* end = (const char*)from + n_bytes;
+  if (from >= first_code && from < last_code && (const void*)end > last_code) { fault = 1; return; }
+  memcpy(to, from, n_bytes);
+  Barrier left = shared(barrier) -= (Barrier)n_bytes << 32;
+  if (left >> 32 == 0) shared(barrier) += 1;
+}
+inline void barrier_wait(Barrier* barrier, unsigned parity) {
+  while ((shared(barrier).load() & 1) == parity) std::this_thread::yield();
+}
 inline float half_of(unsigned pair, int which) {
-  unsigned bits = which ? pair >> 16 : pair & 0xffff;
-  return IS_HALF ? __half2float(__ushort_as_half(bits)) : __uint_as_float(bits << 16);
+  return __half2float(__ushort_as_half(which ? pair >> 16 : pair & 0xffff));
 }
 inline void multiply(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0,
                      unsigned b1) {
@@ -73,7 +108,8 @@ inline void multiply(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsig
   }
   warp_barriers[warp]->arrive_and_wait();
 }
-// CUT: after the kernel text. Returns 1 for codes read outside, 2 for a write behind the arena.
+// CUT: after the kernel text. Returns 1 for codes read outside, 2 for a write behind the arena,
+// 3 for a bulk copy that is not aligned.
 extern "C" int run(const elem* x, const unsigned* codes, const elem* scales,
                    const unsigned char* zeros, const elem* bias, elem* y, float* partial, int n_x,
                    int n_y, int n_z, int arena_bytes) {
