@@ -24,7 +24,8 @@ from schedules.limits import launch_refusal
 from schedules.task import Task
 
 FIRST_ARCH = 80
-FIRST_ARCH_WITH_BULK_COPIES = 90
+# With bulk copies, and kernels that start before the one in front has ended.
+FIRST_ARCH_OF_HOPPER = 90
 MOST_REGISTERS = 200
 REGISTERS_BESIDE_DATA = 44
 THREADS_PER_CORE = 2048
@@ -60,11 +61,12 @@ class GemvDequantSpace(KnobSpace):
         self._problem: GemvProblem = problem
         self._workload = task.workload
         self._target = task.target
+        self._is_hopper = _arch_number(task.target.arch) >= FIRST_ARCH_OF_HOPPER
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
         """Warps along depth and columns, blocks, loads in flight and how they come."""
-        bulk = _arch_number(self._target.arch) >= FIRST_ARCH_WITH_BULK_COPIES
+        bulk = self._is_hopper
         return (
             Knob(name="warps_k", values=(1, 2, 4, 8, 16, 32)),
             Knob(name="warps_n", values=(1, 2, 4, 8, 16)),
@@ -87,6 +89,7 @@ class GemvDequantSpace(KnobSpace):
             in_flight=int(values["in_flight"]),
             piece=int(values["piece"]),
             bulk=values["copy"] == "bulk",
+            early=self._is_hopper,
         )
 
     def refusal(self, values: Values) -> str | None:

@@ -36,6 +36,7 @@ class GemvSchedule:
         in_flight: Steps (in bulk: pieces) whose loads are outstanding at once, per warp.
         piece: Steps that one bulk copy brings.
         bulk: Whether codes come through shared memory by bulk copies, else in registers.
+        early: Whether weights are asked for before the kernel in front has ended.
     """
 
     warps_k: int
@@ -45,6 +46,7 @@ class GemvSchedule:
     in_flight: int
     piece: int
     bulk: bool
+    early: bool
 
     @property
     def n_threads(self) -> int:
@@ -145,6 +147,7 @@ def gemv_cuda(workload: Workload, problem: GemvProblem, schedule: GemvSchedule) 
         ),
         block=(schedule.n_threads,),
         shared_bytes=arena(problem, schedule).size,
+        early=schedule.early,
     )
     if not partial:
         return cuda_program(workload, [main])

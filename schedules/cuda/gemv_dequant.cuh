@@ -95,6 +95,14 @@ __device__ __forceinline__ void wait_for_previous_kernel() {
 __device__ __forceinline__ unsigned shared_address(const void* p) {
   return (unsigned)__cvta_generic_to_shared(p);
 }
+// One lane of a warp, in a way that the compiler understands to be one.
+__device__ __forceinline__ bool elected() {
+  unsigned is_elected = 1;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("{ .reg .pred p; elect.sync _|p, 0xffffffff; selp.u32 %0, 1, 0, p; }" : "=r"(is_elected));
+#endif
+  return is_elected != 0;
+}
 __device__ __forceinline__ void barrier_init(unsigned long long* barrier) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
 }
@@ -451,6 +459,7 @@ struct Bulk {
   __device__ __forceinline__ Bulk(unsigned char* arena, int warp)
       : barriers((unsigned long long*)arena + warp * IN_FLIGHT), slots(arena + RING + warp * IN_FLIGHT * SLOT_BYTES) {}
 
+  // One lane asks; all of them count along, which keeps addresses in scalar registers.
   __device__ __forceinline__ void request(int slot, const Weights& from, const Share& share) {
     if (next.tile >= share.n_tiles) return;
     int n = share.n_steps - next.step < PIECE ? share.n_steps - next.step : PIECE;
@@ -460,22 +469,24 @@ struct Bulk {
     int group = group_of(step), n_groups = group_of(step + n - 1, STEP_GROUPS - 1) + 1 - group;
     unsigned char* to = slots + slot * SLOT_BYTES;
     long long at = ((long long)tile * N_GROUPS + group) * 16;
-    barrier_expect(barriers + slot, n_units * LOADS * 512 + n_groups * (HAS_ZEROS ? 48 : 32));
-    copy_bulk(to, from.codes + ((long long)tile * N_UNITS + unit) * (LOADS * 128), n_units * LOADS * 512,
-              barriers + slot);
-    copy_bulk(to + SLOT_CODES, from.scales + at, n_groups * 32, barriers + slot);
-    if constexpr (HAS_ZEROS)
-      copy_bulk(to + SLOT_CODES + SLOT_GROUPS * 32, from.zeros + at, n_groups * 16, barriers + slot);
+    if (elected()) {
+      barrier_expect(barriers + slot, n_units * LOADS * 512 + n_groups * (HAS_ZEROS ? 48 : 32));
+      copy_bulk(to, from.codes + ((long long)tile * N_UNITS + unit) * (LOADS * 128), n_units * LOADS * 512,
+                barriers + slot);
+      copy_bulk(to + SLOT_CODES, from.scales + at, n_groups * 32, barriers + slot);
+      if constexpr (HAS_ZEROS)
+        copy_bulk(to + SLOT_CODES + SLOT_GROUPS * 32, from.zeros + at, n_groups * 16, barriers + slot);
+    }
     next.advance(n, share);
   }
-  __device__ __forceinline__ void begin(const Weights& from, const Share& share, int lane) {
-    if (lane == 0) {
+  __device__ __forceinline__ void begin(const Weights& from, const Share& share, int) {
+    if (elected()) {
 #pragma unroll
       for (int slot = 0; slot < IN_FLIGHT; ++slot) barrier_init(barriers + slot);
       fence_barriers();
-#pragma unroll
-      for (int slot = 0; slot < IN_FLIGHT; ++slot) request(slot, from, share);
     }
+#pragma unroll 1
+    for (int slot = 0; slot < IN_FLIGHT; ++slot) request(slot, from, share);
   }
   // Step `index` of the depth out of a slot that begins with step `first`.
   __device__ __forceinline__ void take(Step& step, int slot, int first, int index, int lane) {
@@ -503,7 +514,7 @@ struct Bulk {
         use(step, at.step + i);
       }
       __syncwarp();
-      if (lane == 0) request(slot, from, share);
+      request(slot, from, share);
       if (at.step + n == share.n_steps) finish(at.tile);
       at.advance(n, share);
       if (++slot == IN_FLIGHT) slot = 0, phase ^= 1;

@@ -69,6 +69,7 @@ inline void wait_for_previous_kernel() {}
 // A barrier holds the bytes it expects above the phases it has completed.
 typedef unsigned long long Barrier;
 inline std::atomic_ref<Barrier> shared(Barrier* barrier) { return std::atomic_ref<Barrier>(*barrier); }
+inline bool elected() { return threadIdx.x % 32 == 0; }
 inline void barrier_init(Barrier* barrier) { *barrier = 0; }
 inline void fence_barriers() {}
 inline void barrier_expect(Barrier* barrier, unsigned n_bytes) { shared(barrier) += (Barrier)n_bytes << 32; }

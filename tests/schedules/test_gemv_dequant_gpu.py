@@ -22,7 +22,15 @@ from tests.schedules.gemv_workloads import gemv_workload
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
-PLAIN = {"warps_k": 1, "warps_n": 1, "tiles": 1, "in_flight": 1, "blocks_k": 1, "x": "shared"}
+PLAIN = {
+    "warps_k": 1,
+    "warps_n": 1,
+    "blocks_per_core": 1,
+    "blocks_k": 1,
+    "in_flight": 1,
+    "piece": 1,
+    "copy": "registers",
+}
 # (rows, columns, depth, bits, block, dtype, zeros, bias)
 SHAPES: list[tuple[Any, ...]] = [
     (1, 16, 64, 4, 64, "float16", False, False),
