@@ -87,16 +87,20 @@ class GemvDequantSpace(KnobSpace):
             blocks_n=max(1, min(blocks, self._problem.n_tiles // warps_n)),
             blocks_k=int(values["blocks_k"]),
             in_flight=int(values["in_flight"]),
-            piece=int(values["piece"]),
+            piece=min(int(values["piece"]), self._most_steps(values)),
             bulk=values["copy"] == "bulk",
             early=self._is_hopper,
         )
+
+    def _most_steps(self, values: Values) -> int:
+        """Steps of a tile that a warp has at most."""
+        return -(-n_steps(self._problem) // (int(values["warps_k"]) * int(values["blocks_k"])))
 
     def refusal(self, values: Values) -> str | None:
         """Limits of the device, and points that another point already stands for."""
         schedule, problem = self.schedule(values), self._problem
         shares = schedule.warps_k * schedule.blocks_k
-        most_steps = -(-n_steps(problem) // shares)
+        most_steps = self._most_steps(values)
         pieces = -(-most_steps // schedule.piece) * schedule.most_tiles(problem)
         fewer = (int(values["blocks_per_core"]) - 1) * self._target.n_cores * schedule.warps_n
         registers = self._registers(schedule)
@@ -105,7 +109,7 @@ class GemvDequantSpace(KnobSpace):
             "some warps would have no tile": schedule.warps_n > problem.n_tiles,
             "fewer blocks per core already hold every tile": fewer >= problem.n_tiles,
             "more would be in flight than a warp has": schedule.in_flight > pieces,
-            "a piece would be more than a warp has of a tile": schedule.piece >= 2 * most_steps,
+            "smaller pieces already are all of a tile": int(values["piece"]) >= 2 * most_steps,
             "loads into registers come step by step": not schedule.bulk and schedule.piece > 1,
             f"more than {MOST_REGISTERS} registers per thread": registers > MOST_REGISTERS,
         }
@@ -130,7 +134,9 @@ class GemvDequantSpace(KnobSpace):
         per_step += step_groups(problem) * (2 if problem.has_zeros else 1)
         # Sums of even and odd fragments, totals, and x of a pair of fragments.
         sums = 4 * m_tiles * 4
-        return REGISTERS_BESIDE_DATA + sums + per_step * (1 if schedule.bulk else schedule.in_flight)
+        return (
+            REGISTERS_BESIDE_DATA + sums + per_step * (1 if schedule.bulk else schedule.in_flight)
+        )
 
     def program(self, values: Values) -> Any:
         """The bound program."""

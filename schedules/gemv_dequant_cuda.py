@@ -120,9 +120,7 @@ def arena(problem: GemvProblem, schedule: GemvSchedule) -> Arena:
     sums = warps * schedule.most_tiles(problem) * TILE_COLUMNS * rows
     ring = reduced + 4 * sums
     size = ring + slots * slot_bytes(problem, schedule)
-    return Arena(
-        table=table, held=held, reduced=reduced, ring=ring, size=size, x_stride=stride
-    )
+    return Arena(table=table, held=held, reduced=reduced, ring=ring, size=size, x_stride=stride)
 
 
 def _aligned(n_bytes: int) -> int:
@@ -159,6 +157,7 @@ def gemv_cuda(workload: Workload, problem: GemvProblem, schedule: GemvSchedule) 
         arguments=(PARTIAL, *([names["bias"]] if problem.has_bias else []), names["y"]),
         grid=(-(-size // SUM_THREADS),),
         block=(SUM_THREADS,),
+        early=schedule.early,
     )
     workspace = TensorSpec(name=PARTIAL, shape=(schedule.blocks_k * size,), dtype="float32")
     return cuda_program(workload, [main, total], workspaces=[workspace])

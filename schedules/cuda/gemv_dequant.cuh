@@ -68,16 +68,22 @@ __device__ __forceinline__ unsigned load_bytes(const unsigned char* address) {
   asm volatile("ld.global.nc.u16 %0, [%1];" : "=h"(v) : "l"(address));
   return v;
 }
-// x may be what the kernel in front wrote: these stay behind the wait for it.
+// Of what the kernel in front may have written: these stay behind the wait for it, and bypass
+// the first cache, which kernels that run side by side share.
 __device__ __forceinline__ uint4 load_eight(const elem* address) {
   uint4 v;
-  asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
                : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(address) : "memory");
   return v;
 }
 __device__ __forceinline__ unsigned load_one(const elem* address) {
   unsigned short v;
-  asm volatile("ld.global.u16 %0, [%1];" : "=h"(v) : "l"(address) : "memory");
+  asm volatile("ld.global.cg.u16 %0, [%1];" : "=h"(v) : "l"(address) : "memory");
+  return v;
+}
+__device__ __forceinline__ float load_partial(const float* address) {
+  float v;
+  asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(address) : "memory");
   return v;
 }
 // Lets the kernel behind start, up to its wait, as soon as all blocks of this one have started.
@@ -596,12 +602,14 @@ __device__ __forceinline__ void gemv_dequant(const elem* __restrict__ x, const u
   store_sums(reduced, bias, y, partial, m_begin);
 }
 
-__device__ __forceinline__ void gemv_dequant_sum(const float* __restrict__ partial,
+__device__ __forceinline__ void gemv_dequant_sum(const float* partial,
                                                  const elem* __restrict__ bias, elem* __restrict__ y) {
+  release_next_kernel();
+  wait_for_previous_kernel();
   int i = blockIdx.x * 128 + threadIdx.x;
   if (i >= M * N_COLUMNS) return;
   float v = 0.0f;
 #pragma unroll
-  for (int b = 0; b < BLOCKS_K; ++b) v += partial[(long long)b * M * N_COLUMNS + i];
+  for (int b = 0; b < BLOCKS_K; ++b) v += load_partial(partial + (long long)b * M * N_COLUMNS + i);
   store(y, bias, i / N_COLUMNS, i % N_COLUMNS, v);
 }

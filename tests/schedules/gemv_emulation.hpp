@@ -64,6 +64,7 @@ inline unsigned load_pair(const elem* a) { unsigned v; memcpy(&v, a, 4); return 
 inline unsigned load_bytes(const unsigned char* a) { unsigned short v; memcpy(&v, a, 2); return v; }
 inline uint4 load_eight(const elem* a) { uint4 v; memcpy(&v, a, 16); return v; }
 inline unsigned load_one(const elem* a) { unsigned short v; memcpy(&v, a, 2); return v; }
+inline float load_partial(const float* a) { return *a; }
 inline void release_next_kernel() {}
 inline void wait_for_previous_kernel() {}
 // A barrier holds the bytes it expects above the phases it has completed.
