@@ -474,14 +474,13 @@ struct Bulk {
     if (N_UNITS % STEP_UNITS != 0 && unit + n_units > N_UNITS) n_units = N_UNITS - unit;
     int group = group_of(step), n_groups = group_of(step + n - 1, STEP_GROUPS - 1) + 1 - group;
     unsigned char* to = slots + slot * SLOT_BYTES;
-    long long at = ((long long)tile * N_GROUPS + group) * 16;
+    unsigned at = (unsigned)tile * N_GROUPS + group, unit_at = (unsigned)tile * N_UNITS + unit;
     if (elected()) {
       barrier_expect(barriers + slot, n_units * LOADS * 512 + n_groups * (HAS_ZEROS ? 48 : 32));
-      copy_bulk(to, from.codes + ((long long)tile * N_UNITS + unit) * (LOADS * 128), n_units * LOADS * 512,
-                barriers + slot);
-      copy_bulk(to + SLOT_CODES, from.scales + at, n_groups * 32, barriers + slot);
+      copy_bulk(to, (const uint4*)from.codes + unit_at * (LOADS * 32), n_units * LOADS * 512, barriers + slot);
+      copy_bulk(to + SLOT_CODES, (const uint4*)from.scales + at * 2, n_groups * 32, barriers + slot);
       if constexpr (HAS_ZEROS)
-        copy_bulk(to + SLOT_CODES + SLOT_GROUPS * 32, from.zeros + at, n_groups * 16, barriers + slot);
+        copy_bulk(to + SLOT_CODES + SLOT_GROUPS * 32, (const uint4*)from.zeros + at, n_groups * 16, barriers + slot);
     }
     next.advance(n, share);
   }
@@ -491,7 +490,7 @@ struct Bulk {
       for (int slot = 0; slot < IN_FLIGHT; ++slot) barrier_init(barriers + slot);
       fence_barriers();
     }
-#pragma unroll 1
+#pragma unroll
     for (int slot = 0; slot < IN_FLIGHT; ++slot) request(slot, from, share);
   }
   // Step `index` of the depth out of a slot that begins with step `first`.
@@ -539,8 +538,9 @@ typedef SourceOf<BULK>::type Source;
 // Tiles of a group of warps that share the depth: shares differ by one at most.
 constexpr int TILE_SHARES = BLOCKS_N * WARPS_N;
 constexpr int MOST_TILES = (N_TILES + TILE_SHARES - 1) / TILE_SHARES;
+static_assert((unsigned long long)TILE_SHARES * N_TILES < 1ull << 32, "32 bits hold every product");
 __device__ __forceinline__ int first_tile_of(int share) {
-  return (int)((long long)share * N_TILES / TILE_SHARES);
+  return (int)((unsigned)share * N_TILES / TILE_SHARES);
 }
 
 __device__ __forceinline__ void store(elem* y, const elem* bias, int m, int n, float v) {
@@ -569,6 +569,7 @@ __device__ __forceinline__ void gemv_dequant(const elem* __restrict__ x, const u
                                              const unsigned char* __restrict__ zeros,
                                              const elem* __restrict__ bias, elem* __restrict__ y,
                                              float* __restrict__ partial, unsigned char* arena) {
+  release_next_kernel();
   Chunk* table = (Chunk*)(arena + TABLE);
   half* held = (half*)(arena + HELD);
   float* reduced = (float*)(arena + REDUCED);
@@ -583,12 +584,12 @@ __device__ __forceinline__ void gemv_dequant(const elem* __restrict__ x, const u
   share.n_tiles = first_tile_of(tile_share + 1) - share.first_tile;
   share.first_step = block_begin + begin;
   share.n_steps = (warp_k + 1) * n_block / WARPS_K - begin;
+  if constexpr (N_STEPS % (WARPS_K * BLOCKS_K) == 0) share.n_steps = N_STEPS / (WARPS_K * BLOCKS_K);
   int k_begin = block_begin * STEP_K, m_begin = blockIdx.z * M_PASS;
 
   Weights weights = {codes, scales, zeros};
   Source source(arena, warp);
   source.begin(weights, share, lane);
-  release_next_kernel();
   wait_for_previous_kernel();
   stage_x(held, table, x, k_begin, block_end * STEP_K, m_begin, warp, lane);
   __syncthreads();
