@@ -12,13 +12,15 @@ from schedules.workload import TensorSpec, Workload
 
 INCLUDES = "#include <cuda_bf16.h>\n#include <cuda_fp16.h>\n"
 STEP_UNIT_CHOICES = (4, 2, 1)
-# Of a chunk of x, whose eighths lie in the lanes of a warp.
-MOST_CHUNK = 256
+# Depth over which codes times digits of x may be summed: then 24 bits hold every sum.
+MOST_CHUNK = 128
 ROWS_PER_PASS = 16
 SUM_THREADS = 128
 PARTIAL = "partial_sums"
-# Row strides of this many elements modulo 64 keep rows of x in different memory banks.
-STRIDE_REMAINDER = 32
+# x is whole numbers of so many digits of base 256; see the text.
+DIGITS = 3
+# Strides of 64 modulo 128 bytes keep digits of x in different memory banks.
+STRIDE_REMAINDER = 64
 LOAD_BYTES = 512
 GROUP_BYTES = 2 * TILE_COLUMNS
 BULK = "bulk"
@@ -61,7 +63,7 @@ class GemvSchedule:
 def step_units(problem: GemvProblem) -> int:
     """Units that are fetched together: a part of a group's, or one."""
     per_group = problem.group // problem.unit_depth
-    most = MOST_CHUNK // problem.unit_depth
+    most = max(1, MOST_CHUNK // problem.unit_depth)
     fits = (n for n in STEP_UNIT_CHOICES if n <= most and per_group and per_group % n == 0)
     return next(fits, 1)
 
@@ -69,6 +71,11 @@ def step_units(problem: GemvProblem) -> int:
 def step_groups(problem: GemvProblem) -> int:
     """Scales of a column per step."""
     return max(1, problem.unit_depth // problem.group)
+
+
+def chunk_depth(problem: GemvProblem) -> int:
+    """Depth over which integers are summed: a group or a power of two that divides it."""
+    return min(problem.group, step_units(problem) * problem.unit_depth, MOST_CHUNK)
 
 
 def n_steps(problem: GemvProblem) -> int:
@@ -90,12 +97,12 @@ class Arena:
     """Where things lie in dynamic shared memory, in bytes; barriers come first.
 
     Attributes:
-        table: Sums and factors of the chunks of x.
-        held: x.
+        table: Sums and factors of the digits of the chunks of x.
+        held: Digits of x.
         reduced: Sums of the warps.
         ring: Bulk copies.
         size: All together.
-        x_stride: Elements between rows of x.
+        x_stride: Between digits.
     """
 
     table: int
@@ -112,12 +119,12 @@ def arena(problem: GemvProblem, schedule: GemvSchedule) -> Arena:
     slots = warps * schedule.in_flight if schedule.bulk else 0
     step_depth = step_units(problem) * problem.unit_depth
     length = -(-n_steps(problem) // schedule.blocks_k) * step_depth
-    stride = length + (STRIDE_REMAINDER - length) % 64
-    chunks = length // min(problem.group, step_depth)
+    stride = length + (STRIDE_REMAINDER - length) % 128
+    columns = DIGITS * rows
     table = _aligned(8 * slots)
-    held = table + _aligned(8 * chunks * (1 if rows == 1 else -(-rows // 8) * 8))
-    reduced = held + _aligned(2 * rows * stride)
-    sums = warps * schedule.most_tiles(problem) * TILE_COLUMNS * rows
+    held = table + 8 * (length // chunk_depth(problem)) * -(-columns // 8) * 8
+    reduced = held + _aligned(columns * stride)
+    sums = warps * schedule.most_tiles(problem) * TILE_COLUMNS * columns
     ring = reduced + 4 * sums
     size = ring + slots * slot_bytes(problem, schedule)
     return Arena(table=table, held=held, reduced=reduced, ring=ring, size=size, x_stride=stride)
@@ -216,6 +223,7 @@ def constants(problem: GemvProblem, schedule: GemvSchedule) -> str:
         "M_PASS": min(problem.rows, ROWS_PER_PASS),
         "STEP_UNITS": step_units(problem),
         "STEP_GROUPS": step_groups(problem),
+        "CHUNK_K": chunk_depth(problem),
         "WARPS_K": schedule.warps_k,
         "WARPS_N": schedule.warps_n,
         "BLOCKS_N": schedule.blocks_n,

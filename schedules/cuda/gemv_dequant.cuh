@@ -1,56 +1,51 @@
 // y = x (scale (codes - zero))^T for few rows of x, on tensor cores, codes packed as in
 // schedules/packing.py. Needs compute capability 8.0; copies in bulk need 9.0.
 //
-// Weights are the left operand (16 columns of y x 16 of depth per mma), so one mma serves up to
-// eight rows of x. What decides is the number of instructions per code, so codes become numbers
-// by one mask each: a masked code is the subnormal half code * 2^(place - 24), which tensor cores
-// multiply exactly. The place is taken off x beforehand, so that all codes of a column share
-// accumulators. For that, and for bfloat16, x is brought into half precision once per block:
-// every chunk of it (the depth over which accumulators run) is scaled by a power of two that
-// brings its largest element to 2^14, so that only what is 2^-33 of that is rounded. The same
-// pass sums x over the chunk, which takes off the zero points.
+// What decides is the number of instructions per code, so codes are multiplied as integers, where
+// they lie: a mask leaves four of them in the bytes of a word, each times a power of two, which
+// is their class. Those are the left operand (16 columns of y x 32 of depth per mma). The right
+// operand is x as whole numbers of three digits of base 256, which are three of its eight
+// columns, so that a row of x costs no more than its leading digits alone. Every chunk of x
+// (the depth over which integers are summed) is scaled by a power of two that brings its largest
+// element to 2^21: what is rounded is 2^-22 of that, as in sums of floats. Sums of a chunk are
+// exact. Every block makes the digits once, with their sums, which take off the zero points.
 //
 // Weights are asked for before anything else, and before the kernel in front has ended.
 //
 // Defined before this text:
-//   BITS, UNIT_K, LOADS, GROUP_K   the storage; GROUP_K is a multiple of 32 (64 for 3 bits)
+//   BITS, UNIT_K, LOADS, GROUP_K   the storage; GROUP_K is a multiple of 32
 //   N_TILES, N_COLUMNS, N_UNITS, N_GROUPS, K, M
 //   HAS_ZEROS, HAS_BIAS, IS_HALF, elem (the type of x, scales, bias and y)
-//   STEP_UNITS, STEP_GROUPS        units and groups of one step
-//   WARPS_K, WARPS_N, BLOCKS_N, BLOCKS_K, IN_FLIGHT, X_STRIDE (elements), M_PASS
+//   STEP_UNITS, STEP_GROUPS, CHUNK_K   units and groups of one step, depth of a chunk
+//   WARPS_K, WARPS_N, BLOCKS_N, BLOCKS_K, IN_FLIGHT, X_STRIDE (bytes), M_PASS
 //   BULK, PIECE                    whether codes come by bulk copies, and steps of one copy
 //   RING, TABLE, HELD, REDUCED     offsets in the arena
 
-constexpr int FRAGMENTS = UNIT_K / 16;
 constexpr int N_STEPS = (N_UNITS + STEP_UNITS - 1) / STEP_UNITS;
 constexpr int STEP_K = STEP_UNITS * UNIT_K;
-constexpr int CHUNK_K = GROUP_K < STEP_K ? GROUP_K : STEP_K;
-constexpr int M_TILES = (M_PASS + 7) / 8;
+constexpr int UNIT_FRAGMENTS = UNIT_K / 32;
+constexpr int STEP_FRAGMENTS = STEP_K / 32;
 constexpr int WARPS = WARPS_N * WARPS_K;
 constexpr int THREADS = 32 * WARPS;
-constexpr int TILE_SUMS = 16 * M_PASS;
-// Rows of x that a lane has sums of, and rows of the table of chunks.
-constexpr int LANE_ROWS = M_PASS == 1 ? 1 : 2;
-constexpr int TABLE_ROWS = M_PASS == 1 ? 1 : M_TILES * 8;
-constexpr float MIDDLE = (float)(1 << (BITS - 1));
-constexpr float SUBNORMAL = 1.0f / (1 << 24);
+// Digits of the rows of x are the columns of the right operand, eight at a time.
+constexpr int DIGITS = 3;
+constexpr int X_COLUMNS = DIGITS * M_PASS;
+constexpr int X_TILES = (X_COLUMNS + 7) / 8;
+constexpr int TILE_SUMS = 16 * X_COLUMNS;
+constexpr int MIDDLE = 1 << (BITS - 1);
 
-// Where the codes of a fragment lie.
-struct Place {
-  int word_load;  // which 16-byte load
-  int offset;     // in a half word
-};
-__device__ constexpr Place place_of(int fragment) {
-  if (BITS != 3) return {0, BITS * fragment};
-  return fragment < 15 ? Place{fragment / 5, 3 * (fragment % 5)} : Place{0, 15};
+// Where the codes of a fragment lie in the bytes of a word, and their classes by shifts.
+constexpr int CLASSES = BITS == 8 ? 1 : BITS == 4 ? 2 : BITS == 3 ? 3 : 4;
+__device__ constexpr int shift_of_class(int c) { return BITS == 3 && c == 2 ? 5 : c * BITS; }
+constexpr int TOP_SHIFT = BITS == 8 ? 0 : BITS == 4 ? 4 : BITS == 3 ? 5 : 6;
+__device__ constexpr int class_of(int fragment) {
+  return BITS == 3 ? (fragment < 6 ? fragment % 2 : 2) : fragment % CLASSES;
 }
-// Places that a mask alone turns into a subnormal number; words are shifted by as many.
-constexpr int PLACES = BITS == 8 ? 1 : BITS == 4 ? 2 : BITS == 3 ? 3 : 4;
-__device__ constexpr int shift_of(int fragment) {
-  return place_of(fragment).offset / (BITS * PLACES) * (BITS * PLACES);
-}
-// Bits below the code after the shift: the power of two by which it is too large.
-__device__ constexpr int bits_below(int fragment) { return place_of(fragment).offset - shift_of(fragment); }
+// A float of this size and the same bits plus an integer below 2^22 differ by that integer.
+constexpr int MAGIC = 0x4b400000;
+constexpr float MAGIC_FLOAT = 12582912.0f;
+// What sums of the first class begin with, so that all classes together begin with MAGIC.
+constexpr int FIRST = MAGIC >> TOP_SHIFT;
 
 __device__ __forceinline__ uint4 load_codes(const uint4* address) {
   uint4 v;
@@ -143,12 +138,11 @@ __device__ __forceinline__ void barrier_wait(unsigned long long* barrier, unsign
         : "r"(shared_address(barrier)), "r"(parity)
         : "memory");
 }
-__device__ __forceinline__ void multiply(float (&d)[4], unsigned a0, unsigned a1, unsigned a2,
-                                         unsigned a3, unsigned b0, unsigned b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9},"
+__device__ __forceinline__ void multiply(int (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9},"
       " {%0,%1,%2,%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 __device__ __forceinline__ float low_of(unsigned pair) {
   if constexpr (IS_HALF) return __half2float(__ushort_as_half((unsigned short)(pair & 0xffffu)));
@@ -175,48 +169,23 @@ struct Step {  // what one step of one tile needs from memory
   unsigned zeros[HAS_ZEROS ? STEP_GROUPS : 1];
 };
 
-// One register of a fragment: two codes of one word.
+// One register of a fragment: four codes of a column, shifted by their class.
 template <int FRAGMENT>
 __device__ __forceinline__ unsigned numbers(unsigned w0, unsigned w1, unsigned w2) {
-  if constexpr (BITS == 3 && FRAGMENT == 15) {
-    // The last bits of three half words; the first is shifted as for two other places.
-    unsigned v = ((w0 >> 9) & 0x00400040u) | ((w1 >> 8) & 0x00800080u);
-    return v | ((w2 >> 7) & 0x01000100u);
-  } else {
-    constexpr unsigned mask = (((1u << BITS) - 1) << bits_below(FRAGMENT)) * 0x10001u;
-    constexpr int load = place_of(FRAGMENT).word_load;
-    unsigned word = load == 0 ? w0 : load == 1 ? w1 : w2;
-    return (word >> shift_of(FRAGMENT)) & mask;
-  }
-}
-
-struct Sums {  // of one tile over one chunk, apart for even and odd fragments: shorter chains
-  float products[2][M_TILES][4];
-};
-
-template <int FRAGMENT>
-__device__ __forceinline__ void fragment_products(const uint4 (&codes)[LOADS], const uint4 (&x)[M_TILES],
-                                                  Sums& sums) {
-  const uint4& c0 = codes[0];
-  const uint4& c1 = codes[LOADS > 1 ? 1 : 0];
-  const uint4& c2 = codes[LOADS > 2 ? 2 : 0];
-  unsigned a0 = numbers<FRAGMENT>(c0.x, c1.x, c2.x);
-  unsigned a1 = numbers<FRAGMENT>(c0.y, c1.y, c2.y);
-  unsigned a2 = numbers<FRAGMENT>(c0.z, c1.z, c2.z);
-  unsigned a3 = numbers<FRAGMENT>(c0.w, c1.w, c2.w);
-#pragma unroll
-  for (int m = 0; m < M_TILES; ++m) {
-    if constexpr (FRAGMENT % 2 == 0) multiply(sums.products[0][m], a0, a1, a2, a3, x[m].x, x[m].y);
-    else multiply(sums.products[1][m], a0, a1, a2, a3, x[m].z, x[m].w);
-  }
+  constexpr unsigned mask = (((1u << BITS) - 1) << shift_of_class(class_of(FRAGMENT))) * 0x01010101u;
+  if constexpr (BITS != 3) return BITS == 8 ? w0 : w0 & mask;
+  else if constexpr (FRAGMENT < 6) return (FRAGMENT / 2 == 0 ? w0 : FRAGMENT / 2 == 1 ? w1 : w2) & mask;
+  // Two upper bits, and the lowest one from the third word.
+  else if constexpr (FRAGMENT == 6) return (w0 & 0xc0c0c0c0u) | ((w2 >> 2) & 0x20202020u);
+  else return (w1 & 0xc0c0c0c0u) | ((w2 >> 1) & 0x20202020u);
 }
 
 // ---- x in shared memory ----
 
-struct Chunk {      // of x
-  float taken_off;  // what the zero points add to the products of a column: the middle code
-                    // times the sum of x, or that sum itself if columns have zero points
-  float factor;     // by which products are too small, beside SUBNORMAL
+// Of one digit of one row over one chunk.
+struct Column {
+  float taken_off;  // the sum of the digits; as an integer, what sums of products begin with
+  float factor;     // by which sums are too small, beside the weight of the digit
 };
 
 // Eight elements from k on, zero from `limit` on.
@@ -239,9 +208,21 @@ __device__ __forceinline__ void read_x(float (&values)[8], const elem* row, int 
   }
 }
 
-// Rows of x over a range of depth, scaled, into shared memory; zeros beyond both.
-__device__ __forceinline__ void stage_x(half* held, Chunk* table, const elem* x, int k_begin, int k_end,
-                                        int m_begin, int warp, int lane) {
+// Four whole numbers below 2^22, each added to MAGIC, as words of four equal digits, the highest first.
+__device__ __forceinline__ void digits_of(unsigned (&digits)[DIGITS], const unsigned (&magic)[4]) {
+  unsigned n[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) n[i] = (magic[i] - MAGIC + 0x808080u) ^ 0x808080u;  // digits from -128 to 127
+  unsigned low = __byte_perm(n[0], n[1], 0x5140), high = __byte_perm(n[2], n[3], 0x5140);
+  digits[2] = __byte_perm(low, high, 0x5410);
+  digits[1] = __byte_perm(low, high, 0x7632);
+  digits[0] = __byte_perm(__byte_perm(n[0], n[1], 0x0062), __byte_perm(n[2], n[3], 0x0062), 0x5410);
+}
+
+// Rows of x over a range of depth as digits in shared memory; zeros beyond both. A lane of a
+// product finds its eight bytes of two neighbouring fragments side by side.
+__device__ __forceinline__ void stage_x(unsigned char* held, Column* table, const elem* x, int k_begin,
+                                        int k_end, int m_begin, int warp, int lane) {
   constexpr int LANES = CHUNK_K / 8;
   int per_row = (k_end - k_begin + 255) / 256;
   for (int item = warp; item < M_PASS * per_row; item += WARPS) {
@@ -249,71 +230,98 @@ __device__ __forceinline__ void stage_x(half* held, Chunk* table, const elem* x,
     bool inside = k < k_end, is_row = m_begin + row < M;
     float v[8];
     read_x(v, x + (long long)(m_begin + row) * K, k, inside && is_row ? K : 0);
-    float largest = 0.0f, sum = 0.0f;
+    unsigned largest = 0;  // by its bits, so that what is no number is larger than all
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      largest = fmaxf(largest, fabsf(v[i]));
-      sum += v[i];
+    for (int i = 0; i < 8; ++i) largest = max(largest, __float_as_uint(v[i]) & 0x7fffffffu);
+#pragma unroll
+    for (int other = LANES / 2; other > 0; other /= 2)
+      largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, other));
+    // Powers of two by their exponents: 2^21 <= largest * up < 2^22, and down = 1 / up.
+    unsigned exponent = largest >> 23, kept = exponent < 22 ? 22 : exponent > 254 ? 254 : exponent;
+    float up = __uint_as_float((275 - kept) << 23);
+    float down = exponent == 255 ? __uint_as_float(0x7fc00000u) : __uint_as_float((kept - 21) << 23);
+    unsigned words[2][DIGITS];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      unsigned magic[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) magic[i] = __float_as_uint(fmaf(v[4 * h + i], up, MAGIC_FLOAT));
+      digits_of(words[h], magic);
     }
+    int sums[DIGITS];
+#pragma unroll
+    for (int d = 0; d < DIGITS; ++d)
+      sums[d] = __dp4a((int)words[1][d], 0x01010101, __dp4a((int)words[0][d], 0x01010101, 0));
+    // Two sums of 16 bits travel together.
+    int both = sums[0] * 65536 + sums[1];
 #pragma unroll
     for (int other = LANES / 2; other > 0; other /= 2) {
-      largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, other));
-      sum += __shfl_xor_sync(0xffffffffu, sum, other);
+      both += __shfl_xor_sync(0xffffffffu, both, other);
+      sums[2] += __shfl_xor_sync(0xffffffffu, sums[2], other);
     }
-    // Powers of two by their exponents: 2^14 <= largest * up < 2^15, and down = 1 / up.
-    unsigned exponent = __float_as_uint(largest) >> 23;
-    exponent = exponent < 15 ? 15 : exponent > 254 ? 254 : exponent;
-    float up = __uint_as_float((268 - exponent) << 23), down = __uint_as_float((exponent - 14) << 23);
-    int pair = k % UNIT_K / 32;
-    float even = __uint_as_float((268 - exponent - bits_below(2 * pair)) << 23);
-    float odd = __uint_as_float((268 - exponent - bits_below(2 * pair + 1)) << 23);
+    sums[1] = (short)both;
+    sums[0] = (both - sums[1]) >> 16;
     if (inside) {
-      half scaled[8];
+      int place = at / 64 * 64 + at % 32 * 2 + at / 32 % 2 * 8;
 #pragma unroll
-      for (int i = 0; i < 8; ++i) scaled[i] = __float2half_rn(v[i] * (i < 4 ? even : odd));
-      *(uint4*)(held + row * X_STRIDE + at) = *(const uint4*)scaled;
-      if (lane % LANES == 0)
-        table[at / CHUNK_K * TABLE_ROWS + row] = {(HAS_ZEROS ? 1.0f : MIDDLE) * SUBNORMAL * (sum * up), down};
+      for (int d = 0; d < DIGITS; ++d) {
+        int column = row * DIGITS + d;
+        *(uint2*)(held + column * X_STRIDE + place) = make_uint2(words[0][d], words[1][d]);
+        if (lane % LANES == 0) {
+          float off = HAS_ZEROS ? (float)(sums[d] << TOP_SHIFT)
+                                : __int_as_float(FIRST - MIDDLE * sums[d]);
+          table[at / CHUNK_K * (X_TILES * 8) + column] = {off, down};
+        }
+      }
     }
   }
 }
 
-// Eight neighbouring elements of x per row of this lane; columns without a row are never used.
-__device__ __forceinline__ void held_x(uint4 (&found)[M_TILES], const half* held, int at, int lane) {
+// The digits of this lane's column: of two fragments, or of one if a step has no more.
+__device__ __forceinline__ void held_x(uint4 (&found)[X_TILES], const unsigned char* held, int at, int lane) {
 #pragma unroll
-  for (int m = 0; m < M_TILES; ++m) {
-    int row = m * 8 + lane / 4;
-    row = row < M_PASS ? row : M_PASS - 1;
-    found[m] = *(const uint4*)(held + row * X_STRIDE + at + lane % 4 * 8);
+  for (int t = 0; t < X_TILES; ++t) {
+    int column = t * 8 + lane / 4;
+    column = column < X_COLUMNS ? column : X_COLUMNS - 1;  // never used
+    const unsigned char* from = held + column * X_STRIDE + at / 64 * 64 + lane % 4 * 16;
+    if constexpr (STEP_FRAGMENTS > 1) {
+      found[t] = *(const uint4*)from;
+    } else {
+      uint2 one = *(const uint2*)(from + at / 32 % 2 * 8);
+      found[t] = make_uint4(one.x, one.y, 0, 0);
+    }
   }
 }
 
 // ---- products ----
 
-struct Totals {  // of one tile
-  float sums[M_TILES][4];
+struct Sums {  // of one tile over one chunk
+  int products[CLASSES][X_TILES][4];
 };
+struct Totals {  // of one tile, in units of 2^-TOP_SHIFT
+  float sums[X_TILES][4];
+};
+typedef Column Columns[X_TILES][2];
 
-__device__ __forceinline__ void chunks_of(Chunk (&chunks)[M_TILES][2], const Chunk* table, int index, int lane) {
+__device__ __forceinline__ void begin_chunk(Sums& sums, Columns& columns, const Column* table, int chunk, int lane) {
 #pragma unroll
-  for (int m = 0; m < M_TILES; ++m)
+  for (int t = 0; t < X_TILES; ++t) {
+    float4 pair = *(const float4*)(table + (chunk * X_TILES + t) * 8 + lane % 4 * 2);
+    columns[t][0] = {pair.x, pair.y};
+    columns[t][1] = {pair.z, pair.w};
 #pragma unroll
-    for (int r = 0; r < LANE_ROWS; ++r)
-      chunks[m][r] = table[index * TABLE_ROWS + (M_PASS == 1 ? 0 : m * 8 + lane % 4 * 2 + r)];
-}
-
-__device__ __forceinline__ void begin_chunk(Sums& sums, const Chunk (&chunks)[M_TILES][2]) {
+    for (int c = 0; c < CLASSES; ++c)
 #pragma unroll
-  for (int i = 0; i < M_TILES * 4; ++i) {
-    bool used = i % 2 < LANE_ROWS;
-    sums.products[0][i / 4][i % 4] = HAS_ZEROS || !used ? 0.0f : -chunks[i / 4][i % 2].taken_off;
-    sums.products[1][i / 4][i % 4] = 0.0f;
+      for (int i = 0; i < 4; ++i) {
+        int first = HAS_ZEROS ? FIRST : __float_as_int(columns[t][i % 2].taken_off);
+        sums.products[c][t][i] = c == 0 ? first : 0;
+      }
   }
 }
 
 // Scaled sums of a finished chunk onto the totals.
 __device__ __forceinline__ void finish_chunk(const Step& step, int group, const Sums& sums,
-                                             const Chunk (&chunks)[M_TILES][2], Totals& totals) {
+                                             const Columns& columns, Totals& totals) {
   float scale[2] = {low_of(step.scales[group]), high_of(step.scales[group])};
   float zero[2] = {0.0f, 0.0f};
   if constexpr (HAS_ZEROS) {
@@ -321,45 +329,57 @@ __device__ __forceinline__ void finish_chunk(const Step& step, int group, const 
     zero[1] = float_of_byte(step.zeros[group] >> 8);
   }
 #pragma unroll
-  for (int m = 0; m < M_TILES; ++m)
+  for (int t = 0; t < X_TILES; ++t)
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-      if (i % 2 < LANE_ROWS) {
-        const Chunk& chunk = chunks[m][i % 2];
-        float v = sums.products[0][m][i] + sums.products[1][m][i];
-        if constexpr (HAS_ZEROS) v -= zero[i / 2] * chunk.taken_off;
-        totals.sums[m][i] += scale[i / 2] * chunk.factor * v;
-      }
+    for (int i = 0; i < 4; ++i) {
+      int sum = sums.products[CLASSES - 1][t][i];
+#pragma unroll
+      for (int c = 0; c < CLASSES - 1; ++c) sum += sums.products[c][t][i] << (TOP_SHIFT - shift_of_class(c));
+      float v = __int_as_float(sum) - MAGIC_FLOAT;
+      if constexpr (HAS_ZEROS) v -= zero[i / 2] * columns[t][i % 2].taken_off;
+      // One row has one factor, whatever the digit.
+      totals.sums[t][i] += scale[i / 2] * columns[t][M_PASS == 1 ? 0 : i % 2].factor * v;
+    }
 }
 
-template <int PAIR>
-__device__ __forceinline__ void pairs_from(int unit, int at, const Step& step, const half* held,
-                                           const Chunk* table, int lane, Sums& sums,
-                                           Chunk (&chunks)[M_TILES][2], Totals& totals) {
-  if constexpr (PAIR < FRAGMENTS / 2) {
-    constexpr int UNIT_CHUNK = CHUNK_K < UNIT_K ? CHUNK_K : UNIT_K;
-    int k = unit * UNIT_K + PAIR * 32;
-    if (k % CHUNK_K == 0) {
-      chunks_of(chunks, table, at / CHUNK_K + k / CHUNK_K, lane);
-      begin_chunk(sums, chunks);
-    }
-    uint4 x[M_TILES];
-    held_x(x, held, at + k, lane);
-    fragment_products<2 * PAIR>(step.codes[unit], x, sums);
-    fragment_products<2 * PAIR + 1>(step.codes[unit], x, sums);
-    if ((PAIR + 1) * 32 % UNIT_CHUNK == 0 && (k + 32) % CHUNK_K == 0)
-      finish_chunk(step, STEP_GROUPS > 1 ? k / CHUNK_K : 0, sums, chunks, totals);
-    pairs_from<PAIR + 1>(unit, at, step, held, table, lane, sums, chunks, totals);
+template <int FRAGMENT>
+__device__ __forceinline__ void fragment_products(const Step& step, const uint4 (&x)[X_TILES], Sums& sums) {
+  const uint4(&codes)[LOADS] = step.codes[FRAGMENT / UNIT_FRAGMENTS];
+  constexpr int INSIDE = FRAGMENT % UNIT_FRAGMENTS;
+  const uint4& c0 = codes[0];
+  const uint4& c1 = codes[LOADS > 1 ? 1 : 0];
+  const uint4& c2 = codes[LOADS > 2 ? 2 : 0];
+  unsigned a[4] = {numbers<INSIDE>(c0.x, c1.x, c2.x), numbers<INSIDE>(c0.y, c1.y, c2.y),
+                   numbers<INSIDE>(c0.z, c1.z, c2.z), numbers<INSIDE>(c0.w, c1.w, c2.w)};
+#pragma unroll
+  for (int t = 0; t < X_TILES; ++t) {
+    bool second = FRAGMENT % 2 == 1;
+    multiply(sums.products[class_of(INSIDE)][t], a, second ? x[t].z : x[t].x, second ? x[t].w : x[t].y);
   }
 }
 
-// One step; `at` is its place in the x that the block holds.
-__device__ __forceinline__ void consume(const Step& step, int at, const half* held, const Chunk* table,
-                                        int lane, Totals& totals) {
+// The fragments of a step from one on; `at` is the step's place in the x that the block holds.
+template <int FRAGMENT>
+__device__ __forceinline__ void fragments_from(const Step& step, int at, const unsigned char* held,
+                                               const Column* table, int lane, uint4 (&x)[X_TILES],
+                                               Sums& sums, Columns& columns, Totals& totals) {
+  if constexpr (FRAGMENT < STEP_FRAGMENTS) {
+    constexpr int k = FRAGMENT * 32;
+    if constexpr (FRAGMENT % 2 == 0) held_x(x, held, at + k, lane);
+    if constexpr (k % CHUNK_K == 0) begin_chunk(sums, columns, table, at / CHUNK_K + k / CHUNK_K, lane);
+    fragment_products<FRAGMENT>(step, x, sums);
+    if constexpr ((k + 32) % CHUNK_K == 0)
+      finish_chunk(step, STEP_GROUPS > 1 ? k / GROUP_K : 0, sums, columns, totals);
+    fragments_from<FRAGMENT + 1>(step, at, held, table, lane, x, sums, columns, totals);
+  }
+}
+
+__device__ __forceinline__ void consume(const Step& step, int at, const unsigned char* held,
+                                        const Column* table, int lane, Totals& totals) {
+  uint4 x[X_TILES];
   Sums sums;
-  Chunk chunks[M_TILES][2];
-#pragma unroll
-  for (int u = 0; u < STEP_UNITS; ++u) pairs_from<0>(u, at, step, held, table, lane, sums, chunks, totals);
+  Columns columns;
+  fragments_from<0>(step, at, held, table, lane, x, sums, columns, totals);
 }
 
 // ---- what a warp works on: some steps of some tiles, tile by tile ----
@@ -387,12 +407,12 @@ __device__ __forceinline__ int group_of(int step, int g) {
 // Partial sums of the warps along the depth meet in shared memory.
 __device__ __forceinline__ void keep(float* reduced, Totals& totals, int slot, int lane) {
 #pragma unroll
-  for (int m = 0; m < M_TILES; ++m)
+  for (int t = 0; t < X_TILES; ++t)
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      int column = lane / 4 + i / 2 * 8, row = m * 8 + lane % 4 * 2 + i % 2;
-      if (i % 2 < LANE_ROWS && row < M_PASS) reduced[slot * TILE_SUMS + row * 16 + column] = totals.sums[m][i];
-      totals.sums[m][i] = 0.0f;
+      int column = lane / 4 + i / 2 * 8, x_column = t * 8 + lane % 4 * 2 + i % 2;
+      if (x_column < X_COLUMNS) reduced[slot * TILE_SUMS + x_column * 16 + column] = totals.sums[t][i];
+      totals.sums[t][i] = 0.0f;
     }
 }
 
@@ -512,12 +532,13 @@ struct Bulk {
     for (Cursor at = {0, 0}; at.tile < share.n_tiles;) {
       int n = share.n_steps - at.step < PIECE ? share.n_steps - at.step : PIECE;
       barrier_wait(barriers + slot, phase);
-#pragma unroll 1
-      for (int i = 0; i < n; ++i) {
-        Step step;
-        take(step, slot, share.first_step + at.step, share.first_step + at.step + i, lane);
-        use(step, at.step + i);
-      }
+#pragma unroll (PIECE < 4 ? PIECE : 4)
+      for (int i = 0; i < PIECE; ++i)
+        if (i < n) {
+          Step step;
+          take(step, slot, share.first_step + at.step, share.first_step + at.step + i, lane);
+          use(step, at.step + i);
+        }
       __syncwarp();
       request(slot, from, share);
       if (at.step + n == share.n_steps) finish(at.tile);
@@ -550,15 +571,18 @@ __device__ __forceinline__ void store(elem* y, const elem* bias, int m, int n, f
 
 __device__ __forceinline__ void store_sums(const float* reduced, const elem* bias, elem* y, float* partial,
                                            int m_begin) {
-  for (int i = threadIdx.x; i < WARPS_N * MOST_TILES * TILE_SUMS; i += THREADS) {
-    int slot = i / TILE_SUMS, inside = i % TILE_SUMS, share = blockIdx.x * WARPS_N + slot / MOST_TILES;
-    int tile = first_tile_of(share) + slot % MOST_TILES;
-    int m = m_begin + inside / 16, column = tile * 16 + inside % 16;
+  for (int i = threadIdx.x; i < WARPS_N * MOST_TILES * M_PASS * 16; i += THREADS) {
+    int slot = i / (M_PASS * 16), row = i / 16 % M_PASS, inside = i % 16;
+    int share = blockIdx.x * WARPS_N + slot / MOST_TILES, tile = first_tile_of(share) + slot % MOST_TILES;
+    int m = m_begin + row, column = tile * 16 + inside;
     if (tile >= first_tile_of(share + 1) || m >= M || column >= N_COLUMNS) continue;
-    float v = 0.0f;
+    float digits[DIGITS] = {};
 #pragma unroll
-    for (int w = 0; w < WARPS_K; ++w) v += reduced[(slot * WARPS_K + w) * TILE_SUMS + inside];
-    v *= 1.0f / SUBNORMAL;
+    for (int w = 0; w < WARPS_K; ++w)
+#pragma unroll
+      for (int d = 0; d < DIGITS; ++d)
+        digits[d] += reduced[(slot * WARPS_K + w) * TILE_SUMS + (row * DIGITS + d) * 16 + inside];
+    float v = (digits[0] * 65536.0f + digits[1] * 256.0f + digits[2]) * (1.0f / (1 << TOP_SHIFT));
     if constexpr (BLOCKS_K == 1) store(y, bias, m, column, v);
     else partial[((long long)blockIdx.y * M + m) * N_COLUMNS + column] = v;
   }
@@ -570,8 +594,8 @@ __device__ __forceinline__ void gemv_dequant(const elem* __restrict__ x, const u
                                              const elem* __restrict__ bias, elem* __restrict__ y,
                                              float* __restrict__ partial, unsigned char* arena) {
   release_next_kernel();
-  Chunk* table = (Chunk*)(arena + TABLE);
-  half* held = (half*)(arena + HELD);
+  Column* table = (Column*)(arena + TABLE);
+  unsigned char* held = arena + HELD;
   float* reduced = (float*)(arena + REDUCED);
   // Equal in a warp, which the compiler cannot see by itself.
   int lane = threadIdx.x % 32, warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);

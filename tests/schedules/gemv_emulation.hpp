@@ -14,6 +14,7 @@
 #define __syncthreads() block_barrier->arrive_and_wait()
 struct uint4 { unsigned x, y, z, w; };
 struct uint2 { unsigned x, y; };
+struct float4 { float x, y, z, w; };
 struct Dim { int x, y, z; };
 typedef _Float16 half;
 struct nv_bfloat16 { uint16_t bits; };
@@ -22,6 +23,8 @@ inline uint2 make_uint2(unsigned a, unsigned b) { return {a, b}; }
 inline float __half2float(half h) { return (float)h; }
 inline half __float2half_rn(float f) { return (half)f; }
 inline half __ushort_as_half(unsigned short s) { half h; memcpy(&h, &s, 2); return h; }
+inline int __float_as_int(float f) { int i; memcpy(&i, &f, 4); return i; }
+inline float __int_as_float(int i) { float f; memcpy(&f, &i, 4); return f; }
 inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return u; }
 inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
 inline float __bfloat162float(nv_bfloat16 b) { return __uint_as_float((unsigned)b.bits << 16); }
@@ -39,14 +42,25 @@ Dim blockIdx;
 std::unique_ptr<std::barrier<>> block_barrier;
 std::vector<std::unique_ptr<std::barrier<>>> warp_barriers;
 inline void __syncwarp() { warp_barriers[threadIdx.x / 32]->arrive_and_wait(); }
-float exchanged[32][32];
-inline float __shfl_xor_sync(unsigned, float v, int other) {
+unsigned exchanged[32][32];
+template <class T> T __shfl_xor_sync(unsigned, T v, int other) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  exchanged[warp][lane] = v;
+  exchanged[warp][lane] = (unsigned)v;
   __syncwarp();
-  float found = exchanged[warp][lane ^ other];
+  T found = (T)exchanged[warp][lane ^ other];
   __syncwarp();
   return found;
+}
+inline int byte_of(unsigned word, int i) { return (signed char)(word >> i * 8); }
+inline int __dp4a(int a, int b, int sum) {
+  for (int i = 0; i < 4; ++i) sum += byte_of(a, i) * byte_of(b, i);
+  return sum;
+}
+inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
+  uint64_t both = (uint64_t)b << 32 | a;
+  unsigned made = 0;
+  for (int i = 0; i < 4; ++i) made |= (unsigned)(both >> (selector >> i * 4 & 7) * 8 & 255) << i * 8;
+  return made;
 }
 struct Operands { unsigned a[4], b[2]; };
 Operands operands[32][32];
@@ -85,29 +99,23 @@ inline void copy_bulk(void* to, const void* from, unsigned n_bytes, Barrier* bar
 inline void barrier_wait(Barrier* barrier, unsigned parity) {
   while ((shared(barrier).load() & 1) == parity) std::this_thread::yield();
 }
-inline float half_of(unsigned pair, int which) {
-  return __half2float(__ushort_as_half(which ? pair >> 16 : pair & 0xffff));
-}
-inline void multiply(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0,
-                     unsigned b1) {
+inline void multiply(int (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  operands[warp][lane] = {{a0, a1, a2, a3}, {b0, b1}};
+  operands[warp][lane] = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
   warp_barriers[warp]->arrive_and_wait();
-  float left[16][16], right[16][8];
+  int left[16][32], right[32][8];
   for (int other = 0; other < 32; ++other) {
     const Operands& from = operands[warp][other];
-    int row = other / 4, pair = other % 4 * 2;
-    for (int h = 0; h < 2; ++h) {
-      for (int i = 0; i < 4; ++i) left[row + i % 2 * 8][pair + i / 2 * 8 + h] = half_of(from.a[i], h);
-      for (int i = 0; i < 2; ++i) right[pair + i * 8 + h][row] = half_of(from.b[i], h);
+    int row = other / 4, first = other % 4 * 4;
+    for (int j = 0; j < 4; ++j) {
+      for (int i = 0; i < 4; ++i)
+        left[row + i % 2 * 8][first + i / 2 * 16 + j] = byte_of(from.a[i], j) & 255;
+      for (int i = 0; i < 2; ++i) right[first + i * 16 + j][row] = byte_of(from.b[i], j);
     }
   }
-  for (int i = 0; i < 4; ++i) {
-    double sum = d[i];
-    for (int k = 0; k < 16; ++k)
-      sum += (double)left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
-    d[i] = (float)sum;
-  }
+  for (int i = 0; i < 4; ++i)
+    for (int k = 0; k < 32; ++k)
+      d[i] += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
   warp_barriers[warp]->arrive_and_wait();
 }
 // CUT: after the kernel text. Returns 1 for codes read outside, 2 for a write behind the arena,
