@@ -116,6 +116,7 @@ class Arena:
 def arena(problem: GemvProblem, schedule: GemvSchedule) -> Arena:
     """The layout of a schedule's shared memory."""
     rows, warps = min(problem.rows, ROWS_PER_PASS), schedule.warps_k * schedule.warps_n
+    apart = schedule.warps_k + (4 if schedule.warps_k % 8 == 0 else 0)
     slots = warps * schedule.in_flight if schedule.bulk else 0
     step_depth = step_units(problem) * problem.unit_depth
     length = -(-n_steps(problem) // schedule.blocks_k) * step_depth
@@ -124,7 +125,7 @@ def arena(problem: GemvProblem, schedule: GemvSchedule) -> Arena:
     table = _aligned(8 * slots)
     held = table + 8 * (length // chunk_depth(problem)) * -(-columns // 8) * 8
     reduced = held + _aligned(columns * stride)
-    sums = warps * schedule.most_tiles(problem) * TILE_COLUMNS * columns
+    sums = schedule.warps_n * schedule.most_tiles(problem) * TILE_COLUMNS * columns * apart
     ring = reduced + 4 * sums
     size = ring + slots * slot_bytes(problem, schedule)
     return Arena(table=table, held=held, reduced=reduced, ring=ring, size=size, x_stride=stride)

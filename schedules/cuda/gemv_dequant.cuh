@@ -31,7 +31,8 @@ constexpr int THREADS = 32 * WARPS;
 constexpr int DIGITS = 3;
 constexpr int X_COLUMNS = DIGITS * M_PASS;
 constexpr int X_TILES = (X_COLUMNS + 7) / 8;
-constexpr int TILE_SUMS = 16 * X_COLUMNS;
+// Sums of the warps along the depth lie side by side, apart enough for the memory banks.
+constexpr int SUMS_STRIDE = WARPS_K % 8 == 0 ? WARPS_K + 4 : WARPS_K;
 constexpr int MIDDLE = 1 << (BITS - 1);
 
 // Where the codes of a fragment lie in the bytes of a word, and their classes by shifts.
@@ -262,7 +263,7 @@ __device__ __forceinline__ void stage_x(unsigned char* held, Column* table, cons
     sums[1] = (short)both;
     sums[0] = (both - sums[1]) >> 16;
     if (inside) {
-      int place = at / 64 * 64 + at % 32 * 2 + at / 32 % 2 * 8;
+      unsigned u = at, place = u / 64 * 64 + u % 32 * 2 + u / 32 % 2 * 8;
 #pragma unroll
       for (int d = 0; d < DIGITS; ++d) {
         int column = row * DIGITS + d;
@@ -404,16 +405,37 @@ __device__ __forceinline__ int group_of(int step, int g) {
   return N_STEPS * STEP_GROUPS > N_GROUPS && STEP_GROUPS > 1 && group >= N_GROUPS ? N_GROUPS - 1 : group;
 }
 
+// Where the sums of one column of a tile and one digit begin. Tiles of a block are counted over
+// all its groups of warps.
+__device__ __forceinline__ float* sums_of(float* reduced, int tile, int x_column, int column) {
+  return reduced + ((tile * X_COLUMNS + x_column) * 16 + column) * SUMS_STRIDE;
+}
+
 // Partial sums of the warps along the depth meet in shared memory.
-__device__ __forceinline__ void keep(float* reduced, Totals& totals, int slot, int lane) {
+__device__ __forceinline__ void keep(float* reduced, Totals& totals, int tile, int warp_k, int lane) {
 #pragma unroll
   for (int t = 0; t < X_TILES; ++t)
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       int column = lane / 4 + i / 2 * 8, x_column = t * 8 + lane % 4 * 2 + i % 2;
-      if (x_column < X_COLUMNS) reduced[slot * TILE_SUMS + x_column * 16 + column] = totals.sums[t][i];
+      if (x_column < X_COLUMNS) sums_of(reduced, tile, x_column, column)[warp_k] = totals.sums[t][i];
       totals.sums[t][i] = 0.0f;
     }
+}
+
+__device__ __forceinline__ float sum_of_warps(const float* sums) {
+  float v = 0.0f;
+  if constexpr (WARPS_K % 4 == 0) {
+#pragma unroll
+    for (int w = 0; w < WARPS_K; w += 4) {
+      float4 four = *(const float4*)(sums + w);
+      v += (four.x + four.y) + (four.z + four.w);
+    }
+  } else {
+#pragma unroll
+    for (int w = 0; w < WARPS_K; ++w) v += sums[w];
+  }
+  return v;
 }
 
 struct Weights {
@@ -569,20 +591,18 @@ __device__ __forceinline__ void store(elem* y, const elem* bias, int m, int n, f
   narrow(y[(long long)m * N_COLUMNS + n], v);
 }
 
-__device__ __forceinline__ void store_sums(const float* reduced, const elem* bias, elem* y, float* partial,
+__device__ __forceinline__ void store_sums(float* reduced, const elem* bias, elem* y, float* partial,
                                            int m_begin) {
   for (int i = threadIdx.x; i < WARPS_N * MOST_TILES * M_PASS * 16; i += THREADS) {
-    int slot = i / (M_PASS * 16), row = i / 16 % M_PASS, inside = i % 16;
-    int share = blockIdx.x * WARPS_N + slot / MOST_TILES, tile = first_tile_of(share) + slot % MOST_TILES;
+    int kept = i / (M_PASS * 16), row = i / 16 % M_PASS, inside = i % 16;
+    int share = blockIdx.x * WARPS_N + kept / MOST_TILES, tile = first_tile_of(share) + kept % MOST_TILES;
     int m = m_begin + row, column = tile * 16 + inside;
     if (tile >= first_tile_of(share + 1) || m >= M || column >= N_COLUMNS) continue;
-    float digits[DIGITS] = {};
+    float v = 0.0f;
 #pragma unroll
-    for (int w = 0; w < WARPS_K; ++w)
-#pragma unroll
-      for (int d = 0; d < DIGITS; ++d)
-        digits[d] += reduced[(slot * WARPS_K + w) * TILE_SUMS + (row * DIGITS + d) * 16 + inside];
-    float v = (digits[0] * 65536.0f + digits[1] * 256.0f + digits[2]) * (1.0f / (1 << TOP_SHIFT));
+    for (int d = 0; d < DIGITS; ++d)
+      v = v * 256.0f + sum_of_warps(sums_of(reduced, kept, row * DIGITS + d, inside));
+    v *= 1.0f / (1 << TOP_SHIFT);
     if constexpr (BLOCKS_K == 1) store(y, bias, m, column, v);
     else partial[((long long)blockIdx.y * M + m) * N_COLUMNS + column] = v;
   }
@@ -622,7 +642,7 @@ __device__ __forceinline__ void gemv_dequant(const elem* __restrict__ x, const u
   source.run(
       weights, share, lane,
       [&](const Step& step, int index) { consume(step, (begin + index) * STEP_K, held, table, lane, totals); },
-      [&](int tile) { keep(reduced, totals, (warp_n * MOST_TILES + tile) * WARPS_K + warp_k, lane); });
+      [&](int tile) { keep(reduced, totals, warp_n * MOST_TILES + tile, warp_k, lane); });
   __syncthreads();
   store_sums(reduced, bias, y, partial, m_begin);
 }
