@@ -9,6 +9,7 @@ import numpy as np
 
 from schedules.errors import UnknownSpace
 from schedules.gemv_dequant_cuda import (
+    DIGITS,
     ROWS_PER_PASS,
     GemvSchedule,
     arena,
@@ -27,7 +28,10 @@ FIRST_ARCH = 80
 # With bulk copies, and kernels that start before the one in front has ended.
 FIRST_ARCH_OF_HOPPER = 90
 MOST_REGISTERS = 200
-REGISTERS_BESIDE_DATA = 44
+# Estimates from compiled points: beside x, sums and codes, and per eight digits of x.
+REGISTERS_OF_BULK = 24
+REGISTERS_OF_LOADS = 34
+REGISTERS_PER_X_TILE = 9
 THREADS_PER_CORE = 2048
 SHARED_PER_BLOCK_OVERHEAD = 1024
 MOST_BULK_STEPS = 8
@@ -129,14 +133,13 @@ class GemvDequantSpace(KnobSpace):
 
     def _registers(self, schedule: GemvSchedule) -> int:
         problem = self._problem
-        m_tiles = -(-min(problem.rows, ROWS_PER_PASS) // 8)
+        x_tiles = -(-DIGITS * min(problem.rows, ROWS_PER_PASS) // 8)
         per_step = 4 * self._step_loads()
         per_step += step_groups(problem) * (2 if problem.has_zeros else 1)
-        # Sums of even and odd fragments, totals, and x of a pair of fragments.
-        sums = 4 * m_tiles * 4
-        return (
-            REGISTERS_BESIDE_DATA + sums + per_step * (1 if schedule.bulk else schedule.in_flight)
-        )
+        if schedule.bulk:
+            return REGISTERS_OF_BULK + REGISTERS_PER_X_TILE * x_tiles + per_step
+        data = per_step * schedule.in_flight
+        return REGISTERS_OF_LOADS + REGISTERS_PER_X_TILE * x_tiles + data
 
     def program(self, values: Values) -> Any:
         """The bound program."""
