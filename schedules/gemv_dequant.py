@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from schedules.errors import UnknownSpace
 from schedules.gemv_dequant_cuda import (
     DIGITS,
+    LOAD_BYTES,
     ROWS_PER_PASS,
     GemvSchedule,
     arena,
@@ -34,7 +36,11 @@ REGISTERS_OF_LOADS = 34
 REGISTERS_PER_X_TILE = 9
 THREADS_PER_CORE = 2048
 SHARED_PER_BLOCK_OVERHEAD = 1024
-MOST_BULK_STEPS = 8
+# Of codes, per core: with less no device of these reaches its memory's rate (1.5 to 3.5 TB/s with
+# 0.6 us of latency, shared by 108 to 132 cores).
+LEAST_IN_FLIGHT = 8 * 1024
+# Tiles per core from which the columns alone keep every core busy.
+MANY_TILES = 4
 
 
 def gemv_dequant_space(task: Task) -> KnobSpace | None:
@@ -75,7 +81,7 @@ class GemvDequantSpace(KnobSpace):
             Knob(name="warps_k", values=(1, 2, 4, 8, 16, 32)),
             Knob(name="warps_n", values=(1, 2, 4, 8, 16)),
             Knob(name="blocks_per_core", values=(1, 2, 3, 4, 6, 8)),
-            Knob(name="blocks_k", values=(1, 2, 4, 8, 16)),
+            Knob(name="blocks_k", values=(1, 2, 4, 8, 16, 32)),
             Knob(name="in_flight", values=(1, 2, 3, 4)),
             Knob(name="piece", values=(1, 2, 4, 8) if bulk else (1,)),
             Knob(name="copy", values=("registers", "bulk") if bulk else ("registers",)),
@@ -102,30 +108,58 @@ class GemvDequantSpace(KnobSpace):
 
     def refusal(self, values: Values) -> str | None:
         """Limits of the device, and points that another point already stands for."""
-        schedule, problem = self.schedule(values), self._problem
-        shares = schedule.warps_k * schedule.blocks_k
-        most_steps = self._most_steps(values)
+        if values["copy"] == "registers" and values["piece"] != 1:
+            return "loads into registers come step by step"
+        if (
+            32 * int(values["warps_k"]) * int(values["warps_n"])
+            > self._target.max_threads_per_block
+        ):
+            return f"more than {self._target.max_threads_per_block} threads per block"
+        schedule = self.schedule(values)
+        return (
+            self._repetition(values, schedule)
+            or self._launch_refusal(schedule)
+            or self._waste(schedule)
+        )
+
+    def _repetition(self, values: Values, schedule: GemvSchedule) -> str | None:
+        """Points with idle warps, or that another point already stands for."""
+        problem, most_steps = self._problem, self._most_steps(values)
         pieces = -(-most_steps // schedule.piece) * schedule.most_tiles(problem)
         fewer = (int(values["blocks_per_core"]) - 1) * self._target.n_cores * schedule.warps_n
-        registers = self._registers(schedule)
         faults = {
-            "some warps would have no step of the depth": shares > n_steps(problem),
+            "some warps would have no step of the depth": (
+                schedule.warps_k * schedule.blocks_k > n_steps(problem)
+            ),
             "some warps would have no tile": schedule.warps_n > problem.n_tiles,
             "fewer blocks per core already hold every tile": fewer >= problem.n_tiles,
             "more would be in flight than a warp has": schedule.in_flight > pieces,
             "smaller pieces already are all of a tile": int(values["piece"]) >= 2 * most_steps,
-            "loads into registers come step by step": not schedule.bulk and schedule.piece > 1,
-            f"more than {MOST_REGISTERS} registers per thread": registers > MOST_REGISTERS,
+            f"more than {MOST_REGISTERS} registers per thread": (
+                self._registers(schedule) > MOST_REGISTERS
+            ),
         }
-        for reason, applies in faults.items():
-            if applies:
-                return reason
+        return next((reason for reason, applies in faults.items() if applies), None)
+
+    def _launch_refusal(self, schedule: GemvSchedule) -> str | None:
         return launch_refusal(
             self._target,
             threads_per_block=schedule.n_threads,
-            registers_per_thread=registers,
-            shared_bytes=arena(problem, schedule).size,
+            registers_per_thread=self._registers(schedule),
+            shared_bytes=arena(self._problem, schedule).size,
         )
+
+    def _waste(self, schedule: GemvSchedule) -> str | None:
+        """Points that are slow on every device."""
+        problem, n_cores = self._problem, self._target.n_cores
+        if schedule.blocks_k > 1 and problem.n_tiles >= MANY_TILES * n_cores:
+            halved = replace(schedule, blocks_k=schedule.blocks_k // 2)
+            if self._launch_refusal(halved) is None:
+                return "columns alone keep every core busy, and memory suffices"
+        per_core = -(-problem.n_tiles // n_cores) * problem.n_units * problem.n_loads * LOAD_BYTES
+        if self._in_flight_per_core(schedule) < min(LEAST_IN_FLIGHT, per_core):
+            return "too little would be in flight to hide the latency of memory"
+        return None
 
     def _step_loads(self) -> int:
         """16-byte loads of codes of a lane per step."""
@@ -150,14 +184,8 @@ class GemvDequantSpace(KnobSpace):
         schedule, problem = self.schedule(values), self._problem
         registers = self._registers(schedule)
         blocks = schedule.blocks_n * schedule.blocks_k
-        shared = arena(problem, schedule).size + SHARED_PER_BLOCK_OVERHEAD
-        resident = min(
-            THREADS_PER_CORE // schedule.n_threads,
-            max(1, self._target.registers_per_block // (registers * schedule.n_threads)),
-            max(1, self._target.shared_memory_per_block_bytes // shared),
-        )
-        on_core = min(resident, -(-blocks // self._target.n_cores))
-        in_flight = on_core * self._bytes_in_flight(schedule)
+        resident = self._resident(schedule)
+        in_flight = self._in_flight_per_core(schedule)
         shares = schedule.warps_k * schedule.blocks_k
         steps = n_steps(problem)
         waves = blocks / (resident * self._target.n_cores)
@@ -173,6 +201,22 @@ class GemvDequantSpace(KnobSpace):
             float(np.log2(steps / shares)),
             float(np.log2(tiles)),
         ]
+
+    def _resident(self, schedule: GemvSchedule) -> int:
+        """Blocks that a core can hold at once."""
+        shared = arena(self._problem, schedule).size + SHARED_PER_BLOCK_OVERHEAD
+        threads, registers = schedule.n_threads, self._registers(schedule)
+        return min(
+            THREADS_PER_CORE // threads,
+            max(1, self._target.registers_per_block // (registers * threads)),
+            max(1, self._target.shared_memory_per_block_bytes // shared),
+        )
+
+    def _in_flight_per_core(self, schedule: GemvSchedule) -> int:
+        """Bytes that a core has asked for at once."""
+        blocks = schedule.blocks_n * schedule.blocks_k
+        on_core = min(self._resident(schedule), -(-blocks // self._target.n_cores))
+        return on_core * self._bytes_in_flight(schedule)
 
     def _bytes_in_flight(self, schedule: GemvSchedule) -> int:
         """Of a block."""
