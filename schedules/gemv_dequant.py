@@ -75,16 +75,23 @@ class GemvDequantSpace(KnobSpace):
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
-        """Warps along depth and columns, blocks, loads in flight and how they come."""
-        bulk = self._is_hopper
+        """Warps along depth and columns, blocks, loads in flight and how they come.
+
+        ``bulk`` is how many steps one bulk copy brings; 0 stands for loads into registers.
+        """
+        steps, tiles = n_steps(self._problem), self._problem.n_tiles
+
+        def up_to(most: int, *values: int) -> tuple[int, ...]:
+            return tuple(value for value in values if value <= most)
+
+        blocks = up_to(1 + (tiles - 1) // self._target.n_cores, 1, 2, 3, 4, 6, 8)
         return (
-            Knob(name="warps_k", values=(1, 2, 4, 8, 16, 32)),
-            Knob(name="warps_n", values=(1, 2, 4, 8, 16)),
-            Knob(name="blocks_per_core", values=(1, 2, 3, 4, 6, 8)),
-            Knob(name="blocks_k", values=(1, 2, 4, 8, 16, 32)),
+            Knob(name="warps_k", values=up_to(steps, 1, 2, 4, 8, 16, 32)),
+            Knob(name="warps_n", values=up_to(tiles, 1, 2, 4, 8, 16)),
+            Knob(name="blocks_per_core", values=blocks),
+            Knob(name="blocks_k", values=up_to(steps, 1, 2, 4, 8, 16, 32)),
             Knob(name="in_flight", values=(1, 2, 3, 4)),
-            Knob(name="piece", values=(1, 2, 4, 8) if bulk else (1,)),
-            Knob(name="copy", values=("registers", "bulk") if bulk else ("registers",)),
+            Knob(name="bulk", values=(0, 1, 2, 4, 8) if self._is_hopper else (0,)),
         )
 
     def schedule(self, values: Values) -> GemvSchedule:
@@ -97,8 +104,8 @@ class GemvDequantSpace(KnobSpace):
             blocks_n=max(1, min(blocks, self._problem.n_tiles // warps_n)),
             blocks_k=int(values["blocks_k"]),
             in_flight=int(values["in_flight"]),
-            piece=min(int(values["piece"]), self._most_steps(values)),
-            bulk=values["copy"] == "bulk",
+            piece=max(1, min(int(values["bulk"]), self._most_steps(values))),
+            bulk=int(values["bulk"]) > 0,
             early=self._is_hopper,
         )
 
@@ -108,8 +115,6 @@ class GemvDequantSpace(KnobSpace):
 
     def refusal(self, values: Values) -> str | None:
         """Limits of the device, and points that another point already stands for."""
-        if values["copy"] == "registers" and values["piece"] != 1:
-            return "loads into registers come step by step"
         if (
             32 * int(values["warps_k"]) * int(values["warps_n"])
             > self._target.max_threads_per_block
@@ -131,10 +136,9 @@ class GemvDequantSpace(KnobSpace):
             "some warps would have no step of the depth": (
                 schedule.warps_k * schedule.blocks_k > n_steps(problem)
             ),
-            "some warps would have no tile": schedule.warps_n > problem.n_tiles,
             "fewer blocks per core already hold every tile": fewer >= problem.n_tiles,
             "more would be in flight than a warp has": schedule.in_flight > pieces,
-            "smaller pieces already are all of a tile": int(values["piece"]) >= 2 * most_steps,
+            "smaller pieces already are all of a tile": int(values["bulk"]) >= 2 * most_steps,
             f"more than {MOST_REGISTERS} registers per thread": (
                 self._registers(schedule) > MOST_REGISTERS
             ),

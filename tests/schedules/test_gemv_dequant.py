@@ -97,9 +97,8 @@ def built(workload: Any, target: Target, folder: Path, points: list[dict[str, An
 @pytest.mark.parametrize("device", ["h200", "a100"])
 def test_points_become_machine_code_without_spills(device: str, dtype: str, tmp_path: Path) -> None:
     target = known_target(device)
-    copy = "bulk" if device == "h200" else "registers"
     point = {"warps_k": 2, "warps_n": 2, "blocks_per_core": 1, "blocks_k": 2, "in_flight": 2}
-    point |= {"piece": 1, "copy": copy}
+    point["bulk"] = 1 if device == "h200" else 0
     workload = gemv_workload(2, 300, 4096, 3, 128, dtype=dtype, zeros=True, bias=True)
     ((main, total),) = built(workload, target, tmp_path, [point])
     assert main.spill_bytes == 0

@@ -22,14 +22,13 @@ from tests.schedules.gemv_workloads import gemv_workload
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
-PLAIN = {
+PLAIN: dict[str, int | str] = {
     "warps_k": 1,
     "warps_n": 1,
     "blocks_per_core": 1,
     "blocks_k": 1,
     "in_flight": 1,
-    "piece": 1,
-    "copy": "registers",
+    "bulk": 0,
 }
 # (rows, columns, depth, bits, block, dtype, zeros, bias)
 SHAPES: list[tuple[Any, ...]] = [
