@@ -39,8 +39,11 @@ SHARED_PER_BLOCK_OVERHEAD = 1024
 # Of codes, per core: with less no device of these reaches its memory's rate (1.5 to 3.5 TB/s with
 # 0.6 us of latency, shared by 108 to 132 cores).
 LEAST_IN_FLIGHT = 8 * 1024
-# Tiles per core from which the columns alone keep every core busy.
+# Tiles per core, with those of the shares of the depth, from which every core is busy.
 MANY_TILES = 4
+# With more rows it pays that a block holds a part of x only.
+FEW_ROWS = 2
+MOST_BLOCKS_K = 32
 
 
 def gemv_dequant_space(task: Task) -> KnobSpace | None:
@@ -80,34 +83,39 @@ class GemvDequantSpace(KnobSpace):
         ``bulk`` is how many steps one bulk copy brings; 0 stands for loads into registers.
         """
         steps, tiles = n_steps(self._problem), self._problem.n_tiles
+        most_blocks = tiles * min(steps, MOST_BLOCKS_K)
 
         def up_to(most: int, *values: int) -> tuple[int, ...]:
             return tuple(value for value in values if value <= most)
 
-        blocks = up_to(1 + (tiles - 1) // self._target.n_cores, 1, 2, 3, 4, 6, 8)
+        blocks = up_to(1 + (most_blocks - 1) // self._target.n_cores, 1, 2, 3, 4, 6, 8)
         return (
             Knob(name="warps_k", values=up_to(steps, 1, 2, 4, 8, 16, 32)),
             Knob(name="warps_n", values=up_to(tiles, 1, 2, 4, 8, 16)),
             Knob(name="blocks_per_core", values=blocks),
-            Knob(name="blocks_k", values=up_to(steps, 1, 2, 4, 8, 16, 32)),
+            Knob(name="blocks_k", values=up_to(steps, 1, 2, 4, 8, 16, MOST_BLOCKS_K)),
             Knob(name="in_flight", values=(1, 2, 3, 4)),
             Knob(name="bulk", values=(0, 1, 2, 4, 8) if self._is_hopper else (0,)),
         )
 
     def schedule(self, values: Values) -> GemvSchedule:
         """The decisions that knob values stand for."""
-        blocks = int(values["blocks_per_core"]) * self._target.n_cores
-        warps_n = int(values["warps_n"])
+        warps_n, blocks_k = int(values["warps_n"]), int(values["blocks_k"])
+        blocks_n = self._blocks_n(int(values["blocks_per_core"]), blocks_k)
         return GemvSchedule(
             warps_k=int(values["warps_k"]),
             warps_n=warps_n,
-            blocks_n=max(1, min(blocks, self._problem.n_tiles // warps_n)),
-            blocks_k=int(values["blocks_k"]),
+            blocks_n=max(1, min(blocks_n, self._problem.n_tiles // warps_n)),
+            blocks_k=blocks_k,
             in_flight=int(values["in_flight"]),
             piece=max(1, min(int(values["bulk"]), self._most_steps(values))),
             bulk=int(values["bulk"]) > 0,
             early=self._is_hopper,
         )
+
+    def _blocks_n(self, blocks_per_core: int, blocks_k: int) -> int:
+        """Blocks along the columns, if there are tiles for all of them."""
+        return -(-blocks_per_core * self._target.n_cores // blocks_k)
 
     def _most_steps(self, values: Values) -> int:
         """Steps of a tile that a warp has at most."""
@@ -131,12 +139,14 @@ class GemvDequantSpace(KnobSpace):
         """Points with idle warps, or that another point already stands for."""
         problem, most_steps = self._problem, self._most_steps(values)
         pieces = -(-most_steps // schedule.piece) * schedule.most_tiles(problem)
-        fewer = (int(values["blocks_per_core"]) - 1) * self._target.n_cores * schedule.warps_n
+        fewer = self._blocks_n(int(values["blocks_per_core"]) - 1, schedule.blocks_k)
         faults = {
             "some warps would have no step of the depth": (
                 schedule.warps_k * schedule.blocks_k > n_steps(problem)
             ),
-            "fewer blocks per core already hold every tile": fewer >= problem.n_tiles,
+            "fewer blocks per core already hold every tile": (
+                fewer * schedule.warps_n >= problem.n_tiles
+            ),
             "more would be in flight than a warp has": schedule.in_flight > pieces,
             "smaller pieces already are all of a tile": int(values["bulk"]) >= 2 * most_steps,
             f"more than {MOST_REGISTERS} registers per thread": (
@@ -156,10 +166,11 @@ class GemvDequantSpace(KnobSpace):
     def _waste(self, schedule: GemvSchedule) -> str | None:
         """Points that are slow on every device."""
         problem, n_cores = self._problem, self._target.n_cores
-        if schedule.blocks_k > 1 and problem.n_tiles >= MANY_TILES * n_cores:
+        busy = problem.n_tiles * (schedule.blocks_k // 2) >= MANY_TILES * n_cores
+        if schedule.blocks_k > 1 and busy and problem.rows <= FEW_ROWS:
             halved = replace(schedule, blocks_k=schedule.blocks_k // 2)
             if self._launch_refusal(halved) is None:
-                return "columns alone keep every core busy, and memory suffices"
+                return "fewer shares of the depth keep every core busy, and memory suffices"
         per_core = -(-problem.n_tiles // n_cores) * problem.n_units * problem.n_loads * LOAD_BYTES
         if self._in_flight_per_core(schedule) < min(LEAST_IN_FLIGHT, per_core):
             return "too little would be in flight to hide the latency of memory"
