@@ -2,7 +2,8 @@
 
 A row belongs to ``threads_per_row`` threads of one block. Its chunks (one vector per
 thread) are read once and kept in registers, or streamed: read for an online maximum and
-sum, and read again when the result is written.
+sum, and read again when the result is written. A row that is too long for the registers of one
+block can be shared by a cluster of blocks, which exchange two numbers through shared memory.
 
 ::
 
@@ -20,12 +21,13 @@ nothing else gives NaN, as its definition does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from schedules import _tvm
 from schedules.analysis import SCHEDULED
+from schedules.cuda_kernel import device_code, once
 from schedules.softmax_problem import LOG2_E, LOWEST, SoftmaxProblem
 
 WARP = 32
@@ -43,12 +45,13 @@ class CudaSchedule:
     """Decisions of one program.
 
     Attributes:
-        threads_per_row: Power of two.
+        threads_per_row: Of one block; power of two.
         rows_per_block: Rows that one block handles side by side.
         vector: Elements of one load or store.
         kept_chunks: Chunks of a row held in registers.
         batch: Streamed chunks in flight together.
         exp: ``fma`` (exp2 of one fused multiply-add), ``exp2`` or ``exp``.
+        blocks_per_row: Power of two; more than one form a cluster, with one row per block.
     """
 
     threads_per_row: int
@@ -57,11 +60,17 @@ class CudaSchedule:
     kept_chunks: int
     batch: int
     exp: str
+    blocks_per_row: int = 1
+
+    @property
+    def row_threads(self) -> int:
+        """Threads of all blocks of a row."""
+        return self.threads_per_row * self.blocks_per_row
 
 
-def n_chunks(problem: SoftmaxProblem, threads_per_row: int, vector: int) -> int:
+def n_chunks(problem: SoftmaxProblem, row_threads: int, vector: int) -> int:
     """Vectors per thread that cover a row."""
-    return -(-problem.n // (threads_per_row * vector))
+    return -(-problem.n // (row_threads * vector))
 
 
 def softmax_cuda(problem: SoftmaxProblem, schedule: CudaSchedule) -> Any:
@@ -87,16 +96,17 @@ class _Emitter:
     ) -> None:
         self.tir, self.problem, self.schedule = tir, problem, schedule
         self.source, self.result = source, result
-        self.n_chunks = n_chunks(problem, schedule.threads_per_row, schedule.vector)
+        self.n_chunks = n_chunks(problem, schedule.row_threads, schedule.vector)
         self.n_streamed = self.n_chunks - schedule.kept_chunks
 
     def emit(self) -> None:
         tir, schedule = self.tir, self.schedule
-        n_blocks = -(-self.problem.n_rows // schedule.rows_per_block)
+        n_blocks = -(-self.problem.n_rows // schedule.rows_per_block) * schedule.blocks_per_row
         with tir.sblock("root"):
             self._allocate()
             with (
                 tir.thread_binding(0, n_blocks, thread="blockIdx.x") as block,
+                self._cluster() as rank,
                 tir.thread_binding(0, schedule.rows_per_block, thread="threadIdx.y") as row_lane,
                 tir.thread_binding(0, schedule.threads_per_row, thread="threadIdx.x") as lane,
                 tir.sblock("softmax"),
@@ -104,8 +114,17 @@ class _Emitter:
                 tir.reads()
                 tir.writes()
                 self.row_lane, self.lane = row_lane, lane
-                self.row = block * schedule.rows_per_block + row_lane
+                self.row_thread = rank * schedule.threads_per_row + lane
+                group = block // schedule.blocks_per_row
+                self.row = group * schedule.rows_per_block + row_lane
                 self._emit_row()
+
+    def _cluster(self) -> Any:
+        """The binding of a block's rank among the blocks of its row."""
+        n_blocks = self.schedule.blocks_per_row
+        if n_blocks == 1:
+            return nullcontext(0)
+        return self.tir.thread_binding(0, n_blocks, thread="clusterCtaIdx.x")
 
     def _allocate(self) -> None:
         tir, schedule, vector = self.tir, self.schedule, self.schedule.vector
@@ -134,12 +153,14 @@ class _Emitter:
             self._stream_statistics()
         self._set(self.previous, 0, self.maximum[0])
         self._reduce_over_row(self.maximum, self.partial_maxima, self.tir.max)
+        self._reduce_over_cluster(self.maximum, "cluster_max")
         self._prepare_exponent()
         if self.n_streamed:
             rescale = self._exponential(self.previous[0])
             self._set(self.total, 0, self.total[0] * rescale)
         self._add_kept()
         self._reduce_over_row(self.total, self.partial_sums, lambda a, b: a + b)
+        self._reduce_over_cluster(self.total, "cluster_sum")
         log_or_inverse = (
             self.tir.log(self.total[0]) if self.problem.log else self._float(1.0) / self.total[0]
         )
@@ -147,6 +168,8 @@ class _Emitter:
         self._store_kept()
         if self.n_streamed:
             self._stream_results()
+        if self.schedule.blocks_per_row > 1:
+            self.tir.evaluate(self._call("cluster_end"))
 
     # Reading
 
@@ -177,7 +200,7 @@ class _Emitter:
     def _inside(self, chunk: Any) -> Any | None:
         """Whether this thread's part of a chunk lies in the row; ``None`` if it always does."""
         if isinstance(chunk, int):
-            width = self.schedule.threads_per_row * self.schedule.vector
+            width = self.schedule.row_threads * self.schedule.vector
             always = (chunk + 1) * width <= self.problem.n
         else:
             always = self._streams_evenly()
@@ -186,7 +209,7 @@ class _Emitter:
     def _streams_evenly(self) -> bool:
         n_batches = -(-self.n_streamed // self.schedule.batch)
         covered = self.schedule.kept_chunks + n_batches * self.schedule.batch
-        return covered * self.schedule.threads_per_row * self.schedule.vector == self.problem.n
+        return covered * self.schedule.row_threads * self.schedule.vector == self.problem.n
 
     # Streaming
 
@@ -307,6 +330,18 @@ class _Emitter:
             self._set(value, 0, combine(value[0], other))
             distance //= 2
 
+    def _reduce_over_cluster(self, value: Any, function: str) -> None:
+        """Combine what the blocks of a row have combined over their threads."""
+        n_blocks = self.schedule.blocks_per_row
+        if n_blocks > 1:
+            self._set(value, 0, self._call(function, value[0], n_blocks, result="float32"))
+
+    def _call(self, function: str, *arguments: Any, result: str = "void") -> Any:
+        from tvm.backend.cuda.op import cuda_func_call
+
+        source = f"\n{once(device_code('cluster.cuh'))}\n"
+        return cuda_func_call(function, *arguments, source_code=source, return_type=result)
+
     # Small words
 
     def _vector_range(self) -> range:
@@ -322,7 +357,7 @@ class _Emitter:
         self.tir.buffer_store(buffer, value, [index])
 
     def _column(self, chunk: Any) -> Any:
-        return (chunk * self.schedule.threads_per_row + self.lane) * self.schedule.vector
+        return (chunk * self.schedule.row_threads + self.row_thread) * self.schedule.vector
 
     def _index(self, chunk: Any, i: Any) -> tuple[Any, ...]:
         """Position in the tensor; threads of rows beyond the last read the last."""

@@ -67,7 +67,7 @@ def test_row_in_registers_is_read_once_by_wide_loads(
     space = cuda_space(softmax((64, 4096)), gpu)
     values = {
         "threads_per_row": 256, "rows_per_block": 1, "vector": 4,
-        "kept_percent": 100, "batch": 1, "exp": "fma",
+        "kept_percent": 100, "batch": 1, "exp": "fma", "blocks_per_row": 1,
     }  # fmt: skip
     text = kernel(cuda_source(space.program_module(values), gpu))
     assert len(re.findall(r"= \*\(float4\*\)\(A_ptr", text)) == 4
@@ -81,9 +81,34 @@ def test_half_precision_moves_sixteen_bytes_at_a_time(
     space = cuda_space(softmax((64, 4096), "bfloat16"), gpu)
     values = {
         "threads_per_row": 256, "rows_per_block": 1, "vector": 8,
-        "kept_percent": 100, "batch": 1, "exp": "fma",
+        "kept_percent": 100, "batch": 1, "exp": "fma", "blocks_per_row": 1,
     }  # fmt: skip
     assert "*(uint4*)(A_ptr" in kernel(cuda_source(space.program_module(values), gpu))
+
+
+def test_a_long_row_is_shared_by_a_cluster_and_read_once(
+    gpu: Target, softmax: Callable[..., Workload], cuda_source: Callable[..., str]
+) -> None:
+    space = cuda_space(softmax((16, 131072)), gpu)
+    values = {
+        "threads_per_row": 1024, "rows_per_block": 1, "vector": 4,
+        "kept_percent": 100, "batch": 1, "exp": "fma", "blocks_per_row": 4,
+    }  # fmt: skip
+    text = kernel(cuda_source(space.program_module(values), gpu))
+    assert len(re.findall(r"= \*\(float4\*\)\(A_ptr", text)) == 131072 // (4 * 1024 * 4)
+    assert [text.count(f"cluster_{name}(") for name in ("max", "sum", "end")] == [1, 1, 1]
+
+
+def test_clusters_are_for_long_rows_and_devices_that_have_them(
+    gpu: Target, softmax: Callable[..., Workload]
+) -> None:
+    def sizes(n: int, target: Target) -> tuple[object, ...]:
+        return {k.name: k.values for k in cuda_space(softmax((2, n)), target).knobs}[
+            "blocks_per_row"
+        ]
+
+    assert sizes(131072, gpu) == (1, 2, 4, 8)
+    assert sizes(4096, gpu) == sizes(131072, known_target("a100")) == (1,)
 
 
 def test_vectors_divide_the_row(gpu: Target, softmax: Callable[..., Workload]) -> None:
