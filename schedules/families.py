@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from schedules.attention import attention_space
 from schedules.gemv_dequant import gemv_dequant_space
+from schedules.integer_softmax import integer_softmax_space
 from schedules.knobs import KnobSpace
 from schedules.matmul import matmul_space
 from schedules.merge import merge_space
@@ -16,6 +17,7 @@ Family = Callable[[Task], KnobSpace | None]
 
 FAMILIES: tuple[Family, ...] = (
     softmax_space,
+    integer_softmax_space,
     attention_space,
     gemv_dequant_space,
     merge_space,

@@ -14,7 +14,7 @@ from schedules.workload import Workload
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
-N_POINTS = 5
+N_POINTS = 4
 
 SHAPES = [
     ((1, 1), "float32"),

@@ -26,6 +26,7 @@ _BUILT_IN = (
     "custom",
     "dequantise",
     "inference",
+    "integer_softmax",
     "matmul_nbits",
     "merge",
     "norms",
