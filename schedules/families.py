@@ -10,6 +10,7 @@ from schedules.integer_softmax import integer_softmax_space
 from schedules.knobs import KnobSpace
 from schedules.matmul import matmul_space
 from schedules.merge import merge_space
+from schedules.row_norm import row_norm_space
 from schedules.softmax import softmax_space
 from schedules.task import Task
 
@@ -21,6 +22,7 @@ FAMILIES: tuple[Family, ...] = (
     attention_space,
     gemv_dequant_space,
     merge_space,
+    row_norm_space,
     matmul_space,
 )
 """In order of preference; one that does not cover a task answers ``None``."""

@@ -42,13 +42,13 @@ def distances(scores: np.ndarray, exponential: IntegerExponential) -> np.ndarray
     """
     if np.issubdtype(scores.dtype, np.integer):
         wide = scores.astype(np.int64)
-        return np.minimum(wide.max(axis=-1, keepdims=True) - wide, exponential.largest_code)
+        away = wide.max(axis=-1, keepdims=True) - wide
+        return np.asarray(np.minimum(away, exponential.largest_code))
     x = scores.astype(np.float32)
     with np.errstate(invalid="ignore"):
         away = x.max(axis=-1, keepdims=True) - x
     near = np.fmin(away, np.float32(exponential.limit))
-    codes: np.ndarray = np.rint(near * np.float32(1 / exponential.step)).astype(np.int64)
-    return codes
+    return np.asarray(np.rint(near * np.float32(1 / exponential.step)), dtype=np.int64)
 
 
 def shares(raised: np.ndarray, total: np.ndarray, widths: Widths) -> np.ndarray:

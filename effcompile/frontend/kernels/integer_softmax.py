@@ -113,7 +113,7 @@ def _exponential(u: Any, exponential: IntegerExponential) -> Any:
 
 
 def _looked_up(table: tuple[int, ...], index: Any) -> Any:
-    """An entry of a table whose length is a power of two: a choice by each bit, the highest first."""
+    """An entry of a table whose length is a power of two: a choice by each bit of the index."""
     from tvm import tirx
 
     if len(table) == 1:

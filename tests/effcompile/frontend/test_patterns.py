@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from effcompile.extract import marks_of
+from effcompile.frontend.kernels.marking import marks_of
 from effcompile.lower import LoweredProgram
 from tests.effcompile.lowered_models import graph_model, lowered, operators, run_lowered
 
