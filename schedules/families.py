@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from schedules.attention import attention_space
+from schedules.chain_segments import chain_segments_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.integer_softmax import integer_softmax_space
 from schedules.knobs import KnobSpace
@@ -23,6 +24,7 @@ FAMILIES: tuple[Family, ...] = (
     gemv_dequant_space,
     merge_space,
     row_norm_space,
+    chain_segments_space,
     matmul_space,
 )
 """In order of preference; one that does not cover a task answers ``None``."""

@@ -10,18 +10,26 @@ import pytest
 
 from schedules.candidate import Candidate
 from schedules.errors import IllegalCandidate, UnknownSpace
+from schedules.families import own_spaces
 from schedules.generic import TvmSpace
-from schedules.merge import MergeSpace
 from schedules.softmax import softmax_space
 from schedules.space import DesignSpace
 from schedules.spaces import open_space, spaces_for
 from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
-from tests.schedules.merge_workloads import mean
+from tests.schedules.integer_softmax_workloads import integer_softmax
+from tests.schedules.merge_workloads import chains, mean
+from tests.schedules.norm_workloads import norm
 
 CASES = [(name, kind) for name in ("default", "tvm", "softmax") for kind in ("cpu", "gpu")]
-CASES += [("merge", "gpu")]
+OTHERS = {
+    "merge": lambda: mean((2, 40, 96), 9, "bfloat16"),
+    "row_norm": lambda: norm((24, 96), "bfloat16", bias=True),
+    "integer_softmax": lambda: integer_softmax((24, 96), "float16"),
+    "chain_segments": lambda: chains(67, 6, 20),
+}
+CASES += [(name, "gpu") for name in OTHERS]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -32,12 +40,12 @@ def rng(seed: int = 0) -> np.random.Generator:
 def case(request: pytest.FixtureRequest, softmax: Callable[..., Workload]) -> tuple[Task, str]:
     name, kind = request.param
     target: Target = request.getfixturevalue(kind)
-    workload = mean((2, 40, 96), 9, "bfloat16") if name == "merge" else softmax((8, 96))
+    workload = OTHERS[name]() if name in OTHERS else softmax((8, 96))
     return Task(workload=workload, target=target), name
 
 
 def family_of(case: tuple[Task, str]) -> str:
-    return "merge" if case[1] == "merge" else "softmax"
+    return case[1] if case[1] in OTHERS else "softmax"
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +62,9 @@ def fresh(case: tuple[Task, str]) -> DesignSpace:
         made = softmax_space(task)
         assert made is not None
         return made
-    if name == "merge":
-        return MergeSpace(task)
+    if name in OTHERS:
+        (made,) = own_spaces(task)
+        return made
     return open_space(task, name)
 
 
