@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,8 +12,9 @@ from schedules.errors import UnknownSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.limits import launch_refusal
 from schedules.softmax_cpu import CpuSchedule, softmax_cpu
-from schedules.softmax_cuda import CudaSchedule, n_chunks, softmax_cuda
+from schedules.softmax_cuda import softmax_cuda
 from schedules.softmax_problem import SoftmaxProblem, softmax_problem
+from schedules.softmax_rows import CudaSchedule
 from schedules.task import Task
 
 LOAD_BYTES = 16
@@ -38,8 +40,9 @@ class _SoftmaxSpace(KnobSpace):
         problem = softmax_problem(task.workload)
         if problem is None:
             raise UnknownSpace(
-                f"the softmax family does not cover {task.workload.name}: expected one float "
-                "input and output of equal shape, reduced over the last axis, with scale > 0."
+                f"the softmax family does not cover {task.workload.name}: expected a float "
+                "input and output of equal shape, at most a mask of whole rows, reduced over the "
+                "last axis, with scale > 0."
             )
         self._problem: SoftmaxProblem = problem
         self._target = task.target
@@ -71,21 +74,21 @@ class CudaSoftmaxSpace(_SoftmaxSpace):
         """The decisions that knob values stand for."""
         threads, vector = int(values["threads_per_row"]), int(values["vector"])
         blocks = int(values["blocks_per_row"])
-        chunks = n_chunks(self._problem, threads * blocks, vector)
-        return CudaSchedule(
+        schedule = CudaSchedule(
             threads_per_row=threads,
             rows_per_block=int(values["rows_per_block"]),
             vector=vector,
-            kept_chunks=chunks * int(values["kept_percent"]) // 100,
             batch=int(values["batch"]),
             exp=str(values["exp"]),
             blocks_per_row=blocks,
         )
+        chunks = schedule.n_chunks(self._problem)
+        return replace(schedule, kept_chunks=chunks * int(values["kept_percent"]) // 100)
 
     def refusal(self, values: Values) -> str | None:
         """Limits of the device, and points that another point already stands for."""
         schedule = self.schedule(values)
-        chunks = n_chunks(self._problem, schedule.row_threads, schedule.vector)
+        chunks = schedule.n_chunks(self._problem)
         n_streamed = chunks - schedule.kept_chunks
         faults = {
             "half of the threads of a row would have nothing to do": self._idle_half(schedule),
@@ -120,6 +123,7 @@ class CudaSoftmaxSpace(_SoftmaxSpace):
 
     def _registers(self, schedule: CudaSchedule, n_streamed: int) -> int:
         n_elements = schedule.kept_chunks + (schedule.batch if n_streamed else 0)
+        n_elements *= 2 if self._problem.mask else 1
         return REGISTERS_BESIDE_ELEMENTS + n_elements * schedule.vector
 
     def _shared_bytes(self, schedule: CudaSchedule) -> int:
@@ -133,7 +137,7 @@ class CudaSoftmaxSpace(_SoftmaxSpace):
     def numbers(self, values: Values) -> list[float]:
         """log2 of threads, blocks, waves and bytes per thread; registers; shares; cluster."""
         schedule = self.schedule(values)
-        chunks = n_chunks(self._problem, schedule.row_threads, schedule.vector)
+        chunks = schedule.n_chunks(self._problem)
         n_streamed = chunks - schedule.kept_chunks
         threads = schedule.threads_per_row * schedule.rows_per_block
         blocks = -(-self._problem.n_rows // schedule.rows_per_block) * schedule.blocks_per_row

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from schedules.defaults import DefaultSpace
 from schedules.dtypes import numpy_dtype
 from schedules.softmax import CpuSoftmaxSpace, CudaSoftmaxSpace, softmax_space
+from schedules.softmax_problem import softmax_problem
+from schedules.space import DesignSpace
 from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.softmax_workloads import masked
 
 SHAPES = [((1,), "float32"), ((7, 1), "float32"), ((3, 5, 17), "float16"), ((33, 260), "bfloat16")]
 
@@ -51,6 +55,52 @@ def test_masked_elements_and_masked_rows(
     values = {"rows_per_task": 1, "vector": 16, "exp": exp, "keep": "kept"}
     with np.errstate(invalid="ignore"):
         assert run_on_cpu(workload, space.program_module(values), [rows]) is None
+
+
+MASKS = [((2, 3, 5, 17), (17,)), ((2, 3, 5, 17), (2, 1, 1, 17)), ((2, 3, 5, 17), (5, 17))]
+
+
+@pytest.mark.parametrize("shapes", MASKS, ids=str)
+@pytest.mark.parametrize("log", [False, True])
+def test_a_mask_and_its_scale_are_part_of_the_softmax(
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    log: bool,
+    cpu: Target,
+    run_on_cpu: Callable[..., Any],
+) -> None:
+    workload = masked(*shapes, "float16", log=log)
+    problem = softmax_problem(workload)
+    assert problem is not None
+    assert problem.mask is not None
+    assert (problem.mask.shape, problem.scale) == (shapes[1], 0.5)
+    spaces: list[DesignSpace] = [
+        cpu_space(workload, cpu),
+        DefaultSpace(Task(workload=workload, target=cpu)),
+    ]
+    for space in spaces:
+        for candidate in space.sample(2, np.random.default_rng(1)):
+            assert run_on_cpu(workload, space.realise(candidate)) is None
+
+
+def test_masked_scores_get_nothing(cpu: Target, run_on_cpu: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 40)).astype(np.float32)
+    mask = np.zeros((3, 40), np.float32)
+    mask[0, 10:], mask[1, :] = -np.inf, np.finfo(np.float32).min
+    workload = masked((2, 3, 40), (3, 40))
+    space = cpu_space(workload, cpu)
+    for candidate in space.sample(3, rng):
+        assert run_on_cpu(workload, space.realise(candidate), [x, mask]) is None
+
+
+def test_a_mask_is_read_as_wide_as_the_row(gpu: Target, cuda_source: Callable[..., str]) -> None:
+    space = cuda_space(masked((2, 8, 64, 1024), (2, 1, 1, 1024)), gpu)
+    values = {
+        "threads_per_row": 64, "rows_per_block": 2, "vector": 4,
+        "kept_percent": 100, "batch": 1, "exp": "fma", "blocks_per_row": 1,
+    }  # fmt: skip
+    text = kernel(cuda_source(space.program_module(values), gpu))
+    assert len(re.findall(r"= \*\(float4\*\)\(mask_ptr", text)) == 4
 
 
 def cuda_space(workload: Workload, target: Target) -> CudaSoftmaxSpace:

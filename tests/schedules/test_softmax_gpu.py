@@ -11,6 +11,7 @@ from schedules.softmax import SHORTEST_SHARED_ROW, CudaSoftmaxSpace
 from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.softmax_workloads import masked
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
@@ -46,4 +47,20 @@ def test_random_points_are_right(
         chosen = rng.choice(len(shared), N_POINTS, replace=False)
         candidates += [space.candidate(shared[index]) for index in chosen]
     faults = run_on_gpu(workload, candidates)
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [((2, 3, 50, 77), (2, 1, 1, 77)), ((2, 8, 64, 1024), (64, 1024)), ((4, 4, 40000), (40000,))],
+    ids=str,
+)
+def test_random_points_with_a_mask_are_right(
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    card: Target,
+    run_on_gpu: Callable[..., list[str]],
+) -> None:
+    workload = masked(*shapes, "float16")
+    space = CudaSoftmaxSpace(Task(workload=workload, target=card))
+    faults = run_on_gpu(workload, list(space.sample(N_POINTS, np.random.default_rng(2))))
     assert not faults, "\n".join(faults)
