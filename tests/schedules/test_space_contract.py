@@ -18,6 +18,7 @@ from schedules.spaces import open_space, spaces_for
 from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.decode_workloads import Decode
 from tests.schedules.integer_softmax_workloads import integer_softmax
 from tests.schedules.merge_workloads import chains, mean
 from tests.schedules.norm_workloads import norm
@@ -25,6 +26,9 @@ from tests.schedules.norm_workloads import norm
 CASES = [(name, kind) for name in ("default", "tvm", "softmax") for kind in ("cpu", "gpu")]
 OTHERS = {
     "merge": lambda: mean((2, 40, 96), 9, "bfloat16"),
+    "attention_decode": lambda: Decode(
+        heads=8, kv_heads=2, keys=900, width=64, lengths="int32"
+    ).workload(),
     "row_norm": lambda: norm((24, 96), "bfloat16", bias=True),
     "integer_softmax": lambda: integer_softmax((24, 96), "float16"),
     "chain_segments": lambda: chains(67, 6, 20),

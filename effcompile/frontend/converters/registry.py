@@ -25,11 +25,13 @@ _BUILT_IN = (
     "contrib_attention",
     "custom",
     "dequantise",
+    "elementwise",
     "inference",
     "integer_softmax",
     "matmul_nbits",
     "merge",
     "norms",
+    "resize",
     "rotary",
     "variadic",
 )
