@@ -28,6 +28,7 @@ _BUILT_IN = (
     "elementwise",
     "headwise_attention",
     "inference",
+    "integer_softmax",
     "matmul_nbits",
     "merge",
     "norms",
