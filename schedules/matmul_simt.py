@@ -1,0 +1,177 @@
+"""Float32 products on ordinary arithmetic units: knobs behind the design-space protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from schedules.contraction import Contraction, contraction_of
+from schedules.errors import UnknownSpace
+from schedules.knobs import Knob, KnobSpace, Value, Values
+from schedules.matmul_simt_costs import costs, is_cluster, needs
+from schedules.matmul_simt_cuda import SimtSchedule, matmul_simt_cuda
+from schedules.target import Target
+from schedules.task import Task
+
+FIRST_ARCH = 80
+MOST_SLOWER = 1.5
+"""Points whose estimate exceeds the least one by this factor are left out."""
+MOST_REGISTERS = 255
+LEGAL = 0
+REASONS = (
+    "",
+    "a warp's threads do not cover the tile",
+    "a block needs 64 to 1024 threads",
+    "too many registers for a thread",
+    "a block does not fit a multiprocessor",
+    "a layer of warps would have fewer than four terms of a step",
+    "more layers than sums of a thread",
+    "half of the rows of a tile would not exist",
+    "half of the columns of a tile would not exist",
+    "a block would have no terms",
+    "more stages than steps",
+    "it is expected to take half as long again as another point",
+)
+
+
+def matmul_simt_space(task: Task) -> KnobSpace | None:
+    """The family's space for a task, ``None`` if the family does not cover it."""
+    if not _serves(task.target):
+        return None
+    problem = contraction_of(task.workload)
+    if problem is None or problem.dtype != "float32":
+        return None
+    space = MatmulSimtSpace(task, problem)
+    return None if space.is_empty else space
+
+
+def _serves(target: Target) -> bool:
+    number = target.arch.removeprefix("sm_").rstrip("af")
+    return target.kind == "cuda" and number.isdigit() and int(number) >= FIRST_ARCH
+
+
+class MatmulSimtSpace(KnobSpace):
+    """Tiles of blocks and threads, layers along the depth, stages, splitting of one product.
+
+    Args:
+        task: What to compute.
+        problem: The product behind it, if it is known.
+        patience: How much slower than the best estimate a point's may be.
+    """
+
+    name = "matmul_simt"
+    knobs = (
+        Knob(name="tile_row", values=(1, 2, 4, 8, 16, 32, 64, 128)),
+        Knob(name="tile_column", values=(16, 32, 64, 128, 256)),
+        Knob(name="thread_row", values=(1, 2, 4, 8)),
+        Knob(name="thread_column", values=(2, 4, 8)),
+        Knob(name="warps_depth", values=(1, 2, 4, 8, 16)),
+        Knob(name="step", values=(8, 16, 32, 64)),
+        Knob(name="stages", values=(2, 3, 4, 6)),
+        Knob(name="splits", values=(1, 2, 4, 8, 16)),
+    )
+
+    def __init__(
+        self, task: Task, problem: Contraction | None = None, *, patience: float = MOST_SLOWER
+    ) -> None:
+        problem = problem or contraction_of(task.workload)
+        if problem is None or problem.dtype != "float32":
+            raise UnknownSpace(
+                f"the matmul_simt family does not cover {task.workload.name}: expected one "
+                "product of float32 operands with an elementwise ending."
+            )
+        self._problem = problem
+        self._workload = task.workload
+        self._target = task.target
+        self._patience = patience
+
+    @cached_property
+    def _judged(self) -> np.ndarray:
+        """The number of the reason against every point of the grid, ``LEGAL`` if there is none."""
+        axes = np.meshgrid(
+            *(np.array(knob.values, dtype=np.int64) for knob in self.knobs),
+            indexing="ij",
+            sparse=True,
+        )
+        values = dict(zip((knob.name for knob in self.knobs), axes, strict=True))
+        faults = self._faults(values)
+        judged = np.zeros([len(knob.values) for knob in self.knobs], dtype=np.int8)
+        for number in range(len(faults), 0, -1):
+            np.copyto(judged, number, where=faults[number - 1])
+        needed = needs(self._problem, self._target, values)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = costs(self._problem, self._target, values, needed).total
+        least = np.min(total, where=judged == LEGAL, initial=np.inf)
+        np.copyto(
+            judged, len(REASONS) - 1, where=(judged == LEGAL) & (total > self._patience * least)
+        )
+        return judged
+
+    def _faults(self, values: dict[str, Any]) -> list[Any]:
+        """Whether each of the ``REASONS`` but the last applies."""
+        problem = self._problem
+        needed = needs(problem, self._target, values)
+        row, column = values["tile_row"], values["tile_column"]
+        per_thread = values["thread_row"] * values["thread_column"]
+        layers = values["warps_depth"] * np.where(
+            is_cluster(self._target, values["splits"]), values["splits"], 1
+        )
+        return [
+            (needed.lanes_row * values["thread_row"] > row)
+            | (needed.lanes_column * values["thread_column"] > column),
+            (needed.threads < 64)
+            | (needed.threads > self._target.max_threads_per_block)
+            | (needed.threads % 32 != 0),
+            needed.registers > MOST_REGISTERS,
+            needed.resident < 1,
+            values["step"] // values["warps_depth"] < 4,
+            layers > per_thread,
+            (row > 1) & (row >= 2 * problem.m),
+            (column > 16) & (column >= 2 * problem.n),
+            needed.terms * (values["splits"] - 1) >= problem.k,
+            values["stages"] > np.maximum(2, -(-needed.terms // values["step"])),
+        ]
+
+    def refusal(self, values: Values) -> str | None:
+        """Limits of the device, and points that promise little."""
+        index = tuple(knob.values.index(values[knob.name]) for knob in self.knobs)
+        return REASONS[int(self._judged[index])] or None
+
+    def _legal(self) -> Iterator[dict[str, Value]]:
+        for index in np.argwhere(self._judged == LEGAL):
+            yield {knob.name: knob.values[i] for knob, i in zip(self.knobs, index, strict=True)}
+
+    def schedule(self, values: Values) -> SimtSchedule:
+        """The decisions that knob values stand for."""
+        chosen = {name: int(value) for name, value in values.items()}
+        needed = needs(self._problem, self._target, chosen)
+        return SimtSchedule(
+            **chosen,
+            in_cluster=bool(is_cluster(self._target, chosen["splits"])),
+            min_blocks=int(needed.resident),
+        )
+
+    def program(self, values: Values) -> Any:
+        """The bound program."""
+        return matmul_simt_cuda(self._workload, self._problem, self.schedule(values))
+
+    def numbers(self, values: Values) -> list[float]:
+        """log2 of estimated cycles in all and by cause, blocks, waves, warps; registers, idleness."""
+        chosen = {name: int(value) for name, value in values.items()}
+        needed = needs(self._problem, self._target, chosen)
+        cost = costs(self._problem, self._target, chosen, needed)
+        slots = self._target.n_cores * int(needed.resident)
+        return [
+            float(np.log2(cost.total)),
+            float(np.log2(cost.arithmetic)),
+            float(np.log2(cost.shared)),
+            float(np.log2(cost.memory)),
+            float(np.log2(needed.blocks)),
+            float(np.log2(needed.blocks / slots)),
+            float(np.log2(cost.warps)),
+            float(needed.registers) / MOST_REGISTERS,
+            float(cost.idle),
+        ]
