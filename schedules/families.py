@@ -8,6 +8,8 @@ from schedules.attention import attention_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.knobs import KnobSpace
 from schedules.matmul import matmul_space
+from schedules.matmul_rows import matmul_rows_space
+from schedules.matmul_simt import matmul_simt_space
 from schedules.merge import merge_space
 from schedules.softmax import softmax_space
 from schedules.task import Task
@@ -19,7 +21,9 @@ FAMILIES: tuple[Family, ...] = (
     attention_space,
     gemv_dequant_space,
     merge_space,
+    matmul_rows_space,
     matmul_space,
+    matmul_simt_space,
 )
 """In order of preference; one that does not cover a task answers ``None``."""
 

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from schedules.contraction import Contraction, contraction_of
 from schedules.errors import UnknownSpace
-from schedules.knobs import Knob, KnobSpace, Value, Values
+from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
+from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_simt_costs import costs, is_cluster, needs
 from schedules.matmul_simt_cuda import SimtSchedule, matmul_simt_cuda
 from schedules.target import Target
 from schedules.task import Task
 
 FIRST_ARCH = 80
-MOST_SLOWER = 1.5
-"""Points whose estimate exceeds the least one by this factor are left out."""
 MOST_REGISTERS = 255
-LEGAL = 0
-REASONS = (
-    "",
-    "a warp's threads do not cover the tile",
-    "a block needs 64 to 1024 threads",
-    "too many registers for a thread",
-    "a block does not fit a multiprocessor",
-    "a layer of warps would have fewer than four terms of a step",
-    "more layers than sums of a thread",
-    "half of the rows of a tile would not exist",
-    "half of the columns of a tile would not exist",
-    "a block would have no terms",
-    "more stages than steps",
-    "it is expected to take half as long again as another point",
-)
 
 
 def matmul_simt_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
-    if not _serves(task.target):
+    if not has_async_copies(task.target):
         return None
     problem = contraction_of(task.workload)
     if problem is None or problem.dtype != "float32":
@@ -48,18 +31,19 @@ def matmul_simt_space(task: Task) -> KnobSpace | None:
     return None if space.is_empty else space
 
 
-def _serves(target: Target) -> bool:
+def has_async_copies(target: Target) -> bool:
+    """Whether the device is of compute capability 8.0 or later."""
     number = target.arch.removeprefix("sm_").rstrip("af")
     return target.kind == "cuda" and number.isdigit() and int(number) >= FIRST_ARCH
 
 
-class MatmulSimtSpace(KnobSpace):
+class MatmulSimtSpace(JudgedSpace):
     """Tiles of blocks and threads, layers along the depth, stages, splitting of one product.
 
     Args:
         task: What to compute.
         problem: The product behind it, if it is known.
-        patience: How much slower than the best estimate a point's may be.
+        patience: See :class:`JudgedSpace`.
     """
 
     name = "matmul_simt"
@@ -72,6 +56,18 @@ class MatmulSimtSpace(KnobSpace):
         Knob(name="step", values=(8, 16, 32, 64)),
         Knob(name="stages", values=(2, 3, 4, 6)),
         Knob(name="splits", values=(1, 2, 4, 8, 16)),
+    )
+    faults = (
+        "a warp's threads do not cover the tile",
+        "a block needs 64 to 1024 threads",
+        "too many registers for a thread",
+        "a block does not fit a multiprocessor",
+        "a layer of warps would have fewer than four terms of a step",
+        "more layers than sums of a thread",
+        "half of the rows of a tile would not exist",
+        "half of the columns of a tile would not exist",
+        "a block would have no terms",
+        "more stages than steps",
     )
 
     def __init__(
@@ -86,39 +82,16 @@ class MatmulSimtSpace(KnobSpace):
         self._problem = problem
         self._workload = task.workload
         self._target = task.target
-        self._patience = patience
+        self.patience = patience
 
-    @cached_property
-    def _judged(self) -> np.ndarray:
-        """The number of the reason against every point of the grid, ``LEGAL`` if there is none."""
-        axes = np.meshgrid(
-            *(np.array(knob.values, dtype=np.int64) for knob in self.knobs),
-            indexing="ij",
-            sparse=True,
-        )
-        values = dict(zip((knob.name for knob in self.knobs), axes, strict=True))
-        faults = self._faults(values)
-        judged = np.zeros([len(knob.values) for knob in self.knobs], dtype=np.int8)
-        for number in range(len(faults), 0, -1):
-            np.copyto(judged, number, where=faults[number - 1])
-        needed = needs(self._problem, self._target, values)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            total = costs(self._problem, self._target, values, needed).total
-        least = np.min(total, where=judged == LEGAL, initial=np.inf)
-        np.copyto(
-            judged, len(REASONS) - 1, where=(judged == LEGAL) & (total > self._patience * least)
-        )
-        return judged
-
-    def _faults(self, values: dict[str, Any]) -> list[Any]:
-        """Whether each of the ``REASONS`` but the last applies."""
+    def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
+        """See :class:`JudgedSpace`."""
         problem = self._problem
         needed = needs(problem, self._target, values)
         row, column = values["tile_row"], values["tile_column"]
         per_thread = values["thread_row"] * values["thread_column"]
-        layers = values["warps_depth"] * np.where(
-            is_cluster(self._target, values["splits"]), values["splits"], 1
-        )
+        clustered = is_cluster(self._target, values["splits"])
+        layers = values["warps_depth"] * np.where(clustered, values["splits"], 1)
         return [
             (needed.lanes_row * values["thread_row"] > row)
             | (needed.lanes_column * values["thread_column"] > column),
@@ -135,23 +108,18 @@ class MatmulSimtSpace(KnobSpace):
             values["stages"] > np.maximum(2, -(-needed.terms // values["step"])),
         ]
 
-    def refusal(self, values: Values) -> str | None:
-        """Limits of the device, and points that promise little."""
-        index = tuple(knob.values.index(values[knob.name]) for knob in self.knobs)
-        return REASONS[int(self._judged[index])] or None
-
-    def _legal(self) -> Iterator[dict[str, Value]]:
-        for index in np.argwhere(self._judged == LEGAL):
-            yield {knob.name: knob.values[i] for knob, i in zip(self.knobs, index, strict=True)}
+    def estimate(self, values: Mapping[str, Grid]) -> Grid:
+        """See :class:`JudgedSpace`."""
+        needed = needs(self._problem, self._target, values)
+        return costs(self._problem, self._target, values, needed).total
 
     def schedule(self, values: Values) -> SimtSchedule:
         """The decisions that knob values stand for."""
         chosen = {name: int(value) for name, value in values.items()}
-        needed = needs(self._problem, self._target, chosen)
         return SimtSchedule(
             **chosen,
             in_cluster=bool(is_cluster(self._target, chosen["splits"])),
-            min_blocks=int(needed.resident),
+            min_blocks=int(needs(self._problem, self._target, chosen).resident),
         )
 
     def program(self, values: Values) -> Any:
@@ -159,7 +127,7 @@ class MatmulSimtSpace(KnobSpace):
         return matmul_simt_cuda(self._workload, self._problem, self.schedule(values))
 
     def numbers(self, values: Values) -> list[float]:
-        """log2 of estimated cycles in all and by cause, blocks, waves, warps; registers, idleness."""
+        """log2 of estimated cycles in all and by cause, blocks, waves, warps; registers, idling."""
         chosen = {name: int(value) for name, value in values.items()}
         needed = needs(self._problem, self._target, chosen)
         cost = costs(self._problem, self._target, chosen, needed)

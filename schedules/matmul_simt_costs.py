@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from schedules.contraction import Contraction, Operand
+from schedules.judged_space import Grid, ceil_div
 from schedules.matmul_simt_cuda import MOST_VECTOR, WARP, by_depth, chunk
 from schedules.target import Target
-
-Grid = Any
-"""An array over the points, or one number."""
 
 MOST_CLUSTER = 8
 RESERVED_SHARED_BYTES = 1024
@@ -71,7 +68,7 @@ def needs(problem: Contraction, target: Target, values: Mapping[str, Grid]) -> N
     lanes_row = np.maximum(1, np.minimum(WARP // across, row // thread_row))
     threads = np.maximum(1, row * column // (thread_row * thread_column) * depth)
     splits = values["splits"]
-    terms = _ceil(_ceil(problem.k, step), splits) * step
+    terms = ceil_div(ceil_div(problem.k, step), splits) * step
     stage = _stage_floats(problem.a, row, thread_row, step) + _stage_floats(
         problem.b, column, thread_column, step
     )
@@ -98,7 +95,7 @@ def needs(problem: Contraction, target: Target, values: Mapping[str, Grid]) -> N
         registers=registers,
         shared_bytes=shared,
         resident=resident,
-        blocks=_ceil(problem.m, row) * _ceil(problem.n, column) * problem.batch * splits,
+        blocks=ceil_div(problem.m, row) * ceil_div(problem.n, column) * problem.batch * splits,
         terms=terms,
     )
 
@@ -133,7 +130,7 @@ def costs(problem: Contraction, target: Target, values: Mapping[str, Grid], need
     """Estimated times of points that can run."""
     row, column = values["tile_row"], values["tile_column"]
     thread_row, thread_column = values["thread_row"], values["thread_column"]
-    per_core = _ceil(needed.blocks, target.n_cores)
+    per_core = ceil_div(needed.blocks, target.n_cores)
     at_once = np.clip(needed.resident, 1, per_core)
     warps = needed.threads // WARP * at_once
     terms = np.minimum(needed.terms, problem.k)
@@ -150,7 +147,7 @@ def costs(problem: Contraction, target: Target, values: Mapping[str, Grid], need
         / target.n_cores
         / np.minimum(MEMORY_BYTES_PER_CYCLE, flying / MEMORY_LATENCY_CYCLES),
     )
-    rounds = _ceil(per_core, np.maximum(1, needed.resident))
+    rounds = ceil_div(per_core, np.maximum(1, needed.resident))
     busy = np.maximum(arithmetic, shared)
     clustered = is_cluster(target, values["splits"])
     separate = (values["splits"] > 1) & ~clustered
@@ -160,7 +157,7 @@ def costs(problem: Contraction, target: Target, values: Mapping[str, Grid], need
         + rounds
         * (
             BLOCK_CYCLES
-            + _ceil(terms, values["step"]) * STEP_CYCLES
+            + ceil_div(terms, values["step"]) * STEP_CYCLES
             + np.where(values["warps_depth"] > 1, LAYERS_CYCLES, 0)
             + np.where(clustered, CLUSTER_CYCLES, 0)
         )
@@ -191,7 +188,3 @@ def _fragment(operand: Operand, thread: Grid) -> Grid:
 def _stage_floats(operand: Operand, tile: Grid, thread: Grid, step: Grid) -> Grid:
     padding = tile // np.minimum(MOST_VECTOR, thread) * 4 if by_depth(operand) else 0
     return tile * step + padding
-
-
-def _ceil(a: Grid, b: Grid) -> Grid:
-    return -(-a // b)

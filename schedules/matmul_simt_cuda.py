@@ -7,6 +7,7 @@ from typing import Any
 
 from schedules.contraction import Contraction, Operand, Side
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.judged_space import ceil_div
 from schedules.product_ending import (
     addition,
     ending_sides,
@@ -96,14 +97,14 @@ def chunk(operand: Operand, tile: int) -> int:
 
 def n_tiles(problem: Contraction, schedule: SimtSchedule) -> int:
     """Tiles of all batches."""
-    rows = -(-problem.m // schedule.tile_row)
-    return rows * -(-problem.n // schedule.tile_column) * problem.batch
+    rows = int(ceil_div(problem.m, schedule.tile_row))
+    return rows * int(ceil_div(problem.n, schedule.tile_column)) * problem.batch
 
 
 def terms_per_split(problem: Contraction, schedule: SimtSchedule) -> int:
     """Terms of one block, whole steps."""
-    steps = -(-problem.k // schedule.step)
-    return -(-steps // schedule.splits) * schedule.step
+    steps = ceil_div(problem.k, schedule.step)
+    return int(ceil_div(steps, schedule.splits)) * schedule.step
 
 
 def matmul_simt_cuda(workload: Workload, problem: Contraction, schedule: SimtSchedule) -> Any:
@@ -173,24 +174,17 @@ def _config_text(problem: Contraction, schedule: SimtSchedule) -> str:
         "WHOLE_TERMS": int(problem.k % schedule.step == 0),
         "GROUP": GROUP_ROWS,
     }
-    a = _operand_text(
-        "A", problem.a, problem.m, schedule.tile_row, schedule.thread_row, schedule.lanes_row
-    )
-    b = _operand_text(
-        "B",
-        problem.b,
-        problem.n,
-        schedule.tile_column,
-        schedule.thread_column,
-        schedule.lanes_column,
-    )
+    a = _operand_text("A", problem.a, problem.m, schedule)
+    b = _operand_text("B", problem.b, problem.n, schedule)
     lines = [f"  static constexpr int {name} = {value};" for name, value in constants.items()]
     return "\n".join([a, b, "struct Config {", "  using A = A_;", "  using B = B_;", *lines, "};"])
 
 
-def _operand_text(
-    name: str, operand: Operand, extent: int, tile: int, thread: int, lanes: int
-) -> str:
+def _operand_text(name: str, operand: Operand, extent: int, schedule: SimtSchedule) -> str:
+    tile, thread, lanes = {
+        "A": (schedule.tile_row, schedule.thread_row, schedule.lanes_row),
+        "B": (schedule.tile_column, schedule.thread_column, schedule.lanes_column),
+    }[name]
     steps = {"ROW": operand.row, "DEPTH": operand.depth, "BATCH": operand.batch}
     constants = {
         "EXTENT": extent,
