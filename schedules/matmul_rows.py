@@ -13,8 +13,7 @@ from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_rows_costs import costs, needs
 from schedules.matmul_rows_cuda import RowsSchedule, matmul_rows_cuda, unit_columns
-from schedules.matmul_simt import MOST_REGISTERS, has_async_copies
-from schedules.matmul_simt_costs import is_cluster
+from schedules.matmul_simt import CLUSTER_ARCH, MOST_REGISTERS, has_async_copies
 from schedules.matmul_simt_cuda import by_depth
 from schedules.task import Task
 
@@ -65,6 +64,7 @@ class MatmulRowsSpace(JudgedSpace):
         Knob(name="warps_column", values=(1, 2, 4, 8)),
         Knob(name="warps_depth", values=(1, 2, 4, 8, 16, 32)),
         Knob(name="in_flight", values=(1, 2, 4, 8)),
+        Knob(name="cluster", values=(1, 2, 4, 8)),
         Knob(name="splits", values=(1, 2, 4, 8, 16)),
     )
     faults = (
@@ -74,6 +74,8 @@ class MatmulRowsSpace(JudgedSpace):
         "more loads in flight than a thread can hold",
         "half of the columns of a block would not exist",
         "a block would have no terms",
+        "the device has no clusters",
+        "terms are shared within clusters or among them",
         "a warp would have no terms",
     )
 
@@ -103,7 +105,9 @@ class MatmulRowsSpace(JudgedSpace):
             needed.resident < 1,
             needed.loads > MOST_LOADS,
             (columns > unit_columns(problem)) & (columns >= 2 * problem.n),
-            needed.terms * (values["splits"] - 1) >= problem.k,
+            needed.terms * (values["cluster"] * values["splits"] - 1) >= problem.k,
+            (values["cluster"] > 1) & (self._target.arch != CLUSTER_ARCH),
+            (values["cluster"] > 1) & (values["splits"] > 1),
             (values["warps_depth"] > 1)
             & (step * 2 <= values["in_flight"] * (32 if by_depth(problem.b) else 16)),
         ]
@@ -118,7 +122,6 @@ class MatmulRowsSpace(JudgedSpace):
         chosen = {name: int(value) for name, value in values.items()}
         return RowsSchedule(
             **chosen,
-            in_cluster=bool(is_cluster(self._target, chosen["splits"])),
             min_blocks=int(needs(self._problem, self._target, chosen).resident),
         )
 

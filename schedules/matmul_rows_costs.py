@@ -15,7 +15,7 @@ from schedules.judged_space import Grid, ceil_div
 from schedules.matmul_rows_cuda import (
     PADDING_FLOATS,
     ROWS_PER_TILE,
-    terms_per_split,
+    terms_per_block,
     unit_columns,
     unit_loads,
     unit_terms,
@@ -27,7 +27,6 @@ from schedules.matmul_simt_costs import (
     MEMORY_BYTES_PER_CYCLE,
     MEMORY_LATENCY_CYCLES,
     RESERVED_SHARED_BYTES,
-    is_cluster,
 )
 from schedules.matmul_simt_cuda import WARP, by_depth
 from schedules.target import Target
@@ -66,6 +65,7 @@ def needs(problem: Contraction, target: Target, values: Mapping[str, Grid]) -> N
     units, flight = values["units"], values["in_flight"]
     columns = units * values["warps_column"] * unit_columns(problem)
     threads = WARP * values["warps_column"] * values["warps_depth"]
+    sharing = values["cluster"] * values["splits"]
     tiles = ceil_div(problem.m, ROWS_PER_TILE)
     loads = units * flight * unit_loads(problem)
     sums = units * tiles * (unit_columns(problem) // 16) * 4
@@ -87,8 +87,8 @@ def needs(problem: Contraction, target: Target, values: Mapping[str, Grid]) -> N
         registers=registers,
         shared_bytes=shared,
         resident=resident,
-        blocks=ceil_div(problem.n, columns) * problem.batch * values["splits"],
-        terms=terms_per_split(problem, flight, values["splits"]),
+        blocks=ceil_div(problem.n, columns) * problem.batch * sharing,
+        terms=terms_per_block(problem, flight, sharing),
     )
 
 
@@ -126,13 +126,12 @@ def costs(problem: Contraction, target: Target, values: Mapping[str, Grid], need
     share = np.minimum(MEMORY_BYTES_PER_CYCLE, flying * busy / MEMORY_LATENCY_CYCLES)
     memory = np.maximum(own / rate, whole / share)
     rounds = ceil_div(per_core, np.maximum(1, needed.resident))
-    clustered = is_cluster(target, values["splits"])
-    parts = values["warps_depth"] * np.where(clustered, values["splits"], 1)
+    parts = values["warps_depth"] * values["cluster"]
     added = problem.m * needed.columns * parts / needed.threads
     total = (
         memory
-        + rounds * (BLOCK_CYCLES + 4 * added + np.where(clustered, CLUSTER_CYCLES, 0))
-        + np.where((values["splits"] > 1) & ~clustered, LAUNCH_CYCLES, 0)
+        + rounds * (BLOCK_CYCLES + 4 * added + np.where(values["cluster"] > 1, CLUSTER_CYCLES, 0))
+        + np.where(values["splits"] > 1, LAUNCH_CYCLES, 0)
     )
     return Costs(
         total=total,

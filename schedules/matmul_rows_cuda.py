@@ -36,8 +36,8 @@ class RowsSchedule:
         warps_column: Warps of a block with columns of their own.
         warps_depth: Warps of a block that share the terms.
         in_flight: Units along the terms that a warp loads before it multiplies.
-        splits: Blocks that share the terms.
-        in_cluster: Whether these blocks add their parts themselves; else a second launch does.
+        cluster: Blocks that share the terms and add their parts themselves.
+        splits: Blocks, or clusters, whose parts a second launch adds.
         min_blocks: Blocks that a multiprocessor must be able to hold.
     """
 
@@ -45,8 +45,8 @@ class RowsSchedule:
     warps_column: int
     warps_depth: int
     in_flight: int
+    cluster: int
     splits: int
-    in_cluster: bool
     min_blocks: int
 
 
@@ -67,7 +67,7 @@ def unit_loads(problem: Contraction) -> int:
 
 def matmul_rows_cuda(workload: Workload, problem: Contraction, schedule: RowsSchedule) -> Any:
     """The ``PrimFunc``: one launch, or two if a second one adds the parts of the sums."""
-    if schedule.splits == 1 or schedule.in_cluster:
+    if schedule.splits == 1:
         product = _product(problem, schedule, ending_text(problem), ending_sides(problem))
         return cuda_program(workload, [product])
     product = _product(problem, schedule, partial_text(problem), [partial_side(problem)])
@@ -96,22 +96,22 @@ def _product(
         source=source,
         headers=(device_code("product_ending.cuh"), device_code("matmul_rows.cuh")),
         arguments=(*(side.buffer for side in sides), problem.a.buffer, problem.b.buffer),
-        grid=(ceil_div(problem.n, columns) * problem.batch * schedule.splits,),
+        grid=(ceil_div(problem.n, columns) * problem.batch * schedule.splits * schedule.cluster,),
         block=(threads,),
         shared_bytes=4 * schedule.warps_depth * problem.m * (columns + PADDING_FLOATS),
         min_blocks=schedule.min_blocks,
-        cluster=schedule.splits if schedule.in_cluster else 1,
+        cluster=schedule.cluster,
     )
 
 
-def terms_per_split(problem: Contraction, in_flight: Grid, splits: Grid) -> Grid:
+def terms_per_block(problem: Contraction, in_flight: Grid, splits: Grid) -> Grid:
     """Terms of one block: whole steps; numbers or arrays of them."""
     step = in_flight * unit_terms(problem)
     return ceil_div(ceil_div(problem.k, step), splits) * step
 
 
 def _config_text(problem: Contraction, schedule: RowsSchedule, threads: int) -> str:
-    terms = terms_per_split(problem, schedule.in_flight, schedule.splits)
+    terms = terms_per_block(problem, schedule.in_flight, schedule.splits * schedule.cluster)
     columns = schedule.units * schedule.warps_column * unit_columns(problem)
     constants = {
         "THREADS": threads,
@@ -120,8 +120,8 @@ def _config_text(problem: Contraction, schedule: RowsSchedule, threads: int) -> 
         "ROW_TILES": ceil_div(problem.m, ROWS_PER_TILE),
         "BATCH": problem.batch,
         "TERMS": problem.k,
-        "TERMS_PER_SPLIT": terms,
-        "EVEN_SPLITS": int(problem.k % terms == 0),
+        "TERMS_PER_BLOCK": terms,
+        "EVEN_BLOCKS": int(problem.k % terms == 0),
         "WHOLE_TERMS": int(problem.k % (schedule.in_flight * unit_terms(problem)) == 0),
         "WHOLE_COLUMNS": int(problem.n % columns == 0),
         "UNITS": schedule.units,
@@ -129,7 +129,7 @@ def _config_text(problem: Contraction, schedule: RowsSchedule, threads: int) -> 
         "WARPS_DEPTH": schedule.warps_depth,
         "IN_FLIGHT": schedule.in_flight,
         "SPLITS": schedule.splits,
-        "CLUSTER": schedule.splits if schedule.in_cluster else 1,
+        "CLUSTER": schedule.cluster,
         "BY_DEPTH": int(by_depth(problem.b)),
     }
     steps = {

@@ -11,12 +11,13 @@ from schedules.contraction import Contraction, contraction_of
 from schedules.errors import UnknownSpace
 from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
 from schedules.knobs import Knob, KnobSpace, Values
-from schedules.matmul_simt_costs import costs, is_cluster, needs
+from schedules.matmul_simt_costs import costs, needs
 from schedules.matmul_simt_cuda import SimtSchedule, matmul_simt_cuda
 from schedules.target import Target
 from schedules.task import Task
 
 FIRST_ARCH = 80
+CLUSTER_ARCH = "sm_90"
 MOST_REGISTERS = 255
 
 
@@ -55,6 +56,7 @@ class MatmulSimtSpace(JudgedSpace):
         Knob(name="warps_depth", values=(1, 2, 4, 8, 16)),
         Knob(name="step", values=(8, 16, 32, 64)),
         Knob(name="stages", values=(2, 3, 4, 6)),
+        Knob(name="cluster", values=(1, 2, 4, 8)),
         Knob(name="splits", values=(1, 2, 4, 8, 16)),
     )
     faults = (
@@ -67,6 +69,8 @@ class MatmulSimtSpace(JudgedSpace):
         "half of the rows of a tile would not exist",
         "half of the columns of a tile would not exist",
         "a block would have no terms",
+        "the device has no clusters",
+        "terms are shared within clusters or among them",
         "more stages than steps",
     )
 
@@ -90,8 +94,7 @@ class MatmulSimtSpace(JudgedSpace):
         needed = needs(problem, self._target, values)
         row, column = values["tile_row"], values["tile_column"]
         per_thread = values["thread_row"] * values["thread_column"]
-        clustered = is_cluster(self._target, values["splits"])
-        layers = values["warps_depth"] * np.where(clustered, values["splits"], 1)
+        layers = values["warps_depth"] * values["cluster"]
         return [
             (needed.lanes_row * values["thread_row"] > row)
             | (needed.lanes_column * values["thread_column"] > column),
@@ -104,7 +107,9 @@ class MatmulSimtSpace(JudgedSpace):
             layers > per_thread,
             (row > 1) & (row >= 2 * problem.m),
             (column > 16) & (column >= 2 * problem.n),
-            needed.terms * (values["splits"] - 1) >= problem.k,
+            needed.terms * (values["cluster"] * values["splits"] - 1) >= problem.k,
+            (values["cluster"] > 1) & (self._target.arch != CLUSTER_ARCH),
+            (values["cluster"] > 1) & (values["splits"] > 1),
             values["stages"] > np.maximum(2, -(-needed.terms // values["step"])),
         ]
 
@@ -118,7 +123,6 @@ class MatmulSimtSpace(JudgedSpace):
         chosen = {name: int(value) for name, value in values.items()}
         return SimtSchedule(
             **chosen,
-            in_cluster=bool(is_cluster(self._target, chosen["splits"])),
             min_blocks=int(needs(self._problem, self._target, chosen).resident),
         )
 

@@ -18,18 +18,17 @@ from schedules.judged_space import Grid, ceil_div
 from schedules.matmul_simt_cuda import MOST_VECTOR, WARP, by_depth, chunk
 from schedules.target import Target
 
-MOST_CLUSTER = 8
 RESERVED_SHARED_BYTES = 1024
 FMA_PER_CYCLE = 128
 SHARED_READS_PER_CYCLE = 0.5
 CACHE_BYTES_PER_CYCLE = 28.0
 MEMORY_BYTES_PER_CYCLE = 12.0
 MEMORY_LATENCY_CYCLES = 700.0
-STEP_CYCLES = 50.0
-BLOCK_CYCLES = 1300.0
+STEP_CYCLES = 100.0
+BLOCK_CYCLES = 2500.0
 LAYERS_CYCLES = 250.0
-CLUSTER_CYCLES = 700.0
-LAUNCH_CYCLES = 2500.0
+CLUSTER_CYCLES = 2500.0
+LAUNCH_CYCLES = 3000.0
 ADDRESS_REGISTERS = 34
 SMALL_COPY_REGISTERS = 10
 
@@ -67,12 +66,12 @@ def needs(problem: Contraction, target: Target, values: Mapping[str, Grid]) -> N
     across = np.clip(column // thread_column, 1, 8)
     lanes_row = np.maximum(1, np.minimum(WARP // across, row // thread_row))
     threads = np.maximum(1, row * column // (thread_row * thread_column) * depth)
-    splits = values["splits"]
-    terms = ceil_div(ceil_div(problem.k, step), splits) * step
+    sharing = values["cluster"] * values["splits"]
+    terms = ceil_div(ceil_div(problem.k, step), sharing) * step
     stage = _stage_floats(problem.a, row, thread_row, step) + _stage_floats(
         problem.b, column, thread_column, step
     )
-    layers = depth * np.where(is_cluster(target, splits), splits, 1)
+    layers = depth * values["cluster"]
     shared = 4 * np.maximum(values["stages"] * stage, np.where(layers > 1, row * column * depth, 0))
     registers = (
         thread_row * thread_column
@@ -95,14 +94,9 @@ def needs(problem: Contraction, target: Target, values: Mapping[str, Grid]) -> N
         registers=registers,
         shared_bytes=shared,
         resident=resident,
-        blocks=ceil_div(problem.m, row) * ceil_div(problem.n, column) * problem.batch * splits,
+        blocks=ceil_div(problem.m, row) * ceil_div(problem.n, column) * problem.batch * sharing,
         terms=terms,
     )
-
-
-def is_cluster(target: Target, splits: Grid) -> Grid:
-    """Whether the blocks that share a sum form a cluster."""
-    return (splits > 1) & (splits <= MOST_CLUSTER) & (target.arch == "sm_90")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +143,6 @@ def costs(problem: Contraction, target: Target, values: Mapping[str, Grid], need
     )
     rounds = ceil_div(per_core, np.maximum(1, needed.resident))
     busy = np.maximum(arithmetic, shared)
-    clustered = is_cluster(target, values["splits"])
-    separate = (values["splits"] > 1) & ~clustered
     total = (
         np.maximum(busy, memory)
         + 0.25 * np.minimum(busy, memory)
@@ -159,9 +151,9 @@ def costs(problem: Contraction, target: Target, values: Mapping[str, Grid], need
             BLOCK_CYCLES
             + ceil_div(terms, values["step"]) * STEP_CYCLES
             + np.where(values["warps_depth"] > 1, LAYERS_CYCLES, 0)
-            + np.where(clustered, CLUSTER_CYCLES, 0)
+            + np.where(values["cluster"] > 1, CLUSTER_CYCLES, 0)
         )
-        + np.where(separate, LAUNCH_CYCLES, 0)
+        + np.where(values["splits"] > 1, LAUNCH_CYCLES, 0)
     )
     return Costs(
         total=total,

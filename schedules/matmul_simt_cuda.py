@@ -37,8 +37,8 @@ class SimtSchedule:
         warps_depth: Layers of warps that share the terms of every step.
         step: Terms of one stage.
         stages: Tiles in flight.
-        splits: Blocks that share the terms of a tile.
-        in_cluster: Whether these blocks add their parts themselves; else a second launch does.
+        cluster: Blocks that share the terms of a tile and add their parts themselves.
+        splits: Blocks, or clusters, whose parts a second launch adds.
         min_blocks: Blocks that a multiprocessor must be able to hold.
     """
 
@@ -49,8 +49,8 @@ class SimtSchedule:
     warps_depth: int
     step: int
     stages: int
+    cluster: int
     splits: int
-    in_cluster: bool
     min_blocks: int
 
     @property
@@ -78,7 +78,7 @@ class SimtSchedule:
     @property
     def n_layers(self) -> int:
         """Parts of every sum that meet in shared memory."""
-        return self.warps_depth * (self.splits if self.in_cluster else 1)
+        return self.warps_depth * self.cluster
 
 
 def by_depth(operand: Operand) -> bool:
@@ -101,15 +101,15 @@ def n_tiles(problem: Contraction, schedule: SimtSchedule) -> int:
     return rows * int(ceil_div(problem.n, schedule.tile_column)) * problem.batch
 
 
-def terms_per_split(problem: Contraction, schedule: SimtSchedule) -> int:
+def terms_per_block(problem: Contraction, schedule: SimtSchedule) -> int:
     """Terms of one block, whole steps."""
     steps = ceil_div(problem.k, schedule.step)
-    return int(ceil_div(steps, schedule.splits)) * schedule.step
+    return int(ceil_div(steps, schedule.splits * schedule.cluster)) * schedule.step
 
 
 def matmul_simt_cuda(workload: Workload, problem: Contraction, schedule: SimtSchedule) -> Any:
     """The ``PrimFunc``: one launch, or two if a second one adds the parts of the sums."""
-    if schedule.splits == 1 or schedule.in_cluster:
+    if schedule.splits == 1:
         product = _product(problem, schedule, ending_text(problem), ending_sides(problem))
         return cuda_program(workload, [product])
     product = _product(problem, schedule, partial_text(problem), [partial_side(problem)])
@@ -135,11 +135,11 @@ def _product(
         source=source,
         headers=(device_code("product_ending.cuh"), device_code("matmul_simt.cuh")),
         arguments=(*(side.buffer for side in sides), problem.a.buffer, problem.b.buffer),
-        grid=(n_tiles(problem, schedule) * schedule.splits,),
+        grid=(n_tiles(problem, schedule) * schedule.splits * schedule.cluster,),
         block=(schedule.n_threads,),
         shared_bytes=shared_bytes(problem, schedule),
         min_blocks=schedule.min_blocks,
-        cluster=schedule.splits if schedule.in_cluster else 1,
+        cluster=schedule.cluster,
     )
 
 
@@ -158,7 +158,7 @@ def stage_floats(operand: Operand, tile: int, thread: int, step: int) -> int:
 
 
 def _config_text(problem: Contraction, schedule: SimtSchedule) -> str:
-    terms = terms_per_split(problem, schedule)
+    terms = terms_per_block(problem, schedule)
     constants = {
         "THREADS": schedule.n_threads,
         "WARPS_COLUMN": schedule.warps_column,
@@ -166,11 +166,11 @@ def _config_text(problem: Contraction, schedule: SimtSchedule) -> str:
         "STEP": schedule.step,
         "STAGES": schedule.stages,
         "SPLITS": schedule.splits,
-        "CLUSTER": schedule.splits if schedule.in_cluster else 1,
+        "CLUSTER": schedule.cluster,
         "BATCH": problem.batch,
         "TERMS": problem.k,
-        "TERMS_PER_SPLIT": terms,
-        "EVEN_SPLITS": int(problem.k % terms == 0),
+        "TERMS_PER_BLOCK": terms,
+        "EVEN_BLOCKS": int(problem.k % terms == 0),
         "WHOLE_TERMS": int(problem.k % schedule.step == 0),
         "GROUP": GROUP_ROWS,
     }

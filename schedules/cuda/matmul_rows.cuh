@@ -197,20 +197,21 @@ __device__ __forceinline__ void run(const T* x, const T* w,
   constexpr int TILES = (C::N + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
   // A step is what a warp loads before it multiplies; warps take steps in turn.
   constexpr int STEP = C::IN_FLIGHT * U::TERMS;
-  const int split = blockIdx.x % C::SPLITS, tile = blockIdx.x / C::SPLITS;
+  const int rank = blockIdx.x % C::CLUSTER, split = blockIdx.x / C::CLUSTER % C::SPLITS;
+  const int tile = blockIdx.x / (C::CLUSTER * C::SPLITS);
   const int batch = tile / TILES, block_column = tile % TILES * BLOCK_COLUMNS;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int layer = warp / C::WARPS_COLUMN;
   const int warp_column = warp % C::WARPS_COLUMN * WARP_COLUMNS;
   const int own_column = block_column + warp_column;
-  const int first = split * C::TERMS_PER_SPLIT;
+  const int first = (split * C::CLUSTER + rank) * C::TERMS_PER_BLOCK;
   const int last_term =
-      C::EVEN_SPLITS ? first + C::TERMS_PER_SPLIT : min(C::TERMS, first + C::TERMS_PER_SPLIT);
+      C::EVEN_BLOCKS ? first + C::TERMS_PER_BLOCK : min(C::TERMS, first + C::TERMS_PER_BLOCK);
   x += batch * C::X_BATCH;
   w += batch * C::W_BATCH;
   float sum[C::UNITS][U::TILES][C::ROW_TILES][4] = {};
   const int n_steps =
-      ((C::EVEN_SPLITS ? C::TERMS_PER_SPLIT : last_term - first) + STEP - 1) / STEP;
+      ((C::EVEN_BLOCKS ? C::TERMS_PER_BLOCK : last_term - first) + STEP - 1) / STEP;
 #pragma unroll 1
   for (int step = layer; step < n_steps; step += C::WARPS_DEPTH) {
     U held[C::IN_FLIGHT][C::UNITS];
@@ -246,8 +247,7 @@ __device__ __forceinline__ void run(const T* x, const T* w,
             own[row * LINE + u * U::COLUMNS + U::column(lane, t, e / 2)] = sum[u][t][r][e];
         }
   meet<C>();
-  constexpr bool SEPARATE = C::CLUSTER < C::SPLITS;
-  const int rank = SEPARATE ? 0 : split, written = SEPARATE ? split * C::BATCH + batch : batch;
+  const int written = split * C::BATCH + batch;
   constexpr int FOURS = BLOCK_COLUMNS / 4;
   for (int i = rank * C::THREADS + threadIdx.x; i < C::M * FOURS; i += C::CLUSTER * C::THREADS) {
     const int row = i / FOURS, column = i % FOURS * 4;

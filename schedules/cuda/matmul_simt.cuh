@@ -324,24 +324,24 @@ __device__ __forceinline__ void run(const float* a, const float* b,
                                     unsigned char* raw) {
   constexpr int TILES_ROW = (C::A::EXTENT + C::A::TILE - 1) / C::A::TILE;
   constexpr int TILES_COLUMN = (C::B::EXTENT + C::B::TILE - 1) / C::B::TILE;
-  const int split = blockIdx.x % C::SPLITS, tile = blockIdx.x / C::SPLITS;
+  const int rank = blockIdx.x % C::CLUSTER, split = blockIdx.x / C::CLUSTER % C::SPLITS;
+  const int tile = blockIdx.x / (C::CLUSTER * C::SPLITS);
   const int batch = tile / (TILES_ROW * TILES_COLUMN), place = tile % (TILES_ROW * TILES_COLUMN);
   // Neighbours share columns for GROUP rows of tiles, then move on.
   const int group = place / (C::GROUP * TILES_COLUMN), inside = place % (C::GROUP * TILES_COLUMN);
   const int height = min(C::GROUP, TILES_ROW - group * C::GROUP);
   const int tile_row = (group * C::GROUP + inside % height) * C::A::TILE;
   const int tile_column = inside / height * C::B::TILE;
-  const int first = split * C::TERMS_PER_SPLIT;
+  const int first = (split * C::CLUSTER + rank) * C::TERMS_PER_BLOCK;
   const int n_terms =
-      C::EVEN_SPLITS ? C::TERMS_PER_SPLIT : min(C::TERMS - first, C::TERMS_PER_SPLIT);
+      C::EVEN_BLOCKS ? C::TERMS_PER_BLOCK : min(C::TERMS - first, C::TERMS_PER_BLOCK);
   const Thread<C> thread;
   float sum[C::A::THREAD][C::B::THREAD] = {};
   sum_terms<C>(a + batch * C::A::BATCH, b + batch * C::B::BATCH, tile_row, tile_column, first,
                n_terms, thread, raw, sum);
-  constexpr bool SEPARATE = C::CLUSTER < C::SPLITS;
-  const int written = SEPARATE ? split * C::BATCH + batch : batch;
+  const int written = split * C::BATCH + batch;
   if constexpr (C::WARPS_DEPTH * C::CLUSTER > 1)
-    finish_together<C, Ending>(arguments, sum, thread, raw, SEPARATE ? 0 : split, written,
+    finish_together<C, Ending>(arguments, sum, thread, raw, rank, written,
                                tile_row, tile_column);
   else
     finish_alone<C, Ending>(arguments, sum, thread, written, tile_row, tile_column);

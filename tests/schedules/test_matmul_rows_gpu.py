@@ -21,6 +21,7 @@ PLAIN: dict[str, Value] = {
     "warps_column": 1,
     "warps_depth": 2,
     "in_flight": 1,
+    "cluster": 1,
     "splits": 1,
 }
 
@@ -46,18 +47,20 @@ def test_one_block(layout: str, m: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("splits", [1, 2, 8, 16])
-def test_warps_and_blocks_that_share_the_terms(layout: str, splits: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cluster", "splits"), [(1, 1), (2, 1), (8, 1), (1, 2), (1, 16)])
+def test_warps_and_blocks_that_share_the_terms(
+    layout: str, cluster: int, splits: int, tmp_path: Path
+) -> None:
     values = {**PLAIN, "units": 2, "warps_column": 2, "warps_depth": 4, "in_flight": 2}
     one = Product(m=5, n=520, k=4096, layout=layout, dtype="bfloat16", ending="gelu")
-    run(one, {**values, "splits": splits}, tmp_path)
+    run(one, {**values, "cluster": cluster, "splits": splits}, tmp_path)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_ragged_terms_and_columns(layout: str, tmp_path: Path) -> None:
     one = Product(m=16, n=1000, k=1000, layout=layout, ending="silu")
     run(one, {**PLAIN, "in_flight": 4, "splits": 2}, tmp_path)
-    run(one, {**PLAIN, "warps_column": 4, "in_flight": 2, "splits": 4}, tmp_path)
+    run(one, {**PLAIN, "warps_column": 4, "in_flight": 2, "cluster": 4}, tmp_path)
 
 
 def test_columns_that_are_no_multiple_of_four(tmp_path: Path) -> None:

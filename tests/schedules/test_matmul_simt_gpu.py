@@ -24,6 +24,7 @@ PLAIN: dict[str, Value] = {
     "warps_depth": 1,
     "step": 16,
     "stages": 2,
+    "cluster": 1,
     "splits": 1,
 }
 
@@ -62,11 +63,14 @@ def test_ragged_and_unaligned(layout: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layers", [2, 4])
-@pytest.mark.parametrize("splits", [1, 2, 4, 16])
-def test_layers_clusters_and_a_second_launch(layers: int, splits: int, tmp_path: Path) -> None:
-    values = {**PLAIN, "warps_depth": layers, "splits": splits}
-    run(product(70, 100, 1000, ending="gelu"), values, tmp_path)
-    run(product(70, 100, 1000, "nt"), {**values, "thread_column": 8}, tmp_path)
+@pytest.mark.parametrize(("cluster", "splits"), [(1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (1, 16)])
+def test_layers_clusters_and_a_second_launch(
+    layers: int, cluster: int, splits: int, tmp_path: Path
+) -> None:
+    values = {**PLAIN, "warps_depth": layers, "cluster": cluster, "splits": splits}
+    wide = {**values, "thread_column": 8}
+    run(product(70, 100, 1000, ending="gelu"), wide if cluster == 8 else values, tmp_path)
+    run(product(70, 100, 1000, "nt"), wide, tmp_path)
 
 
 @pytest.mark.parametrize("shared_b", [False, True])
@@ -74,13 +78,14 @@ def test_layers_clusters_and_a_second_launch(layers: int, splits: int, tmp_path:
 def test_batches(layout: str, shared_b: bool, tmp_path: Path) -> None:
     one = product(72, 136, 200, layout, batch=3, shared_b=shared_b, ending="gelu")
     run(one, {**PLAIN, "splits": 2}, tmp_path)
+    run(one, {**PLAIN, "cluster": 2}, tmp_path)
 
 
 @pytest.mark.parametrize("layout", ["nn", "nt"])
 @pytest.mark.parametrize("m", [1, 3, 16])
 def test_few_rows(layout: str, m: int, tmp_path: Path) -> None:
     values = {**PLAIN, "tile_row": 1 if m == 1 else 4, "tile_column": 256, "thread_column": 8}
-    values |= {"thread_row": 1 if m == 1 else 4, "step": 32, "warps_depth": 2, "splits": 4}
+    values |= {"thread_row": 1 if m == 1 else 4, "step": 32, "warps_depth": 2, "cluster": 4}
     run(product(m, 520, 1032, layout, ending="gelu"), values, tmp_path)
 
 
