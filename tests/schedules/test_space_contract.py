@@ -11,6 +11,8 @@ import pytest
 from schedules.candidate import Candidate
 from schedules.errors import IllegalCandidate, UnknownSpace
 from schedules.generic import TvmSpace
+from schedules.matmul_rows import MatmulRowsSpace
+from schedules.matmul_simt import MatmulSimtSpace
 from schedules.merge import MergeSpace
 from schedules.softmax import softmax_space
 from schedules.space import DesignSpace
@@ -19,9 +21,19 @@ from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
 from tests.schedules.merge_workloads import mean
+from tests.schedules.products import Product, product_workload
 
 CASES = [(name, kind) for name in ("default", "tvm", "softmax") for kind in ("cpu", "gpu")]
-CASES += [("merge", "gpu")]
+CASES += [("merge", "gpu"), ("matmul_simt", "gpu"), ("matmul_rows", "gpu")]
+ONE_CLASS: dict[str, Callable[[Task], DesignSpace]] = {
+    "merge": MergeSpace,
+    "matmul_simt": MatmulSimtSpace,
+    "matmul_rows": MatmulRowsSpace,
+}
+PRODUCTS = {
+    "matmul_simt": Product(m=24, n=40, k=56, dtype="float32", ending="gelu"),
+    "matmul_rows": Product(m=3, n=40, k=256, layout="nt"),
+}
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -32,12 +44,18 @@ def rng(seed: int = 0) -> np.random.Generator:
 def case(request: pytest.FixtureRequest, softmax: Callable[..., Workload]) -> tuple[Task, str]:
     name, kind = request.param
     target: Target = request.getfixturevalue(kind)
-    workload = mean((2, 40, 96), 9, "bfloat16") if name == "merge" else softmax((8, 96))
+    if name in PRODUCTS:
+        workload = product_workload(PRODUCTS[name])
+    else:
+        workload = mean((2, 40, 96), 9, "bfloat16") if name == "merge" else softmax((8, 96))
     return Task(workload=workload, target=target), name
 
 
-def family_of(case: tuple[Task, str]) -> str:
-    return "merge" if case[1] == "merge" else "softmax"
+def families_of(case: tuple[Task, str]) -> list[str]:
+    """The own families that cover the case."""
+    if case[1] == "matmul_rows":
+        return ["matmul_rows", "matmul"]
+    return [case[1] if case[1] in ONE_CLASS else "softmax"]
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +72,8 @@ def fresh(case: tuple[Task, str]) -> DesignSpace:
         made = softmax_space(task)
         assert made is not None
         return made
-    if name == "merge":
-        return MergeSpace(task)
+    if name in ONE_CLASS:
+        return ONE_CLASS[name](task)
     return open_space(task, name)
 
 
@@ -146,9 +164,9 @@ def test_every_realised_program_is_right_on_this_cpu(
 
 
 def test_unknown_space_lists_what_exists(case: tuple[Task, str]) -> None:
-    with pytest.raises(UnknownSpace, match=f"{family_of(case)}, tvm, default"):
+    with pytest.raises(UnknownSpace, match=f"{', '.join(families_of(case))}, tvm, default"):
         open_space(case[0], "imaginary")
 
 
 def test_own_families_come_first(case: tuple[Task, str]) -> None:
-    assert spaces_for(case[0]) == [family_of(case), "tvm"]
+    assert spaces_for(case[0]) == [*families_of(case), "tvm"]
