@@ -116,16 +116,18 @@ def test_more_patience_leaves_more_points() -> None:
     assert 0 < few < many
 
 
-@pytest.mark.parametrize("target", ["a100", "h100"])
-@pytest.mark.parametrize(("family", "product"), SPACES)
+@pytest.mark.parametrize(
+    ("target", "family", "product"),
+    [(("a100", "h100")[i % 2], *case) for i, case in enumerate(SPACES)],
+)
 @pytest.mark.slow
 def test_points_build_without_spills_in_the_memory_they_count_on(
-    family: type[JudgedSpace], product: Product, target: str, tmp_path: Path
+    target: str, family: type[JudgedSpace], product: Product, tmp_path: Path
 ) -> None:
     space = family(task_of(product, target))  # type: ignore[call-arg]
-    for candidate in space.sample(4, np.random.default_rng(0)):
-        values = space.values_of(candidate)
-        build = built_point(space, values, tmp_path, known_target(target))
-        for kernel in build.stats.kernels:
-            assert kernel.spill_bytes == 0, (values, kernel)
-            assert kernel.dynamic_shared_bytes <= 227 * 1024
+    (candidate,) = space.sample(1, np.random.default_rng(0))
+    values = space.values_of(candidate)
+    build = built_point(space, values, tmp_path, known_target(target))
+    for kernel in build.stats.kernels:
+        assert kernel.spill_bytes == 0, (values, kernel)
+        assert kernel.dynamic_shared_bytes <= known_target(target).shared_memory_per_block_bytes
