@@ -13,6 +13,7 @@ from schedules.workload import Workload
 
 WARP = 32
 LARGEST_AND_TOTAL_FLOATS = 4
+HEADERS = ("ampere.cuh", "attention_simt.cuh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,11 @@ def attention_simt_cuda(
     workload: Workload, problem: AttentionProblem, schedule: AttentionSimtSchedule
 ) -> Any:
     """The ``PrimFunc`` of one launch."""
+    return cuda_program(workload, [launch(problem, schedule)])
+
+
+def launch(problem: AttentionProblem, schedule: AttentionSimtSchedule) -> CudaLaunch:
+    """See :func:`attention_simt_cuda`."""
     values = {
         "rows": schedule.rows,
         "warps_row": schedule.warps_row,
@@ -76,17 +82,16 @@ def attention_simt_cuda(
         "const float* v, float* out, unsigned char* raw) {\n"
         "  effcompile_attention_simt::run<Config>(q, k, v, out, raw);\n}\n"
     )
-    launch = CudaLaunch(
+    return CudaLaunch(
         function="attention_simt",
         source=source,
-        headers=(device_code("attention_simt.cuh"),),
+        headers=tuple(map(device_code, HEADERS)),
         arguments=problem.names,
         grid=(int(n_blocks(problem, values)),),
         block=(WARP * schedule.warps_row * schedule.warps_key,),
         shared_bytes=4 * int(shared_floats(problem, values)),
         min_blocks=schedule.min_blocks,
     )
-    return cuda_program(workload, [launch])
 
 
 def vector(problem: AttentionProblem) -> int:

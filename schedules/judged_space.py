@@ -14,7 +14,7 @@ from schedules.knobs import KnobSpace, Value, Values
 Grid = Any
 """An array over points, or one number; values of different knobs broadcast with each other."""
 
-MOST_SLOWER = 1.5
+MOST_SLOWER = 1.4
 LEGAL = -1
 
 

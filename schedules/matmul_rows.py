@@ -13,7 +13,7 @@ from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_rows_costs import costs, needs
 from schedules.matmul_rows_cuda import RowsSchedule, matmul_rows_cuda, unit_columns
-from schedules.matmul_simt import CLUSTER_ARCH, MOST_REGISTERS, has_async_copies
+from schedules.matmul_simt import CLUSTER_ARCH, LARGE_CLUSTER, MOST_REGISTERS, has_async_copies
 from schedules.matmul_simt_cuda import by_depth
 from schedules.task import Task
 
@@ -76,6 +76,7 @@ class MatmulRowsSpace(JudgedSpace):
         "a block would have no terms",
         "the device has no clusters",
         "terms are shared within clusters or among them",
+        "large clusters wait for room unless a multiprocessor holds two blocks",
         "a warp would have no terms",
     )
 
@@ -108,6 +109,7 @@ class MatmulRowsSpace(JudgedSpace):
             needed.terms * (values["cluster"] * values["splits"] - 1) >= problem.k,
             (values["cluster"] > 1) & (self._target.arch != CLUSTER_ARCH),
             (values["cluster"] > 1) & (values["splits"] > 1),
+            (values["cluster"] >= LARGE_CLUSTER) & (needed.resident < 2),
             (values["warps_depth"] > 1)
             & (step * 2 <= values["in_flight"] * (32 if by_depth(problem.b) else 16)),
         ]

@@ -22,11 +22,12 @@ from schedules.matmul_rows_cuda import (
 )
 from schedules.matmul_simt_costs import (
     BLOCK_CYCLES,
-    CLUSTER_CYCLES,
     LAUNCH_CYCLES,
     MEMORY_BYTES_PER_CYCLE,
     MEMORY_LATENCY_CYCLES,
     RESERVED_SHARED_BYTES,
+    START_CYCLES,
+    meeting_cycles,
 )
 from schedules.matmul_simt_cuda import WARP, by_depth
 from schedules.target import Target
@@ -126,11 +127,14 @@ def costs(problem: Contraction, target: Target, values: Mapping[str, Grid], need
     share = np.minimum(MEMORY_BYTES_PER_CYCLE, flying * busy / MEMORY_LATENCY_CYCLES)
     memory = np.maximum(own / rate, whole / share)
     rounds = ceil_div(per_core, np.maximum(1, needed.resident))
-    parts = values["warps_depth"] * values["cluster"]
-    added = problem.m * needed.columns * parts / needed.threads
+    added = problem.m * needed.columns * values["warps_depth"] / needed.threads
     total = (
-        memory
-        + rounds * (BLOCK_CYCLES + 4 * added + np.where(values["cluster"] > 1, CLUSTER_CYCLES, 0))
+        START_CYCLES
+        + memory
+        + rounds * (BLOCK_CYCLES + 4 * added)
+        + meeting_cycles(
+            values["cluster"], per_core * problem.m * needed.columns * values["warps_depth"]
+        )
         + np.where(values["splits"] > 1, LAUNCH_CYCLES, 0)
     )
     return Costs(

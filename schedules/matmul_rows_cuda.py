@@ -25,6 +25,7 @@ ROWS_PER_TILE = 8
 LOADS_BY_DEPTH = 2
 LOADS_BY_LINE = 4
 PADDING_FLOATS = 4
+HEADERS = ("product_ending.cuh", "ampere.cuh", "matmul_rows.cuh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +68,16 @@ def unit_loads(problem: Contraction) -> int:
 
 def matmul_rows_cuda(workload: Workload, problem: Contraction, schedule: RowsSchedule) -> Any:
     """The ``PrimFunc``: one launch, or two if a second one adds the parts of the sums."""
+    split = [partial_sums(problem, schedule.splits)] if schedule.splits > 1 else []
+    return cuda_program(workload, launches(problem, schedule), workspaces=split)
+
+
+def launches(problem: Contraction, schedule: RowsSchedule) -> list[CudaLaunch]:
+    """See :func:`matmul_rows_cuda`."""
     if schedule.splits == 1:
-        product = _product(problem, schedule, ending_text(problem), ending_sides(problem))
-        return cuda_program(workload, [product])
+        return [_product(problem, schedule, ending_text(problem), ending_sides(problem))]
     product = _product(problem, schedule, partial_text(problem), [partial_side(problem)])
-    return cuda_program(
-        workload,
-        [product, addition(problem, schedule.splits)],
-        workspaces=[partial_sums(problem, schedule.splits)],
-    )
+    return [product, addition(problem, schedule.splits)]
 
 
 def _product(
@@ -94,7 +96,7 @@ def _product(
     return CudaLaunch(
         function="matmul_rows",
         source=source,
-        headers=(device_code("product_ending.cuh"), device_code("matmul_rows.cuh")),
+        headers=tuple(map(device_code, HEADERS)),
         arguments=(*(side.buffer for side in sides), problem.a.buffer, problem.b.buffer),
         grid=(ceil_div(problem.n, columns) * problem.batch * schedule.splits * schedule.cluster,),
         block=(threads,),

@@ -18,6 +18,7 @@ from schedules.task import Task
 
 FIRST_ARCH = 80
 CLUSTER_ARCH = "sm_90"
+LARGE_CLUSTER = 8
 MOST_REGISTERS = 255
 
 
@@ -54,7 +55,7 @@ class MatmulSimtSpace(JudgedSpace):
         Knob(name="thread_row", values=(1, 2, 4, 8)),
         Knob(name="thread_column", values=(2, 4, 8)),
         Knob(name="warps_depth", values=(1, 2, 4, 8, 16)),
-        Knob(name="step", values=(8, 16, 32, 64)),
+        Knob(name="step", values=(8, 16, 32, 64, 128)),
         Knob(name="stages", values=(2, 3, 4, 6)),
         Knob(name="cluster", values=(1, 2, 4, 8)),
         Knob(name="splits", values=(1, 2, 4, 8, 16)),
@@ -71,6 +72,7 @@ class MatmulSimtSpace(JudgedSpace):
         "a block would have no terms",
         "the device has no clusters",
         "terms are shared within clusters or among them",
+        "large clusters wait for room unless a multiprocessor holds two blocks",
         "more stages than steps",
     )
 
@@ -110,6 +112,7 @@ class MatmulSimtSpace(JudgedSpace):
             needed.terms * (values["cluster"] * values["splits"] - 1) >= problem.k,
             (values["cluster"] > 1) & (self._target.arch != CLUSTER_ARCH),
             (values["cluster"] > 1) & (values["splits"] > 1),
+            (values["cluster"] >= LARGE_CLUSTER) & (needed.resident < 2),
             values["stages"] > np.maximum(2, -(-needed.terms // values["step"])),
         ]
 

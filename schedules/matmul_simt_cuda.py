@@ -21,6 +21,7 @@ from schedules.workload import Workload
 
 WARP = 32
 MOST_VECTOR = 4
+HEADERS = ("product_ending.cuh", "ampere.cuh", "matmul_simt.cuh")
 GROUP_ROWS = 8
 """Tiles along the rows that are visited before the next column."""
 
@@ -109,15 +110,16 @@ def terms_per_block(problem: Contraction, schedule: SimtSchedule) -> int:
 
 def matmul_simt_cuda(workload: Workload, problem: Contraction, schedule: SimtSchedule) -> Any:
     """The ``PrimFunc``: one launch, or two if a second one adds the parts of the sums."""
+    split = [partial_sums(problem, schedule.splits)] if schedule.splits > 1 else []
+    return cuda_program(workload, launches(problem, schedule), workspaces=split)
+
+
+def launches(problem: Contraction, schedule: SimtSchedule) -> list[CudaLaunch]:
+    """See :func:`matmul_simt_cuda`."""
     if schedule.splits == 1:
-        product = _product(problem, schedule, ending_text(problem), ending_sides(problem))
-        return cuda_program(workload, [product])
+        return [_product(problem, schedule, ending_text(problem), ending_sides(problem))]
     product = _product(problem, schedule, partial_text(problem), [partial_side(problem)])
-    return cuda_program(
-        workload,
-        [product, addition(problem, schedule.splits)],
-        workspaces=[partial_sums(problem, schedule.splits)],
-    )
+    return [product, addition(problem, schedule.splits)]
 
 
 def _product(
@@ -133,7 +135,7 @@ def _product(
     return CudaLaunch(
         function="matmul_simt",
         source=source,
-        headers=(device_code("product_ending.cuh"), device_code("matmul_simt.cuh")),
+        headers=tuple(map(device_code, HEADERS)),
         arguments=(*(side.buffer for side in sides), problem.a.buffer, problem.b.buffer),
         grid=(n_tiles(problem, schedule) * schedule.splits * schedule.cluster,),
         block=(schedule.n_threads,),

@@ -9,17 +9,7 @@
 
 namespace effcompile_attention_simt {
 
-typedef unsigned int u32;
-
-__device__ __forceinline__ u32 shared_address(const void* p) {
-  return (u32)__cvta_generic_to_shared(p);
-}
-
-// Four neighbours, or zeros.
-__device__ __forceinline__ void copy_four(float* to, const float* from, bool exists) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
-               "l"(from), "r"(exists ? 16 : 0));
-}
+using namespace ampere;
 
 __device__ __forceinline__ float lowest() { return __int_as_float(0xff800000); }
 
@@ -30,8 +20,8 @@ __device__ __forceinline__ void copy_lines(float* to, const float* from, int row
   for (int i = threadIdx.x; i < LINES * FOURS; i += THREADS) {
     int line = i / FOURS, at = i % FOURS * 4;
     bool exists = row + line < n_rows;
-    copy_four(to + line * PITCH + at, from + (exists ? (long long)(row + line) * WIDTH + at : 0),
-              exists);
+    copy_async<4>(shared_address(to + line * PITCH + at),
+                  from + (exists ? (long long)(row + line) * WIDTH + at : 0), exists ? 4 : 0);
   }
 }
 
@@ -228,7 +218,7 @@ __device__ __forceinline__ void run(const float* q, const float* k, const float*
       copy_lines<A::THREADS, A::STEP_KEYS, C::VALUE_WIDTH, C::VALUE_WIDTH>(to + A::STEP_KEYS * A::PITCH, v,
                                                                      key, C::KEYS);
     }
-    asm volatile("cp.async.commit_group;");
+    close_copies();
   };
   copy_lines<A::THREADS, A::BLOCK_QUERIES, C::WIDTH, C::WIDTH>(queries, q, row, C::QUERIES);
 #pragma unroll
@@ -245,7 +235,7 @@ __device__ __forceinline__ void run(const float* q, const float* k, const float*
   const int own_row = row + warp_row * C::ROWS;
 #pragma unroll 1
   for (int step = 0; step < n_steps; ++step) {
-    asm volatile("cp.async.wait_group %0;" ::"n"(C::STAGES - 1) : "memory");
+    wait_for_copies<C::STAGES - 1>();
     __syncthreads();
     const float* stage = stages + step % C::STAGES * A::STAGE;
     const int inside = warp_key * C::KEY_TILE, key = first_key + step * A::STEP_KEYS + inside;
@@ -257,7 +247,7 @@ __device__ __forceinline__ void run(const float* q, const float* k, const float*
     if (step + C::STAGES < n_steps) __syncthreads();
     fetch(step + C::STAGES);
   }
-  asm volatile("cp.async.wait_group 0;" ::: "memory");
+  wait_for_copies<0>();
   finish<C>(sums, queries, out, row, warp_row, warp_key, lane);
 }
 

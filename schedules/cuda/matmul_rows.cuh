@@ -13,37 +13,10 @@
 
 namespace effcompile_rows {
 
-typedef unsigned int u32;
-
-// Read once: not kept in the first-level cache.
-__device__ __forceinline__ uint4 streamed(const void* from) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from));
-  return v;
-}
+using namespace ampere;
 
 __device__ __forceinline__ u32 word(const uint4& v, int i) {
   return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
-}
-
-__device__ __forceinline__ void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1,
-                                         const half*) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7},"
-      " {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-__device__ __forceinline__ void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1,
-                                         const nv_bfloat16*) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7},"
-      " {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // The matrix's part of one unit, of a thread: what its terms begin with, and how to multiply it.
@@ -144,34 +117,6 @@ __device__ __forceinline__ void load_rows(uint4 (&held)[C::ROW_TILES], const T* 
   }
 }
 
-__device__ __forceinline__ u32 shared_address(const void* p) {
-  return (u32)__cvta_generic_to_shared(p);
-}
-
-template <class C>
-__device__ __forceinline__ void meet() {
-  if constexpr (C::CLUSTER > 1)
-    asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
-  else
-    __syncthreads();
-}
-
-// Four floats in the shared memory of the cluster's block `rank`.
-template <class C>
-__device__ __forceinline__ float4 part_at(const float* own, int rank) {
-  float4 v;
-  if constexpr (C::CLUSTER > 1)
-    asm volatile(
-        "{ .reg .b32 there; mapa.shared::cluster.u32 there, %4, %5;"
-        " ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [there]; }"
-        : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-        : "r"(shared_address(own)), "r"(rank)
-        : "memory");
-  else
-    v = *(const float4*)own;
-  return v;
-}
-
 template <class C, class Ending>
 __device__ __forceinline__ void finish(const typename Ending::Arguments& arguments, float4 sum,
                                        int batch, int row, int column) {
@@ -246,7 +191,7 @@ __device__ __forceinline__ void run(const T* x, const T* w,
           if (C::M % 8 == 0 || row < C::M)
             own[row * LINE + u * U::COLUMNS + U::column(lane, t, e / 2)] = sum[u][t][r][e];
         }
-  meet<C>();
+  meet<C::CLUSTER>();
   const int written = split * C::BATCH + batch;
   constexpr int FOURS = BLOCK_COLUMNS / 4;
   for (int i = rank * C::THREADS + threadIdx.x; i < C::M * FOURS; i += C::CLUSTER * C::THREADS) {
@@ -254,8 +199,8 @@ __device__ __forceinline__ void run(const T* x, const T* w,
     float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll
     for (int part = 0; part < C::WARPS_DEPTH * C::CLUSTER; ++part) {
-      float4 more = part_at<C>(parts + (part / C::CLUSTER * C::M + row) * LINE + column,
-                               part % C::CLUSTER);
+      const float* line = parts + (part / C::CLUSTER * C::M + row) * LINE;
+      float4 more = four_of<C::CLUSTER>(shared_address(line + column), part % C::CLUSTER);
       total.x += more.x;
       total.y += more.y;
       total.z += more.z;
@@ -264,7 +209,7 @@ __device__ __forceinline__ void run(const T* x, const T* w,
     finish<C, Ending>(arguments, total, written, row, block_column + column);
   }
   // Nobody leaves while others still read its shared memory.
-  if constexpr (C::CLUSTER > 1) meet<C>();
+  if constexpr (C::CLUSTER > 1) meet<C::CLUSTER>();
 }
 
 }  // namespace effcompile_rows

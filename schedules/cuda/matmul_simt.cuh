@@ -8,29 +8,7 @@
 
 namespace effcompile_simt {
 
-typedef unsigned int u32;
-
-__device__ __forceinline__ u32 shared_address(const void* p) {
-  return (u32)__cvta_generic_to_shared(p);
-}
-
-// Copies `n` of SIZE neighbours, zeros for the others.
-template <int SIZE>
-__device__ __forceinline__ void copy_async(u32 to, const float* from, int n) {
-  if constexpr (SIZE == 4)
-    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-                 "r"(4 * n));
-  else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from),
-                 "n"(4 * SIZE), "r"(4 * n));
-}
-
-__device__ __forceinline__ void close_copies() { asm volatile("cp.async.commit_group;"); }
-
-template <int LEFT>
-__device__ __forceinline__ void wait_for_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-}
+using namespace ampere;
 
 __device__ __forceinline__ int limited(int n, int most) { return n < 0 ? 0 : n < most ? n : most; }
 
@@ -159,9 +137,11 @@ template <class C>
 __device__ __forceinline__ void multiply(const float* a, const float* b, int layer,
                                          float (&sum)[C::A::THREAD][C::B::THREAD]) {
   constexpr int SHARE = C::STEP / C::WARPS_DEPTH;
+  // At most 1024 multiplications in a row, for the sake of the instruction cache.
+  constexpr int UNROLLED = 256 / (C::A::THREAD * C::B::THREAD);
   a += Place<C, typename C::A>::of(0, layer * SHARE);
   b += Place<C, typename C::B>::of(0, layer * SHARE);
-#pragma unroll
+#pragma unroll UNROLLED
   for (int term = 0; term < SHARE; term += 4) {
     Fragment<C, typename C::A> left;
     Fragment<C, typename C::B> right;
@@ -236,30 +216,6 @@ __device__ __forceinline__ void finish(const typename Ending::Arguments& argumen
   }
 }
 
-template <class C>
-__device__ __forceinline__ void meet() {
-  if constexpr (C::CLUSTER > 1)
-    asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
-  else
-    __syncthreads();
-}
-
-// A float in the shared memory of the cluster's block `rank`, which is at `address` in the own.
-template <class C>
-__device__ __forceinline__ float part_at(u32 address, int rank) {
-  float value;
-  if constexpr (C::CLUSTER > 1)
-    asm volatile(
-        "{ .reg .b32 there; mapa.shared::cluster.u32 there, %1, %2;"
-        " ld.shared::cluster.f32 %0, [there]; }"
-        : "=f"(value)
-        : "r"(address), "r"(rank)
-        : "memory");
-  else
-    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address) : "memory");
-  return value;
-}
-
 // Every layer of every block in the cluster leaves its parts of all sums, and takes over as many
 // whole sums.
 template <class C, class Ending>
@@ -277,7 +233,7 @@ __device__ __forceinline__ void finish_together(const typename Ending::Arguments
 #pragma unroll
   for (int e = 0; e < SUMS; ++e)
     parts[(thread.layer * SUMS + e) * LAYER] = sum[e / C::B::THREAD][e % C::B::THREAD];
-  meet<C>();
+  meet<C::CLUSTER>();
   const int begin = (rank * C::WARPS_DEPTH + thread.layer) * OWN;
 #pragma unroll
   for (int e = begin; e < begin + OWN; e += WIDTH) {
@@ -288,15 +244,15 @@ __device__ __forceinline__ void finish_together(const typename Ending::Arguments
       u32 address = shared_address(parts + (e + w) * LAYER);
 #pragma unroll
       for (int part = 0; part < C::WARPS_DEPTH * C::CLUSTER; ++part)
-        total[w] += part_at<C>(address + 4 * (part / C::CLUSTER) * SUMS * LAYER,
-                               part % C::CLUSTER);
+        total[w] += float_of<C::CLUSTER>(address + 4 * (part / C::CLUSTER) * SUMS * LAYER,
+                                         part % C::CLUSTER);
     }
     int row = tile_row + thread.row + Place<C, typename C::A>::row(e / C::B::THREAD);
     int column = tile_column + thread.column + Place<C, typename C::B>::row(e % C::B::THREAD);
     finish<C, Ending, WIDTH>(arguments, total, batch, row, column);
   }
   // Nobody leaves while others still read its shared memory.
-  if constexpr (C::CLUSTER > 1) meet<C>();
+  if constexpr (C::CLUSTER > 1) meet<C::CLUSTER>();
 }
 
 template <class C, class Ending>
