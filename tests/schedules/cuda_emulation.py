@@ -34,7 +34,8 @@ def emulate(launches: Sequence[CudaLaunch], arrays: dict[str, np.ndarray], folde
         text = text.replace(include, "")
     source, library = folder / "kernel.cpp", folder / "kernel.so"
     source.write_text(text)
-    flags = ["-std=c++20", "-w", "-shared", "-fPIC", "-pthread"]
+    # Constants of one program must not be taken for those of another of the same name.
+    flags = ["-fno-gnu-unique", "-std=c++20", "-w", "-shared", "-fPIC", "-pthread"]
     subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
     loaded = ctypes.CDLL(str(library))
     faults = [
