@@ -1,8 +1,9 @@
 # make demo   set up, then tune, build, run and report a transformer block on the device found
-# make test   set up, then run every test that needs no GPU
-PYTHON ?= python3
-VENV   ?= .venv
-RUN     = $(VENV)/bin/python
+# make test   set up, then run every test that needs no GPU, in TESTERS processes side by side
+PYTHON  ?= python3
+VENV    ?= .venv
+TESTERS ?= 2
+RUN      = $(VENV)/bin/python
 
 .PHONY: setup demo test lint types clean
 
@@ -15,7 +16,7 @@ demo: setup
 	PYTHON="$(RUN)" bash examples/demo.sh
 
 test: setup
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses $(TESTERS) --dist worksteal
 
 lint: setup
 	$(RUN) -m ruff check .

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from effcompile.errors import DeviceUnavailable
 from effcompile.measure import toolkit
-from schedules._tvm import check_pins
+from schedules._tvm import check_pins, without_importing_torch
 from schedules.errors import BadPin
 
 CPU_DEVICE_TYPE = 1
@@ -35,7 +32,7 @@ def load_runtime() -> Any:
         BadPin: TVM is missing, or one of its packages has a version known not to work.
     """
     check_pins()
-    with _without_importing_torch():
+    with without_importing_torch():
         import tvm_ffi
     for name in ("libtvm_runtime.so", "libtvm_runtime_extra.so"):
         _open_library(_library_path(name))
@@ -82,23 +79,6 @@ def compute_version(index: int) -> str:
 def runtime_function(name: str) -> Any:
     """A global function of the runtime, such as ``TVMTensorCreateView``."""
     return load_runtime().get_global_func(f"runtime.{name}")
-
-
-@contextmanager
-def _without_importing_torch() -> Iterator[None]:
-    """Keep ``tvm_ffi`` from importing torch, unless the process has it already.
-
-    It would do so whenever torch is installed, which takes seconds. Tensors of a torch that
-    is imported later still pass: they speak DLPack.
-    """
-    if "torch" in sys.modules or "tvm_ffi" in sys.modules:
-        yield
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules["torch"]
 
 
 def _library_path(name: str) -> Path:

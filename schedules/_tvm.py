@@ -8,8 +8,8 @@ release are handled here and nowhere else:
 - Parsing TVMScript calls ``inspect.stack()``, which resolves source lines of every
   loaded module; importing the tensor intrinsics takes half a minute that way. A
   walker that reads frames only makes it three seconds.
-- ``tvm_ffi`` imports torch whenever torch is installed. Processes that never see a
-  torch tensor hide it first and start four times faster.
+- ``tvm_ffi`` imports torch whenever torch is installed. It is hidden meanwhile, and for
+  good in processes that never see a torch tensor: they start four times faster.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def load() -> Any:
         BadPin: See :func:`check_pins`.
     """
     check_pins()
-    with fast_parsing():
+    with without_importing_torch(), fast_parsing():
         import tvm
         import tvm.relax
     return tvm
@@ -83,6 +83,23 @@ def load_intrinsics() -> Any:
     with fast_parsing():
         importlib.import_module("tvm.s_tir.tensor_intrin")
     return tvm
+
+
+@contextmanager
+def without_importing_torch() -> Iterator[None]:
+    """Keep ``tvm_ffi`` from importing torch, unless the process has it already.
+
+    It would do so whenever torch is installed, which takes seconds and 200 MB. Tensors of a
+    torch that is imported later still pass: they speak DLPack.
+    """
+    if "torch" in sys.modules or "tvm_ffi" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 def hide_torch() -> None:

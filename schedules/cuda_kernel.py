@@ -108,6 +108,8 @@ def cuda_program(
         with tir.sblock("root"):
             for spec in workspaces:
                 buffers[spec.name] = tir.sblock_alloc_buffer(spec.shape, spec.dtype, scope="global")
+                # Without a use out here, a buffer of one launch would be allocated inside it.
+                tir.evaluate(buffers[spec.name].data)
             for launch in launches:
                 _emit(tir, launch, buffers)
     return builder.get()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from schedules.attention import attention_space
+from schedules.attention_decode import attention_decode_space
 from schedules.attention_simt import attention_simt_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.knobs import KnobSpace
@@ -19,6 +20,7 @@ Family = Callable[[Task], KnobSpace | None]
 
 FAMILIES: tuple[Family, ...] = (
     softmax_space,
+    attention_decode_space,
     attention_space,
     attention_simt_space,
     gemv_dequant_space,

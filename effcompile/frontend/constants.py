@@ -49,7 +49,8 @@ def _folder_class() -> Any:
             if not all(isinstance(extent, tvm.tirx.IntImm) for extent in shape.values):
                 return call
             moved = move(value, call, tuple(int(extent) for extent in shape.values))
-            return relax.const(np.ascontiguousarray(moved))
+            # Without a dtype, float64 would become float32; and a scalar must stay one.
+            return relax.const(np.asarray(moved, order="C"), str(call.ty.dtype))
 
         def resolved(self, expression: Any) -> Any:
             bound = None

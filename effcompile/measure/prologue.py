@@ -2,7 +2,8 @@
 
 TVM opens every kernel with C++ standard-library headers for a handful of integer
 names. They cost most of a second per compilation; the same names as typedefs cost
-nothing. Sources that need more than the names keep the headers.
+nothing. Sources that need more than the names keep the headers. nvcc has the names from
+headers of its own, and would refuse to see them a second time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 _OPEN = "#ifdef __CUDACC_RTC__"
 _CLOSE = "#include <cuda.h>\n#endif"
 
-_NAMES = """\
+_NAMES = f"""\
+{_OPEN}
 typedef signed char int8_t;
 typedef unsigned char uint8_t;
 typedef short int16_t;
@@ -19,6 +21,7 @@ typedef int int32_t;
 typedef unsigned int uint32_t;
 typedef long long int64_t;
 typedef unsigned long long uint64_t;
+#endif
 """
 _MACROS = """\
 #define __asm__ asm

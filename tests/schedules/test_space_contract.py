@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from schedules.attention_decode import AttentionDecodeSpace
 from schedules.candidate import Candidate
 from schedules.errors import IllegalCandidate, UnknownSpace
 from schedules.generic import TvmSpace
@@ -20,13 +22,20 @@ from schedules.spaces import open_space, spaces_for
 from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.decode_workloads import Decode
 from tests.schedules.merge_workloads import mean
 from tests.schedules.products import Product, product_workload
 
 CASES = [(name, kind) for name in ("default", "tvm", "softmax") for kind in ("cpu", "gpu")]
-CASES += [("merge", "gpu"), ("matmul_simt", "gpu"), ("matmul_rows", "gpu")]
+CASES += [
+    ("merge", "gpu"),
+    ("attention_decode", "gpu"),
+    ("matmul_simt", "gpu"),
+    ("matmul_rows", "gpu"),
+]
 ONE_CLASS: dict[str, Callable[[Task], DesignSpace]] = {
     "merge": MergeSpace,
+    "attention_decode": AttentionDecodeSpace,
     "matmul_simt": MatmulSimtSpace,
     "matmul_rows": MatmulRowsSpace,
 }
@@ -44,10 +53,14 @@ def rng(seed: int = 0) -> np.random.Generator:
 def case(request: pytest.FixtureRequest, softmax: Callable[..., Workload]) -> tuple[Task, str]:
     name, kind = request.param
     target: Target = request.getfixturevalue(kind)
-    if name in PRODUCTS:
-        workload = product_workload(PRODUCTS[name])
-    else:
-        workload = mean((2, 40, 96), 9, "bfloat16") if name == "merge" else softmax((8, 96))
+    own = {
+        "merge": lambda: mean((2, 40, 96), 9, "bfloat16"),
+        "attention_decode": lambda: Decode(
+            heads=8, kv_heads=2, keys=900, width=64, lengths="int32"
+        ).workload(),
+        **{one: partial(product_workload, product) for one, product in PRODUCTS.items()},
+    }
+    workload = own.get(name, lambda: softmax((8, 96)))()
     return Task(workload=workload, target=target), name
 
 

@@ -25,10 +25,12 @@ _BUILT_IN = (
     "contrib_attention",
     "custom",
     "dequantise",
+    "elementwise",
     "inference",
     "matmul_nbits",
     "merge",
     "norms",
+    "resize",
     "rotary",
     "variadic",
 )

@@ -1,0 +1,68 @@
+"""Elementwise operators for dtypes that the stock importer or TVM's code generation miss."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+from effcompile.frontend.constants import constant_array
+from effcompile.frontend.converters.registry import Node, converter
+from effcompile.frontend.kernels.marking import type_of
+
+# Exponents up to here become products, which are exact for integers.
+LARGEST_UNROLLED_EXPONENT = 8
+
+
+@converter("Equal")
+def equal(node: Node) -> Any:
+    """Truth values are compared by their difference: LLVM refuses TVM's comparison of them."""
+    from tvm import relax
+
+    operands = node.required(0), node.required(1)
+    if not all(_dtype(one) == "bool" for one in operands):
+        return node.stock()
+    return relax.op.logical_not(node.emit(relax.op.logical_xor(*operands)))
+
+
+@converter("Pow")
+def power(node: Node) -> Any:
+    """Base and exponent may differ in dtype; the result has that of the base."""
+    from tvm import relax
+
+    base, exponent = node.required(0), node.required(1)
+    dtypes = _dtype(base), _dtype(exponent)
+    if dtypes[0] == dtypes[1] and "float" in dtypes[0]:
+        return node.stock()
+    if "float" in dtypes[0]:
+        return relax.op.power(base, node.emit(relax.op.astype(exponent, dtypes[0])))
+    count = _small_count(exponent)
+    if count is not None:
+        return _repeated_product(node, base, count)
+    wide = [node.emit(relax.op.astype(one, "float64")) for one in (base, exponent)]
+    result = node.emit(relax.op.power(*wide))
+    if "float" not in dtypes[1]:
+        result = node.emit(relax.op.round(result))
+    return relax.op.astype(result, dtypes[0])
+
+
+def _small_count(exponent: Any) -> int | None:
+    value = constant_array(exponent)
+    if value is None or value.size != 1 or value.ndim > 0:
+        return None
+    number = float(value)
+    return int(number) if number in range(LARGEST_UNROLLED_EXPONENT + 1) else None
+
+
+def _repeated_product(node: Node, base: Any, count: int) -> Any:
+    from tvm import relax
+
+    if count == 0:
+        return relax.op.ones_like(base)
+    return reduce(
+        lambda product, _: node.emit(relax.op.multiply(product, base)), range(count - 1), base
+    )
+
+
+def _dtype(expression: Any) -> str:
+    """Dtype of a tensor; empty for shapes and scalars, which the stock importer computes with."""
+    return type_of(expression)[1] if getattr(expression.ty, "shape", None) is not None else ""
