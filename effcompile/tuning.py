@@ -97,13 +97,19 @@ def tune_models(
     """
     from effcompile.extract import extract_tasks
     from effcompile.lower import lower
-    from effcompile.measure.environment import detect_target, fingerprint, require_meter_for
+    from effcompile.measure.environment import (
+        detect_target,
+        fingerprint,
+        require_device,
+        require_meter_for,
+    )
     from effcompile.measure.shared_space import shared_spaces
     from search.tuner import tune as search_schedules
 
     config = checked(config or TuneConfig())
     prepared = _prepare(models, shapes or {}, keep_dynamic)
     device = detect_target(target)
+    require_device(device)
     require_meter_for(device, config.measure)
     folder = RunFolder(out)
     # Child processes start while this one lowers the models.

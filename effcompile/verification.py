@@ -69,7 +69,10 @@ def _onnx_reference(path: Path, entry: EntryPoint, seed: int) -> tuple[Arrays, A
     try:
         outputs = ReferenceEvaluator(model).run(None, feeds)
     except Exception as error:  # the evaluator raises whatever NumPy does
-        raise BadModel(_not_run(str(path), error)) from error
+        raise BadModel(
+            f"{_not_run(str(path), error)} The reference evaluator of the onnx package does not "
+            "cover every operator; compare with PyTorch: --against FILE.py:FUNCTION."
+        ) from error
     return inputs, [np.asarray(value) for value in outputs]
 
 
@@ -95,5 +98,5 @@ def _torch_reference(reference: str) -> tuple[Arrays, Arrays]:
 def _not_run(reference: str, error: Exception) -> str:
     cause = " ".join(str(error).split())[:300]
     return (
-        f"{reference} does not run on the inputs of the artifact: {type(error).__name__}: {cause}"
+        f"{reference} does not run on the inputs of the artifact: {type(error).__name__}: {cause}."
     )

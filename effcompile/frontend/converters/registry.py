@@ -26,6 +26,7 @@ _BUILT_IN = (
     "custom",
     "dequantise",
     "elementwise",
+    "gather",
     "inference",
     "matmul_nbits",
     "merge",

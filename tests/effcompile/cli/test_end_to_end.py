@@ -108,6 +108,7 @@ def test_folder_of_another_model_is_refused_with_the_difference(block: Path) -> 
     write_perceptron(block / "other.onnx")
     ended = run_command("tune", "other.onnx", "--out", "run", *TUNE, cwd=block)
     assert ended.status == 2
+    assert "it tunes another model" in ended.err
     assert "model_hash: recorded" in ended.err
 
 
