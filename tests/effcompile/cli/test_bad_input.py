@@ -435,6 +435,8 @@ def test_reference_that_the_evaluator_cannot_run_names_the_other_way(
     product = helper.make_node("MatMul", ["x", "w"], ["y"])
     weights = {"w": np.zeros((8, 8), np.float32)}  # the artifact takes rows of 64
     write_model(here / "other.onnx", [product], weights, x=("N", "K"), y=("N", 8))
-    ended = run_command("verify", artifact, "--against", "other.onnx", "--entry", "rows", cwd=here)
+    command = ["verify", artifact, "--against", "other.onnx", "--entry", "rows"]
+    assert "for example --dim n=128" in run_command(*command, cwd=here).err
+    ended = run_command(*command, "--dim", "n=3", cwd=here)
     assert ended.status == 2
     assert "--against FILE.py:FUNCTION" in ended.err

@@ -138,6 +138,10 @@ def test_runs_join_in_one_artifact_that_shares_weights(tmp_path: Path) -> None:
     expected = module.free(x=x)
     np.testing.assert_allclose(module.free(x=x[:2]), expected[:2], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(module.fixed(x=x[:4]), expected[:4], rtol=1e-4, atol=1e-5)
+    succeed(
+        *["verify", "two.effc", "--against", "open.onnx", "--entry", "free", "--dim", "N=5"],
+        cwd=tmp_path,
+    )
     measured = printed("measure", "two.effc", "--entry", "free", "--dim", "N=3", cwd=tmp_path)
     assert measured[0]["measurement"] is not None
 
