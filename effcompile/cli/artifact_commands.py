@@ -83,7 +83,7 @@ def run(
     module = load(artifact)
     chosen = chosen_entry(module.signature, entry)
     dtypes = {spec.name: spec.dtype for spec in chosen.inputs}
-    given = parse_pairs(input, "--input")
+    given = parse_pairs(input, "--input", [spec.name for spec in chosen.inputs])
     arrays = {key: read_array(path, dtypes.get(key, "")) for key, path in given.items()}
     targets = _output_paths(output, [spec.name for spec in chosen.outputs])
     for path in targets.values():
@@ -102,7 +102,7 @@ def run(
 def _output_paths(texts: list[str], names: list[str]) -> dict[str, Path]:
     if len(names) == 1 and len(texts) == 1 and "=" not in texts[0]:
         return {names[0]: Path(texts[0])}
-    paths = parse_pairs(texts, "--output")
+    paths = parse_pairs(texts, "--output", names)
     unknown = sorted(set(paths) - set(names))
     if unknown:
         raise UsageError(

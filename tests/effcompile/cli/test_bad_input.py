@@ -346,7 +346,7 @@ def refused_run(cwd: Path, artifact: Path, *options: str, entry: str = "half") -
         ("x=text.npy", "Expected one array of numbers"),
         ("x=object.npy", "Expected one array of numbers"),
         ("x=several.npz", "Expected one array of numbers"),
-        ("x64.npy", "expected NAME=FILE"),
+        ("x64.npy", "NAME=FILE with the name x, for example --input x=FILE.npy"),
     ],
 )
 def test_input_that_does_not_fit_is_explained(
@@ -378,6 +378,13 @@ def test_output_that_cannot_be_written_is_explained(
 ) -> None:
     np.save("x.npy", np.zeros(8, np.uint16).view("V2"))
     assert said in refused_run(here, artifact, "--input", "x=x.npy", "--output", output)
+
+
+def test_several_outputs_want_a_name_each(here: Path, artifact: Path) -> None:
+    np.save("x.npy", np.zeros((4, 64), np.float32))
+    options = ["--input", "x=x.npy", "--output", "y.npy"]
+    message = refused_run(here, artifact, *options, entry="main")
+    assert "with the name y or y_half, for example --output y=FILE.npy" in message
 
 
 @pytest.mark.parametrize(
