@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 import effcompile
-from effcompile.config import TuneConfig
+from effcompile.config import BuildConfig, TuneConfig
 from effcompile.recordings import digest_of, recording_paths
 from effcompile.run_folder import RunFolder
 from effcompile.tuning import Run
-from schedules.candidate import Candidate
-from schedules.task import Task
 from search.database import Database
 from search.events import Events, ignore
 from search.identity import Identity, search_settings
-from search.recorder import record
+from search.recorder import FeaturesOf, record
 from search.recording import Recording, joined, read_recording, write_recording
 from search.replay import ReplayBuilder, ReplayRunner, ReplaySpace
 from search.stopping import StopRequest
@@ -37,20 +36,33 @@ def record_run(run: Path, out: Path) -> Recording:
         UsageError: Not a run folder.
         BadRecording: Nothing was measured in it.
     """
+    from effcompile.bench.workload_set import standard_name
+
     if not run.is_file():
         RunFolder(run).require()
-    with Database(run, read_only=True) as database:
+    with Database(run, read_only=True) as database, _features() as features_of:
         identity = database.identity()
         settings = identity.settings if identity else {}
-        recording = record(database, features_of=_features_of, command=_command(settings))
+        recording = record(
+            database, features_of=features_of, command=_command(settings), name_of=standard_name
+        )
     write_recording(recording, out)
     return recording
 
 
-def _features_of(task: Task, space_name: str, candidates: Sequence[Candidate]) -> np.ndarray:
-    from schedules.spaces import open_space
+@contextmanager
+def _features() -> Iterator[FeaturesOf]:
+    """Features of candidates, from build processes: replaying a trace takes a tenth of a second."""
+    from effcompile.measure.builder import ProcessBuilder
+    from effcompile.measure.shared_space import shared_spaces
 
-    return open_space(task, space_name).features(candidates)
+    with tempfile.TemporaryDirectory(prefix="effcompile-record-") as folder:
+        builder = ProcessBuilder(BuildConfig(), work_dir=Path(folder))
+        opened, _ = shared_spaces(builder)
+        try:
+            yield lambda task, name, candidates: opened(task, name).features(candidates)
+        finally:
+            builder.close()
 
 
 def _command(settings: dict[str, object]) -> str:

@@ -69,6 +69,8 @@ class CudaLaunch:
         shared_bytes: Dynamic shared memory of a block.
         min_blocks: Blocks that a multiprocessor must be able to hold at once, which bounds
             the registers; 0 leaves them to the compiler.
+        cluster: Neighbouring blocks along x that run at once and see each other's shared
+            memory (compute capability 9.0).
     """
 
     function: str
@@ -79,6 +81,7 @@ class CudaLaunch:
     headers: tuple[str, ...] = ()
     shared_bytes: int = 0
     min_blocks: int = 0
+    cluster: int = 1
 
 
 def cuda_program(
@@ -105,6 +108,8 @@ def cuda_program(
         with tir.sblock("root"):
             for spec in workspaces:
                 buffers[spec.name] = tir.sblock_alloc_buffer(spec.shape, spec.dtype, scope="global")
+                # Without a use out here, a buffer of one launch would be allocated inside it.
+                tir.evaluate(buffers[spec.name].data)
             for launch in launches:
                 _emit(tir, launch, buffers)
     return builder.get()
@@ -123,6 +128,8 @@ def _emit(tir: Any, launch: CudaLaunch, buffers: Mapping[str, Any]) -> None:
                 for dimension, extent in zip(DIMENSIONS, extents, strict=False):
                     thread = f"{kind}.{dimension}"
                     stack.enter_context(tir.thread_binding(0, extent, thread=thread))
+            if launch.cluster > 1:
+                stack.enter_context(tir.thread_binding(0, launch.cluster, thread="clusterCtaIdx.x"))
             stack.enter_context(_opaque(tir, launch.function))
             if launch.min_blocks:
                 stack.enter_context(tir.attr(0, MIN_BLOCKS, launch.min_blocks))

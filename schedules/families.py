@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from schedules.attention import attention_space
+from schedules.attention_decode import attention_decode_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.knobs import KnobSpace
 from schedules.matmul import matmul_space
@@ -16,6 +17,7 @@ Family = Callable[[Task], KnobSpace | None]
 
 FAMILIES: tuple[Family, ...] = (
     softmax_space,
+    attention_decode_space,
     attention_space,
     gemv_dequant_space,
     merge_space,

@@ -10,34 +10,18 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from effcompile.config import BuildConfig, MeasureConfig
-from effcompile.measure import anchor, known_kernel
-from effcompile.measure.arguments import place
-from effcompile.measure.builder import ProcessBuilder
+from effcompile.bench.meter_kernels import MeterBench
 from effcompile.measure.calibration import IdleLoad, look
 from effcompile.measure.cuda_device import CudaBatch, CudaLoad
 from effcompile.measure.environment import detect_target
-from effcompile.measure.meters import NoMeter
-from effcompile.measure.preparer import Preparer
-from effcompile.measure.session import Session
-from effcompile.measure.timing import Launch
 from effcompile.measure.windows import Experience, blocks_of, steps_of
-from schedules import _tvm
-from schedules.candidate import Candidate
-from schedules.inputs import make_inputs
-from schedules.programs import workload_of
-from schedules.target import Target
-from schedules.task import Task
-from schedules.workload import Workload
-from search.trial import Build
 
-COPY_ELEMENTS, MATRIX = 1 << 24, 1024
 BEGIN_S = time.monotonic()
 
 
@@ -46,78 +30,7 @@ def say(text: str) -> None:
     print(f"[{time.monotonic() - BEGIN_S:5.1f} s] {text}", flush=True)
 
 
-def workloads() -> dict[str, Workload]:
-    """Bound by memory, and by arithmetic."""
-    _tvm.load()
-    from tvm import te
-
-    x = te.placeholder((COPY_ELEMENTS,), name="x", dtype="float32")
-    copy = te.compute(x.shape, lambda i: x[i] * 2.0, name="y")
-    a = te.placeholder((MATRIX, MATRIX), name="a", dtype="float32")
-    b = te.placeholder((MATRIX, MATRIX), name="b", dtype="float32")
-    k = te.reduce_axis((0, MATRIX), name="k")
-    product = te.compute((MATRIX, MATRIX), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="c")
-    return {
-        "copy": workload_of(te.create_prim_func([x, copy]), name="copy"),
-        "matmul": workload_of(te.create_prim_func([a, b, product]), name="matmul"),
-    }
-
-
-def built(target: Target, folder: Path) -> dict[str, tuple[Workload, str, list[np.ndarray]]]:
-    """Every kernel with its library and inputs, compiled in processes without the device."""
-    preparer = Preparer(target, seed=0, work_dir=folder, cache_dir=str(folder / "cache"))
-    builder = ProcessBuilder(
-        BuildConfig(n_workers=2, cache_dir=str(folder / "cache")), work_dir=folder
-    )
-    kernels: dict[str, tuple[Workload, str, list[np.ndarray]]] = {}
-    try:
-        default = Candidate(space="default", decisions="{}")
-        futures = {
-            name: (one, builder.submit(Task(workload=one, target=target), default))
-            for name, one in workloads().items()
-        }
-        known = (known_kernel.known_workload(), preparer.tools().known_library)
-        kernels["tiny"] = (*known, [known_kernel.known_input()])
-        fixed = (anchor.anchor_workload(target), preparer.anchor().library_path)
-        kernels["anchor"] = (*fixed, [anchor.anchor_input(target)])
-        for name, (workload, future) in futures.items():
-            build = future.result()
-            assert isinstance(build, Build), build
-            kernels[name] = (workload, build.library_path, make_inputs(workload, 0))
-    finally:
-        builder.close()
-        preparer.close()
-    return kernels
-
-
-class Bench:
-    """A session on the GPU and the launches of every kernel."""
-
-    def __init__(self, target: Target, folder: Path) -> None:
-        kernels = built(target, folder)
-        say("kernels built")
-        # Only the windows asked for: anchors are taken by hand below.
-        self.config = MeasureConfig(meter="nvml", anchor_every=0, energy_precision=0.0)
-        self.session: Any = Session(target, self.config)
-        assert not isinstance(self.session.meter, NoMeter), self.session.meter
-        self.meter = self.session.meter
-        self.device: Any = self.session._device
-        self.anchor_library = kernels["anchor"][1]
-        self.launches: dict[str, list[Launch]] = {}
-        for name, (workload, library, inputs) in kernels.items():
-            arguments = place(self.device, workload, inputs)
-            self.launches[name] = [self.session._launcher(library, arguments)]
-            self.session._first_launch(self.launches[name])
-
-    def window(self, name: str, window_ms: float, precision: float = 0.0) -> Any:
-        """One energy window as candidates get it."""
-        self.session._config = replace(
-            self.config, energy_window_ms=window_ms, energy_precision=precision
-        )
-        return self.session.energy_of(self.launches[name])
-
-
-def show_calibration(bench: Bench) -> None:
+def show_calibration(bench: MeterBench) -> None:
     """Every field of the meter's facts, and the cost of every call."""
     facts = bench.session.learn_meter(bench.anchor_library, reference=None, known=None)
     for name, value in asdict(facts).items():
@@ -140,7 +53,7 @@ def _call_us(call: Callable[[], object]) -> float:
     return float(np.median(times)) * 1e6
 
 
-def show_gaps(bench: Bench) -> None:
+def show_gaps(bench: MeterBench) -> None:
     """Tiny kernel: time per launch in one graph, and back to back with the meter's pauses."""
     for nodes in (250, 1000, 4000):
         for copies in (1, 2, 4):
@@ -166,7 +79,7 @@ def show_gaps(bench: Bench) -> None:
             load.finish()
 
 
-def show_rise(bench: Bench) -> None:
+def show_rise(bench: MeterBench) -> None:
     """Power by the counter and by instant readings from the first moment of a load on."""
     for before, name in (("idle", "anchor"), ("anchor", "tiny"), ("idle", "tiny")):
         if before == "idle":
@@ -186,7 +99,7 @@ def show_rise(bench: Bench) -> None:
         say(f"  {before} -> {name}, instant ms:W {instant}")
 
 
-def show_repeatability(bench: Bench) -> None:
+def show_repeatability(bench: MeterBench) -> None:
     """Five windows of each length: scatter, intervals, and the mean against one second."""
     for name in ("tiny", "copy", "matmul"):
         means: dict[int, float] = {}
@@ -218,7 +131,7 @@ def _share(values: Any) -> float:
     return float(np.std(values, ddof=1) / np.mean(values)) if len(values) > 1 else 0.0
 
 
-def show_drift(bench: Bench) -> None:
+def show_drift(bench: MeterBench) -> None:
     """Adaptive windows in turn with the anchor: energies, and ratios to the anchor."""
     names = ("anchor", "tiny", "copy", "matmul")
     taken: dict[str, list[Any]] = {name: [] for name in names}
@@ -242,7 +155,7 @@ def show_drift(bench: Bench) -> None:
     say("  anchor mJ: " + " ".join("-" if one is None else f"{one:.5g}" for one in fixed))
 
 
-def show_cross_check(bench: Bench) -> None:
+def show_cross_check(bench: MeterBench) -> None:
     """Mean instant power over counter power, from the second block on."""
     for name in ("tiny", "anchor", "copy", "matmul"):
         found = look(bench.session.load_of(bench.launches[name]), bench.meter, 1.3, time.monotonic)
@@ -261,7 +174,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         target = detect_target("cuda")
         say(f"{target.name}")
-        bench = Bench(target, Path(folder))
+        bench = MeterBench(target, Path(folder))
         for title, show in (
             ("calibration", show_calibration),
             ("gaps between launches", show_gaps),

@@ -27,6 +27,8 @@ class SearchConfig:
         max_seconds: No new trial starts after this time in one session; ``None`` for no limit.
         seed: Same seed, same history: same proposals.
         strategy: ``evolutionary`` learns from measurements, ``random`` does not.
+        task_order: ``saving`` gives the next round to the task that is expected to save most,
+            ``even`` to the one that had the fewest.
         max_slowdown: Share of latency that may be given up for energy, 0.02 for 2 %.
         round_size: Trials proposed together; small rounds learn sooner, large ones
             keep builders and device busy. 0 chooses from budget and tasks.
@@ -59,6 +61,7 @@ class SearchConfig:
     max_seconds: Annotated[float, Meta(gt=0)] | None = None
     seed: Annotated[int, Meta(ge=0, le=LARGEST_SEED)] = 0
     strategy: Literal["evolutionary", "random"] = "evolutionary"
+    task_order: Literal["saving", "even"] = "saving"
     max_slowdown: Annotated[float, Meta(ge=0, lt=1)] = 0.02
     round_size: Count = 0
     population: Positive = 128

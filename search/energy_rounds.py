@@ -137,27 +137,26 @@ class EnergyRunner:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
-    def run(self, history: TaskHistory, records: Sequence[EnergyRecord]) -> None:
-        """Measure and store, in order.
+    def run(self, history: TaskHistory, record: EnergyRecord) -> None:
+        """Measure and store one.
 
         Raises:
-            Stopped: Asked to stop; what was not measured stays planned.
+            Stopped: Asked to stop; it stays planned.
         """
-        trials = {trial.trial_id: trial for trial in history.trials}
-        for record in records:
-            self._tools.libraries.check_stop()
-            with self._tools.spending.time("energy_s"):
-                measurement = self._measure(history, trials[record.trial_id])
-            self._tools.spending.add_energy(measurement)
-            history.add_energy(self._tools.database.finish_energy(record, measurement))
-            self._tools.events(
-                EnergyMeasured(
-                    trial_id=record.trial_id,
-                    measurement=measurement,
-                    task=self._tools.progress.task(history),
-                    totals=self._tools.progress.totals(),
-                )
+        trial = next(one for one in history.trials if one.trial_id == record.trial_id)
+        self._tools.libraries.check_stop()
+        with self._tools.spending.time("energy_s"):
+            measurement = self._measure(history, trial)
+        self._tools.spending.add_energy(measurement)
+        history.add_energy(self._tools.database.finish_energy(record, measurement))
+        self._tools.events(
+            EnergyMeasured(
+                trial_id=record.trial_id,
+                measurement=measurement,
+                task=self._tools.progress.task(history),
+                totals=self._tools.progress.totals(),
             )
+        )
 
     def _measure(self, history: TaskHistory, trial: Trial) -> EnergyMeasurement:
         build = self._tools.libraries.get(history.task, trial)

@@ -91,7 +91,12 @@ class Planner:
         if n_left <= 0:
             return None
         n_rounds = self._memory.n_search_rounds()
-        chosen = next_task(known, n_rounds, max_slowdown=self._config.max_slowdown)
+        chosen = next_task(
+            known,
+            n_rounds,
+            max_slowdown=self._config.max_slowdown,
+            even=self._config.task_order == "even",
+        )
         if chosen is None:
             return None
         if not self._memory.is_searching:

@@ -9,9 +9,11 @@ import numpy as np
 
 from schedules.candidate import Candidate
 from schedules.task import Task
+from schedules.workload import Workload
 from search.database import Database
 from search.errors import BadRecording
 from search.meter_facts import METER_NOTE, MeterFacts
+from search.peer import PEER_NOTE, Peer
 from search.recording import (
     RecordedBinary,
     RecordedCandidate,
@@ -26,16 +28,26 @@ from search.trial import Failure, Trial, TrialState
 FeaturesOf = Callable[[Task, str, Sequence[Candidate]], np.ndarray]
 """Early features of candidates of a task's space, shape (n, n_features)."""
 
+NameOf = Callable[[Workload], str]
+"""What people call a workload."""
+
 LONGEST_MESSAGE = 300
 
 
-def record(database: Database, *, features_of: FeaturesOf, command: str) -> Recording:
+def record(
+    database: Database,
+    *,
+    features_of: FeaturesOf,
+    command: str,
+    name_of: NameOf = lambda workload: workload.name,
+) -> Recording:
     """Everything a run tried, without its libraries and logs.
 
     Args:
         database: Of a run; only read.
         features_of: Gives what strategies and models see of a candidate.
         command: How the run was made, for people.
+        name_of: Names the workloads.
 
     Raises:
         BadRecording: Nothing was measured in the run.
@@ -43,11 +55,20 @@ def record(database: Database, *, features_of: FeaturesOf, command: str) -> Reco
     identity, sessions = database.identity(), database.sessions()
     trials = [one for one in database.trials() if one.state is not TrialState.PROPOSED]
     energies = database.energies()
+    peers = {(one.task_id, one.name): one for one in database.notes(PEER_NOTE, Peer)}
     tasks = []
     for task in database.tasks():
         own = [one for one in trials if one.task_id == task.task_id]
         if any(one.origin == "default" and one.state is TrialState.OK for one in own):
-            tasks.append(_record_task(task, own, energies, features_of))
+            recorded = _record_task(task, own, energies, features_of)
+            named = replace(task.workload, name=name_of(task.workload))
+            tasks.append(
+                replace(
+                    recorded,
+                    task=replace(task, workload=named),
+                    peers=tuple(one for one in peers.values() if one.task_id == task.task_id),
+                )
+            )
     if identity is None or not tasks:
         raise BadRecording(
             f"cannot record {database.path}: no task has a default schedule that ran. "

@@ -23,6 +23,7 @@ from schedules.stats import KernelStats
 from schedules.task import Task
 from search.errors import BadRecording
 from search.meter_facts import MeterFacts
+from search.peer import Peer
 from search.trial import EnergyMeasurement, Failure, LatencyMeasurement
 
 RECORDING_VERSION = 1
@@ -127,12 +128,14 @@ class RecordedTask:
         default: The default schedule.
         spaces: Searched spaces, the preferred first.
         binaries: Every build, by first trial.
+        peers: Kernels of libraries for the same task, measured beside the run.
     """
 
     task: Task
     default: RecordedCandidate
     spaces: tuple[RecordedSpace, ...]
     binaries: tuple[RecordedBinary, ...]
+    peers: tuple[Peer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +234,12 @@ def _joined_task(first: RecordedTask, second: RecordedTask) -> RecordedTask:
     for space in second.spaces:
         known_space = spaces.get(space.name)
         spaces[space.name] = space if known_space is None else _joined_space(known_space, space)
-    return replace(first, binaries=tuple(binaries.values()), spaces=tuple(spaces.values()))
+    return replace(
+        first,
+        binaries=tuple(binaries.values()),
+        spaces=tuple(spaces.values()),
+        peers=second.peers or first.peers,
+    )
 
 
 def _joined_binary(first: RecordedBinary, second: RecordedBinary) -> RecordedBinary:

@@ -27,7 +27,7 @@ from search.learner import Learner
 from search.libraries import POLL_S
 from search.memory import OpenRound, RunMemory
 from search.planner import Plan, Planner
-from search.stored import EnergyPlan
+from search.stored import EnergyPlan, EnergyRecord
 from search.tools import Tools
 from search.trial_runner import TrialRunner
 
@@ -70,6 +70,7 @@ class Rounds:
         self._config = config
         self._generator = generator
         self._open: deque[OpenRound] = deque()
+        self._left: deque[EnergyRecord] | None = None  # energies of the oldest round, once chosen
         self._plan: Plan | None = None
 
     def add(self, opened: Sequence[OpenRound]) -> None:
@@ -161,35 +162,42 @@ class Rounds:
         self.add([OpenRound(history=history, round_index=index, waiting=tuple(trials))])
 
     def _step(self) -> None:
-        """One trial of the oldest round; after the last one, its energies."""
+        """One trial of the oldest round; after the last one, one of its energies.
+
+        Energies take seconds: a plan that is done meanwhile shall not wait for the last.
+        """
         one, front = self._open[0], self._trials.front
         if front is not None and one.holds(front.trial):
             self._tools.libraries.check_stop()
             self._trials.finish_front()
             return
-        self._measure_energies(one)
+        if self._left is None:
+            self._left = deque(self._chosen_energies(one))
+        if self._left:
+            self._energies.run(one.history, self._left[0])
+            self._left.popleft()
+            return
+        self._left = None
         self._open.popleft()
         self._tools.spending.save(n_trials=self._tools.progress.n_trials_now)
 
-    def _measure_energies(self, one: OpenRound) -> None:
-        """Choose, unless an earlier session did, and measure what was chosen."""
+    def _chosen_energies(self, one: OpenRound) -> list[EnergyRecord]:
+        """What is to be measured for a round: chosen now, unless an earlier session did."""
         history, index = one.history, one.round_index
         if one.energy_planned:
-            records = self._memory.waiting_energies(one)
-        else:
-            plans: list[EnergyPlan] = []
-            if self._tools.runner.measures_energy:
-                with self._tools.spending.time("model_s"):
-                    plans = plan_energy(
-                        history,
-                        learner=self._learner,
-                        policy=self._policy,
-                        config=self._config,
-                        round_index=index,
-                        rng=self._generator(history, index),
-                    )
-            records = self._tools.database.plan_energy(history.task.task_id, index, plans)
-        self._energies.run(history, records)
+            return self._memory.waiting_energies(one)
+        plans: list[EnergyPlan] = []
+        if self._tools.runner.measures_energy:
+            with self._tools.spending.time("model_s"):
+                plans = plan_energy(
+                    history,
+                    learner=self._learner,
+                    policy=self._policy,
+                    config=self._config,
+                    round_index=index,
+                    rng=self._generator(history, index),
+                )
+        return self._tools.database.plan_energy(history.task.task_id, index, plans)
 
     def close(self) -> None:
         """Drop builds and plans that are under way; what is recorded stays."""

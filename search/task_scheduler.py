@@ -15,7 +15,11 @@ TRUST_IN_SLOPE = 0.6
 
 
 def next_task(
-    histories: Sequence[TaskHistory], n_rounds: dict[str, int], *, max_slowdown: float
+    histories: Sequence[TaskHistory],
+    n_rounds: dict[str, int],
+    *,
+    max_slowdown: float,
+    even: bool = False,
 ) -> TaskHistory | None:
     """The task of the next round, ``None`` once every task is exhausted.
 
@@ -28,10 +32,13 @@ def next_task(
         histories: All tasks in order.
         n_rounds: Search rounds each task had, by task id; the default's round not counted.
         max_slowdown: Latency that may be given up for energy.
+        even: Give the round to the task that had the fewest instead, the first of these.
     """
     open_tasks = [history for history in histories if not history.exhausted]
     if not open_tasks:
         return None
+    if even:
+        return min(open_tasks, key=lambda one: (n_rounds.get(one.task.task_id, 0), one.position))
     cold = [history for history in open_tasks if n_rounds.get(history.task.task_id, 0) == 0]
     if cold:
         return max(cold, key=lambda one: (_latency_cost(one, None), -one.position))

@@ -1,9 +1,11 @@
-"""Tune a set of workloads within a time budget, for recordings.
+"""Tune a set of workloads in one run within a time budget, for recordings.
 
-Half of the candidates are drawn at random, half are bred from the best; energy is
-measured of the fast ones and of others at random. After every round a whole copy of
-the database lies in the output folder, so a run that is cut off at any moment keeps what
-it has, and goes on from there when it is started again, on this machine or another.
+Workloads take turns, a round each, so that one is drawn and built while another is measured,
+and a run that is cut off has as much of each. Half of the candidates are drawn at random,
+half are bred from the best; energy is measured of the fast ones and of others at random. Nobody
+wins: there are no finalists. Every few seconds a whole copy of the database lies in the
+output folder, so what was measured survives, and the run goes on from there when it is
+started again on the same GPU.
 """
 
 from __future__ import annotations
@@ -11,62 +13,92 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from effcompile.bench.workload_set import workload_set
+from effcompile.bench.workload_set import entry_name, workload_set
 from effcompile.config import TuneConfig
 from effcompile.errors import UsageError
 from effcompile.run_folder import RunFolder
 from effcompile.tuning import tune_models
 from schedules.errors import EffcompileError
 from search.database import Database
-from search.events import Event, RoundStarted
+from search.errors import DefaultFailed
+from search.events import Event
+from search.stopping import StopRequest
 from search.trial import TrialState
 
-# Finalists, the last windows, and the start of processes, which no budget of trials holds.
-CLOSING_S = 20.0
-LEAST_S = 15.0
+COPY_EVERY_S = 10.0
+MOST_STARTS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRow:
-    """One workload's run.
+    """What a run has of one task.
 
     Attributes:
-        workload: Its name.
+        task: Name of its kernel and the shapes of its inputs.
         n_trials: Trials that ended, all sessions together.
         n_ok: Of these, with a usable latency.
         n_energies: Trials with a usable energy.
-        seconds: Of this session.
-        stopped_by: Why it ended, or what failed.
+        default_us: Latency of the default schedule, ``None`` if it did not run.
+        best_us: Least latency.
     """
 
-    workload: str
+    task: str
     n_trials: int
     n_ok: int
     n_energies: int
-    seconds: float
-    stopped_by: str
+    default_us: float | None
+    best_us: float | None
+
+
+class Deadline(StopRequest):
+    """A wish to stop that comes by itself.
+
+    Args:
+        seconds: From now.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._end_s = time.monotonic() + seconds
+
+    @property
+    def is_set(self) -> bool:
+        """True once the time is over, or somebody asked."""
+        return super().is_set or time.monotonic() >= self._end_s
 
 
 def recording_config(config: TuneConfig, *, n_trials: int) -> TuneConfig:
-    """Settings that fill a recording: wide choice, many energies, few finalists."""
+    """Settings that fill a recording: wide choice, many energies, short windows.
+
+    The model is the cheapest there is: who is measured goes by latency and luck, not by what
+    some model of today believes.
+    """
     search = replace(
         config.search,
         n_trials=n_trials,
         round_size=32,
         random_share=0.5,
+        task_order="even",
         energy_policy="top",
-        energy_band=0.5,
+        energy_model="constant",
+        energy_band=2.0,
         energy_top=9,
         energy_random=4,
-        n_finalists=3,
-        n_final_rounds=3,
     )
-    return replace(config, search=search)
+    measure = replace(
+        config.measure,
+        n_repeats=5,
+        max_timing_ms=150.0,
+        energy_window_ms=300.0,
+        settle_ms=400.0,
+        anchor_every=25,
+    )
+    return replace(config, search=search, measure=measure)
 
 
 def record_workloads(
@@ -77,70 +109,66 @@ def record_workloads(
     config: TuneConfig,
     target: str = "auto",
     work: Path,
-    report: Callable[[RecordedRow], None] = lambda row: None,
 ) -> list[RecordedRow]:
-    """Tune each workload for an equal share of the time that is left.
+    """Tune workloads in turns until the time is over.
 
     Args:
-        out: Receives ``NAME.sqlite``; those that lie there are continued.
+        out: Receives the database's copy; one that lies there is continued.
         seconds: For everything together.
         names: Which workloads; all of them if none is named.
-        config: Settings, see :func:`recording_config`.
+        config: Settings, see :func:`recording_config`; its trials are those of all workloads.
         target: See :func:`effcompile.tuning.tune_models`.
-        work: Folder of libraries, references and logs; may be deleted afterwards.
-        report: Told of each workload when it ends.
+        work: Run folder with libraries, references and logs; may be deleted afterwards.
 
     Raises:
         UsageError: An unknown workload.
+        DefaultFailed: One workload's default schedule does not run: leave it out.
     """
     known = workload_set()
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise UsageError(f"unknown workload {unknown[0]!r}: expected one of {', '.join(known)}.")
-    chosen = list(names or known)
-    out.mkdir(parents=True, exist_ok=True)
-    end_s = time.monotonic() + seconds
-    rows = []
-    for position, name in enumerate(chosen):
-        share_s = (end_s - time.monotonic()) / (len(chosen) - position) - CLOSING_S
-        if share_s < LEAST_S:
-            # Better some workloads well than all of them hardly.
-            share_s = end_s - time.monotonic() - CLOSING_S
-        if share_s < LEAST_S:
-            break
-        search = replace(config.search, max_seconds=share_s)
-        row = _record(name, out, work, replace(config, search=search), target)
-        rows.append(row)
-        report(row)
-    return rows
-
-
-def _record(name: str, out: Path, work: Path, config: TuneConfig, target: str) -> RecordedRow:
-    folder, copy = RunFolder(work / name), out / f"{name}.sqlite"
-    if copy.is_file() and not folder.database_path.is_file():
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder, end_s = RunFolder(work), time.monotonic() + seconds
+    if out.is_file() and not folder.database_path.is_file():
         folder.create()
-        shutil.copyfile(copy, folder.database_path)
-    begin_s = time.monotonic()
+        shutil.copyfile(out, folder.database_path)
+    models = {entry_name(name): known[name]() for name in names or known}
+    for start in range(MOST_STARTS):
+        try:
+            tune_models(
+                models,
+                folder.path,
+                target=target,
+                config=config,
+                events=_Copies(folder.database_path, out),
+                stop=Deadline(end_s - time.monotonic()),
+            )
+            break
+        except DefaultFailed:
+            raise
+        except EffcompileError:
+            # A device that was lost once may come back; what was measured is kept.
+            if start == MOST_STARTS - 1 or time.monotonic() >= end_s:
+                raise
+        finally:
+            if folder.database_path.is_file():
+                copy_database(folder.database_path, out)
+    return recorded_rows(out)
 
-    def keep(event: Event) -> None:
-        if isinstance(event, RoundStarted):
-            copy_database(folder.database_path, copy)
 
-    try:
-        run = tune_models(
-            {"main": workload_set()[name]()},
-            folder.path,
-            target=target,
-            config=config,
-            events=keep,
-        )
-        stopped_by = run.stopped_by
-    except EffcompileError as error:
-        # One workload that cannot be tuned must not cost the others their time.
-        stopped_by = f"{type(error).__name__}: {error}"
-    if folder.database_path.is_file():
-        copy_database(folder.database_path, copy)
-    return _row(name, copy, time.monotonic() - begin_s, stopped_by)
+class _Copies:
+    """Keeps a copy of a database that is hardly older than :data:`COPY_EVERY_S`."""
+
+    def __init__(self, source: Path, target: Path) -> None:
+        self._source, self._target = source, target
+        self._copied_s = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        del event
+        if time.monotonic() - self._copied_s >= COPY_EVERY_S:
+            copy_database(self._source, self._target)
+            self._copied_s = time.monotonic()
 
 
 def copy_database(source: Path, target: Path) -> None:
@@ -157,11 +185,8 @@ def copy_database(source: Path, target: Path) -> None:
     beside.replace(target)
 
 
-def _row(name: str, path: Path, seconds: float, stopped_by: str) -> RecordedRow:
-    if not path.is_file():
-        return RecordedRow(
-            workload=name, n_trials=0, n_ok=0, n_energies=0, seconds=seconds, stopped_by=stopped_by
-        )
+def recorded_rows(path: Path) -> list[RecordedRow]:
+    """What a run's database has of every task."""
     with Database(path, read_only=True) as database:
         trials = [one for one in database.trials() if one.state is not TrialState.PROPOSED]
         measured = {
@@ -169,11 +194,24 @@ def _row(name: str, path: Path, seconds: float, stopped_by: str) -> RecordedRow:
             for one in database.energies()
             if one.measurement is not None and one.measurement.verdict.usable
         }
-    return RecordedRow(
-        workload=name,
-        n_trials=len(trials),
-        n_ok=sum(one.state is TrialState.OK for one in trials),
-        n_energies=len(measured),
-        seconds=seconds,
-        stopped_by=stopped_by,
-    )
+        tasks = database.tasks()
+    rows = []
+    for task in tasks:
+        own = [one for one in trials if one.task_id == task.task_id]
+        times = [
+            (one.latency.latency_us, one.origin)
+            for one in own
+            if one.state is TrialState.OK and one.latency
+        ]
+        shapes = ["x".join(map(str, spec.shape)) for spec in task.workload.inputs]
+        rows.append(
+            RecordedRow(
+                task=f"{task.workload.name} {' '.join(shapes)}",
+                n_trials=len(own),
+                n_ok=len(times),
+                n_energies=len({one.trial_id for one in own} & measured),
+                default_us=next((us for us, origin in times if origin == "default"), None),
+                best_us=min((us for us, _ in times), default=None),
+            )
+        )
+    return rows

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from effcompile.bench.single_ops import (
@@ -11,9 +12,13 @@ from effcompile.bench.single_ops import (
     matmul_model,
     softmax_model,
 )
+from schedules.workload import TensorSpec, Workload
 
 if TYPE_CHECKING:
     import onnx
+
+# ONNX's numbers of element types.
+_DTYPES = {1: "float32", 10: "float16"}
 
 Model = Callable[[], "onnx.ModelProto"]
 
@@ -60,9 +65,49 @@ def workload_set() -> dict[str, Model]:
             )
     found["softmax-4096x4096"] = _bound(softmax_model, 4096, 4096, "float32")
     found["layer-norm-4096x4096"] = _bound(layer_norm_model, 4096, 4096, "float16")
-    first = ("mm-1024", "mv-4096", "conv-3x3-28-b16", "softmax-4096x4096", "layer-norm-4096x4096")
+    first = (
+        *("mm-1024", "mm-2048", "mm-4096", "mm-512", "mv-4096", "mv-16384x8192"),
+        *("conv-3x3-28-b16", "conv-3x3-56-b1", "softmax-4096x4096", "layer-norm-4096x4096"),
+        *("mm-1024-f32", "mm-16x4096x4096", "mm-2048x11008x4096", "conv-3x3-14-b16"),
+    )
     rest = [name for name in found if name not in first]
     return {name: found[name] for name in (*first, *rest)}
+
+
+def entry_name(name: str) -> str:
+    """A workload's name as an entry point's, which is an identifier."""
+    return name.replace("-", "_")
+
+
+def standard_name(workload: Workload) -> str:
+    """The name of a workload of the set, found by its shapes; its own name for any other."""
+    return _names_by_shapes().get(_shapes(workload.inputs, workload.outputs), workload.name)
+
+
+@cache
+def _names_by_shapes() -> dict[Any, str]:
+    return {
+        _shapes(_specs(model.graph.input), _specs(model.graph.output)): name
+        for name, make in workload_set().items()
+        for model in [make()]
+    }
+
+
+def _specs(values: Iterable[Any]) -> list[TensorSpec]:
+    return [
+        TensorSpec(
+            name=value.name,
+            shape=tuple(one.dim_value for one in value.type.tensor_type.shape.dim),
+            dtype=_DTYPES[value.type.tensor_type.elem_type],
+        )
+        for value in values
+    ]
+
+
+def _shapes(inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> Any:
+    return tuple(sorted((one.shape, one.dtype) for one in inputs)), tuple(
+        one.shape for one in outputs
+    )
 
 
 def _bound(make: Callable[..., Any], *arguments: Any, **named: Any) -> Model:

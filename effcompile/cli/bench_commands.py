@@ -1,4 +1,4 @@
-"""Benchmarks: ``bench tuner``, ``bench kernels``, ``bench search``."""
+"""Benchmarks: ``bench tuner``, ``kernels``, ``search``; ``bench workloads`` for recordings."""
 
 from __future__ import annotations
 
@@ -145,12 +145,12 @@ def search(
 @app.command()
 def workloads(
     *,
-    out: Annotated[Path, typer.Option(help="Receives one NAME.sqlite per workload.")],
+    out: Annotated[Path, typer.Option(help="Receives the database, NAME.sqlite.")],
     seconds: Annotated[float, typer.Option(help="For all workloads together.", min=30)] = 600.0,
     only: Annotated[
         list[str] | None, typer.Option(help="A workload by name; may be repeated.")
     ] = None,
-    trials: Annotated[int, typer.Option(help="Most trials of each.", min=1)] = 384,
+    trials: Annotated[int, typer.Option(help="Most trials of all together.", min=1)] = 10_000,
     target: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     meter: Annotated[str, typer.Option(help="Energy meter: auto, nvml, rapl or none.")] = "auto",
     names: Annotated[bool, typer.Option("--names", help="Only name the workloads.")] = False,
@@ -161,7 +161,7 @@ def workloads(
 
     Cut off and started again, it continues; effcompile record turns NAME.sqlite into a recording.
 
-    Example: effcompile bench workloads --out measured --seconds 540 --only mm-1024
+    Example: effcompile bench workloads --out measured.sqlite --seconds 540 --only mm-1024
     """
     from effcompile.bench.record_workloads import record_workloads, recording_config
     from effcompile.bench.workload_set import workload_set
@@ -180,10 +180,59 @@ def workloads(
         config=recording_config(config, n_trials=trials),
         target=target,
         work=work,
-        report=lambda row: print_rows([row], to_stderr=json),
+    )
+    _print(rows, json)
+
+
+@app.command()
+def peers(
+    run: Annotated[Path, typer.Argument(help="Run folder whose references are still there.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="Receives a copy of the run's database with the rows.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="No task is begun afterwards.", min=1)] = 60.0,
+    json: Json = False,
+) -> None:
+    """The vendor's libraries on the tasks of a run: same inputs, clock and meter; needs torch.
+
+    The rows are kept in the run's database, and in recordings of it.
+
+    Example: effcompile bench peers runs/bench-workloads --out measured.sqlite
+    """
+    from effcompile.bench.peers import measure_peers
+    from effcompile.bench.record_workloads import copy_database
+    from effcompile.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    rows = measure_peers(folder, seconds=seconds)
+    if out is not None:
+        copy_database(folder.database_path, out)
+    _print(rows, json)
+
+
+@app.command()
+def meter(
+    *,
+    rounds: Annotated[int, typer.Option(help="Windows of one second per kernel.", min=2)] = 20,
+    work: Work = Path("runs/bench-meter"),
+    json: Json = False,
+) -> None:
+    """How far this GPU's energy meter can be trusted: repeatability, and against a naive reading.
+
+    Example: effcompile bench meter --rounds 20
+    """
+    from effcompile.bench.meter_precision import bench_meter
+
+    work.mkdir(parents=True, exist_ok=True)
+    facts, repeatability, agreements = bench_meter(
+        work, n_rounds=rounds, watch=lambda row: print_rows([row], to_stderr=True)
     )
     if json:
-        print_json(rows)
+        print_json({"meter": facts, "repeatability": repeatability, "agreement": agreements})
+        return
+    print_rows(repeatability)
+    print_rows(agreements)
 
 
 def _print(rows: list[Any], json: bool) -> None:

@@ -1,12 +1,14 @@
 """What the device process needs and only a compiler can make, prepared ahead of its use.
 
-One process with a compiler and without the device serves requests in order, from a
-thread of its own: the tools of the device process first, then inputs and references of
-the workloads, while builders start and build.
+Some processes with a compiler and without the device serve requests in order: the tools of
+the device process first, then inputs and references of the workloads, while builders
+start and build.
 """
 
 from __future__ import annotations
 
+import os
+import queue
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +25,9 @@ from search.trial import Build
 
 T = TypeVar("T")
 PREPARE_S = 600.0
+# References are sums over all cores for part of their time only; each process holds one.
+MOST_PROCESSES = 4
+CORES_PER_PROCESS = 4
 
 
 class Preparer:
@@ -40,23 +45,31 @@ class Preparer:
         self._seed = seed
         self._work_dir = work_dir
         self._cache_dir = cache_dir
-        self._child = ChildProcess(
-            MODULE,
-            log_path=work_dir / "logs" / "prepare.log",
-            environment={"CUDA_VISIBLE_DEVICES": ""},
-        )
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        n = max(1, min(MOST_PROCESSES, (os.cpu_count() or 1) // CORES_PER_PROCESS))
+        self._children = [
+            ChildProcess(
+                MODULE,
+                log_path=work_dir / "logs" / (f"prepare-{index}.log" if index else "prepare.log"),
+                environment={"CUDA_VISIBLE_DEVICES": ""},
+            )
+            for index in range(n)
+        ]
+        # Last in, first out: a run of few workloads starts few processes.
+        self._idle: queue.LifoQueue[ChildProcess] = queue.LifoQueue()
+        for child in reversed(self._children):
+            self._idle.put(child)
+        self._threads = ThreadPoolExecutor(n, thread_name_prefix="prepare")
         self._tools: Future[Tools] | None = None
         self._folders: dict[Path, Future[None]] = {}
 
     @property
     def log_path(self) -> Path:
-        """Output of the process."""
-        return self._child.log_path
+        """Output of the first process."""
+        return self._children[0].log_path
 
     def ahead(self, workloads: Iterable[Workload]) -> None:
         """Start making everything; returns at once."""
-        self._tools = self._tools or self._thread.submit(self._build, "build_tools", Tools)
+        self._tools = self._tools or self._threads.submit(self._build, "build_tools", Tools)
         for workload in workloads:
             self._request(workload)
 
@@ -66,7 +79,7 @@ class Preparer:
         Raises:
             CompilerUnavailable: Not even the simplest kernel compiles.
         """
-        self._tools = self._tools or self._thread.submit(self._build, "build_tools", Tools)
+        self._tools = self._tools or self._threads.submit(self._build, "build_tools", Tools)
         return self._tools.result()
 
     def anchor(self) -> Build:
@@ -75,7 +88,7 @@ class Preparer:
         Raises:
             CompilerUnavailable: It does not compile.
         """
-        return self._thread.submit(self._build, "build_anchor", Build).result()
+        return self._threads.submit(self._build, "build_anchor", Build).result()
 
     def folder(self, workload: Workload) -> Path:
         """Where inputs and references of a workload lie, made if need be.
@@ -96,13 +109,13 @@ class Preparer:
     def _request(self, workload: Workload) -> tuple[Path, Future[None]]:
         path = folder_of(workload, seed=self._seed, root=self._work_dir / "prepared")
         if path not in self._folders:
-            self._folders[path] = self._thread.submit(self._prepare, workload, path)
+            self._folders[path] = self._threads.submit(self._prepare, workload, path)
         return path, self._folders[path]
 
     def _prepare(self, workload: Workload, path: Path) -> None:
         if not path.is_dir():
             request = PrepareRequest(workload=workload, seed=self._seed, folder=str(path))
-            self._child.call("prepare", request, answer=type(None), timeout_s=PREPARE_S)
+            self._call("prepare", request, type(None))
 
     def _build(self, method: str, answer: type[T]) -> T:
         request = ToolsRequest(
@@ -111,14 +124,22 @@ class Preparer:
             cache_dir=self._cache_dir,
         )
         try:
-            return self._child.call(method, request, answer=answer, timeout_s=PREPARE_S)
+            return self._call(method, request, answer)
         except (WorkerDied, WorkerLate, WorkerRaised) as error:
             raise CompilerUnavailable(
                 f"cannot compile the simplest kernel for {self._target.name}: {error} "
                 f"See {self.log_path}, and run effcompile doctor."
             ) from None
 
+    def _call(self, method: str, request: PrepareRequest | ToolsRequest, answer: type[T]) -> T:
+        child = self._idle.get()
+        try:
+            return child.call(method, request, answer=answer, timeout_s=PREPARE_S)
+        finally:
+            self._idle.put(child)
+
     def close(self) -> None:
-        """Stop the process; what is under way is dropped."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-        self._child.close()
+        """Stop the processes; what is under way is dropped."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for child in self._children:
+            child.close()

@@ -10,19 +10,23 @@ import pytest
 
 from effcompile.bench import record_workloads as module
 from effcompile.bench.record_workloads import (
+    Deadline,
     copy_database,
     record_workloads,
     recording_config,
 )
 from effcompile.bench.single_ops import softmax_model
-from effcompile.bench.workload_set import workload_set
+from effcompile.bench.workload_set import standard_name, workload_set
 from effcompile.config import TuneConfig, preset
 from effcompile.errors import UsageError
 from effcompile.replaying import open_recording, record_run, tune_recorded
+from schedules.workload import TensorSpec, Workload
 from search.config import SearchConfig
 from search.database import Database
-from search.recording import joined, read_recording
-from tests.simulated_recording import simulated_recording, simulated_run
+from search.peer import PEER_NOTE, Peer
+from search.recorder import record
+from search.recording import joined, read_recording, write_recording
+from tests.simulated_recording import features_of, simulated_recording, simulated_run
 
 
 def test_every_model_is_sound_and_has_the_shape_of_its_name() -> None:
@@ -38,6 +42,46 @@ def test_every_model_is_sound_and_has_the_shape_of_its_name() -> None:
     assert inputs["conv-stem-b16"] == [[16, 3, 224, 224], [64, 3, 7, 7]]
     (output,) = models["conv-stem-b1"].graph.output
     assert [d.dim_value for d in output.type.tensor_type.shape.dim] == [1, 64, 112, 112]
+
+
+def test_workloads_are_known_by_their_shapes() -> None:
+    def spec(shape: tuple[int, ...]) -> TensorSpec:
+        return TensorSpec(name="x", shape=shape, dtype="float16")
+
+    def workload(n_rows: int) -> Workload:
+        return Workload(
+            op="generic",
+            name="fused_matmul_cast",
+            inputs=(spec((n_rows, 4096)), spec((4096, 4096))),
+            outputs=(spec((n_rows, 4096)),),
+            program="",
+            program_hash="0",
+        )
+
+    assert standard_name(workload(16)) == "mm-16x4096x4096"
+    assert standard_name(workload(17)) == "fused_matmul_cast"
+
+
+def test_a_deadline_comes_by_itself_and_a_request_earlier() -> None:
+    assert Deadline(0.0).is_set
+    late = Deadline(100.0)
+    assert not late.is_set
+    late.request()
+    assert late.is_set
+
+
+def test_rows_of_libraries_are_part_of_a_recording(tmp_path: Path) -> None:
+    run = simulated_run(tmp_path, n_trials=20)
+    with Database(run) as database:
+        task_id = database.tasks()[0].task_id
+        for energy_mj in (7.0, 5.0):
+            database.add_note(PEER_NOTE, Peer(task_id=task_id, name="cuBLAS", energy_mj=energy_mj))
+        made = record(database, features_of=features_of, command="")
+    write_recording(made, tmp_path / "one.effrec")
+    first, second = read_recording(tmp_path / "one.effrec").tasks
+    assert [(peer.name, peer.energy_mj) for peer in first.peers] == [("cuBLAS", 5.0)]
+    assert second.peers == ()
+    assert joined([made, made]).tasks[0].peers == first.peers
 
 
 def test_an_unknown_workload_is_refused(tmp_path: Path) -> None:
@@ -60,8 +104,6 @@ def test_a_database_in_use_is_copied_whole_into_one_file(tmp_path: Path) -> None
 
 
 def test_several_recordings_are_one_device(tmp_path: Path) -> None:
-    from search.recording import write_recording
-
     for name in ("first", "second"):
         made = simulated_recording(tmp_path / name, n_trials=60, seed=len(name))
         write_recording(made, tmp_path / f"{name}.effrec")
@@ -85,17 +127,15 @@ def test_a_workload_is_tuned_copied_and_continued_elsewhere(
 
     def go(work: str, n_trials: int) -> module.RecordedRow:
         config = recording_config(quick, n_trials=n_trials)
-        rows = record_workloads(
-            tmp_path / "out", seconds=90, config=config, target="cpu", work=tmp_path / work
+        (row,) = record_workloads(
+            tmp_path / "out.sqlite", seconds=90, config=config, target="cpu", work=tmp_path / work
         )
-        return rows[0]
+        return row
 
-    first = go("here", 6)
-    assert (first.stopped_by, first.n_trials) == ("budget", 6)
+    assert go("here", 6).n_trials == 6
     # Another machine has the copy alone.
-    second = go("there", 9)
-    assert second.n_trials == 9
-    record_run(tmp_path / "out" / "tiny.sqlite", tmp_path / "tiny.effrec")
+    assert go("there", 9).n_trials == 9
+    record_run(tmp_path / "out.sqlite", tmp_path / "tiny.effrec")
     replayed = tune_recorded(
         str(tmp_path / "tiny.effrec"),
         tmp_path / "replayed",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from schedules.attention_decode import AttentionDecodeSpace
 from schedules.candidate import Candidate
 from schedules.errors import IllegalCandidate, UnknownSpace
 from schedules.generic import TvmSpace
@@ -18,10 +19,11 @@ from schedules.spaces import open_space, spaces_for
 from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.decode_workloads import Decode
 from tests.schedules.merge_workloads import mean
 
 CASES = [(name, kind) for name in ("default", "tvm", "softmax") for kind in ("cpu", "gpu")]
-CASES += [("merge", "gpu")]
+CASES += [("merge", "gpu"), ("attention_decode", "gpu")]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -32,12 +34,18 @@ def rng(seed: int = 0) -> np.random.Generator:
 def case(request: pytest.FixtureRequest, softmax: Callable[..., Workload]) -> tuple[Task, str]:
     name, kind = request.param
     target: Target = request.getfixturevalue(kind)
-    workload = mean((2, 40, 96), 9, "bfloat16") if name == "merge" else softmax((8, 96))
+    own = {
+        "merge": lambda: mean((2, 40, 96), 9, "bfloat16"),
+        "attention_decode": lambda: Decode(
+            heads=8, kv_heads=2, keys=900, width=64, lengths="int32"
+        ).workload(),
+    }
+    workload = own.get(name, lambda: softmax((8, 96)))()
     return Task(workload=workload, target=target), name
 
 
 def family_of(case: tuple[Task, str]) -> str:
-    return "merge" if case[1] == "merge" else "softmax"
+    return case[1] if case[1] in ("merge", "attention_decode") else "softmax"
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +64,8 @@ def fresh(case: tuple[Task, str]) -> DesignSpace:
         return made
     if name == "merge":
         return MergeSpace(task)
+    if name == "attention_decode":
+        return AttentionDecodeSpace(task)
     return open_space(task, name)
 
 

@@ -45,6 +45,16 @@ class TestTaskScheduler:
         other.exhausted = True
         assert schedule([one, other], [1, 1]) is None
 
+    def test_even_turns_go_by_rounds_alone(self) -> None:
+        moving = history_of(10.0, 5.0, 1.0, name="moving", weight=9)
+        standing = history_of(9.0, 9.0, name="standing")
+        counts = {moving.task.task_id: 3, standing.task.task_id: 2}
+        for expected in ("standing", "moving"):
+            chosen = next_task([moving, standing], counts, max_slowdown=0.02, even=True)
+            assert chosen is not None
+            assert chosen.task.workload.name == expected
+            counts[standing.task.task_id] = 4
+
 
 class TestTaskSchedulerByEnergy:
     def history(self, name: str, *energies_mj: float, window_ms: float = 100.0) -> TaskHistory:

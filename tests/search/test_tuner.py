@@ -32,7 +32,7 @@ from search.random_search import RandomSearch
 from search.run_lock import run_lock
 from search.stopping import StopRequest
 from search.stored import Proposal
-from search.trial import Trial, TrialState
+from search.trial import EnergyMeasurement, Trial, TrialState
 from search.tuner import tune
 from search.winners import winners
 from tests.doubles import (
@@ -309,6 +309,29 @@ class TestPlanningAhead:
             bench.tune()
         # The default alone is known to the second round; the first was begun before it.
         assert asked == [0, 1, 11, 21, 31, 41]
+
+    def test_a_plan_that_is_done_does_not_wait_for_the_last_energy(self, bench: Bench) -> None:
+        class SlowMeter(SimulatedRunner):
+            def measure_energy(self, *args: Any, **named: Any) -> EnergyMeasurement:
+                time.sleep(0.02)
+                return super().measure_energy(*args, **named)
+
+        bench.runner, bench.new_space = SlowMeter(), SlowSpace
+        bench.config = replace(CONFIG, energy_policy="measure_all", energy_band=99.0)
+        bench.tune()
+        kinds = [type(one) for one in bench.seen if isinstance(one, (RoundStarted, EnergyMeasured))]
+        between = [
+            i
+            for i in range(1, len(kinds) - 1)
+            if kinds[i - 1 : i + 2] == [EnergyMeasured, RoundStarted, EnergyMeasured]
+        ]
+        assert between
+
+    def test_tasks_that_take_turns_have_equally_many_rounds(self, bench: Bench) -> None:
+        bench.config = replace(CONFIG, task_order="even", n_trials=62)
+        bench.tune()
+        started = [one.task.name for one in bench.of(RoundStarted) if one.n_proposed == 10]
+        assert started == ["matmul", "softmax"] * 3
 
     def test_a_plan_is_not_stored_where_defaults_took_the_rest_of_the_budget(
         self, bench: Bench

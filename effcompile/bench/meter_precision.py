@@ -1,0 +1,226 @@
+"""How far the energy meter of this GPU can be trusted, in three numbers.
+
+- *Repeatability*: scatter of a kernel's energy over the anchor's, windows of one second in turn.
+- *Agreement*: windows of one second between counter steps against ten seconds read by the
+  clock alone, out of the same load, so that nothing but the method differs.
+- *The naive way*: scatter of tenths of a second read by the clock, beside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from effcompile.bench.meter_kernels import KERNELS, MeterBench
+from effcompile.measure.energy import Effort, observe
+from effcompile.measure.environment import detect_target
+from effcompile.measure.windows import Experience, Reading, blocks_of, steps_of
+from search.meter_facts import MeterFacts
+
+SETTLE_S = 0.5
+LONG_S, WINDOW_S, SHORT_S = 10.0, 1.0, 0.1
+PARTS = 2
+"""Of the rounds; a long look at one kernel stands between, so that the rounds span more time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeatability:
+    """One kernel's windows of a second.
+
+    Attributes:
+        kernel: Which.
+        n_windows: Usable ones.
+        minutes: From the first to the last.
+        energy_mj: Mean.
+        energy_scatter: Standard deviation as a share of the mean.
+        ratio_scatter: Likewise of the ratio to the mean of the anchors before and after.
+        power_w: Mean.
+        temperature_c: Least and greatest.
+    """
+
+    kernel: str
+    n_windows: int
+    minutes: float
+    energy_mj: float
+    energy_scatter: float
+    ratio_scatter: float
+    power_w: float
+    temperature_c: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Ways to read one load of ten seconds.
+
+    Attributes:
+        kernel: Which.
+        naive_10s_mj: Energy per launch from the first and the last reading.
+        aligned_1s_mj: Mean of windows of a second between steps.
+        n_aligned: How many.
+        mean_difference: Their mean over the naive one, minus 1.
+        worst_difference: The largest of any window's, by magnitude.
+        aligned_1s_scatter: Standard deviation of the windows, as a share.
+        naive_100ms_scatter: Of tenths of a second read by the clock, likewise.
+    """
+
+    kernel: str
+    naive_10s_mj: float
+    aligned_1s_mj: float
+    n_aligned: int
+    mean_difference: float
+    worst_difference: float
+    aligned_1s_scatter: float
+    naive_100ms_scatter: float
+
+
+Watch = Callable[[Repeatability | Agreement], None]
+
+
+def bench_meter(
+    folder: Path, *, n_rounds: int, watch: Watch
+) -> tuple[MeterFacts, list[Repeatability], list[Agreement]]:
+    """Everything about this machine's GPU; about ``3.3 n_rounds + 45`` seconds.
+
+    Args:
+        folder: For libraries and logs.
+        n_rounds: Windows of every kernel.
+        watch: Told of every number, of repeatability whenever there is a better one.
+    """
+    bench = MeterBench(detect_target("cuda"), folder)
+    facts = bench.session.learn_meter(bench.anchor_library, reference=None, known=None)
+    experience = Experience(
+        period_s=facts.period_ms / 1000 if facts.has_beat and facts.period_ms else None
+    )
+    rounds = _Rounds(bench)
+    agreements: list[Agreement] = []
+    for name, n in zip(KERNELS, _halves(n_rounds), strict=True):
+        rounds.run(n)
+        for row in rounds.rows():
+            watch(row)
+        agreements.append(_long_look(bench, name, experience))
+        watch(agreements[-1])
+    return facts, rounds.rows(), agreements
+
+
+def _halves(n: int) -> tuple[int, int]:
+    return n - n // PARTS, n // PARTS
+
+
+class _Rounds:
+    """Windows of the anchor and every kernel in turn."""
+
+    def __init__(self, bench: MeterBench) -> None:
+        self._bench = bench
+        self._taken: dict[str, list[tuple[float, float, float, float]]] = {}
+        self._ratios: dict[str, list[float]] = {}
+
+    def run(self, n_rounds: int) -> None:
+        """Take more windows."""
+        before = self._window("anchor")
+        for _ in range(n_rounds):
+            found = {name: self._window(name) for name in KERNELS}
+            after = self._window("anchor")
+            for name, energy_mj in found.items():
+                if energy_mj and before and after:
+                    ratio = energy_mj / ((before + after) / 2)
+                    self._ratios.setdefault(name, []).append(ratio)
+            before = after
+
+    def _window(self, name: str) -> float | None:
+        taken = self._bench.window(name, 1000 * WINDOW_S)
+        if taken.energy_mj is not None and taken.power_w is not None:
+            heat = max(taken.conditions.temperature_c, default=float("nan"))
+            self._taken.setdefault(name, []).append(
+                (time.monotonic(), taken.energy_mj, taken.power_w, heat)
+            )
+        return taken.energy_mj
+
+    def rows(self) -> list[Repeatability]:
+        """What the windows so far say."""
+        rows = []
+        for name, ratios in self._ratios.items():
+            times, energies, powers, heat = (
+                np.array(one) for one in zip(*self._taken[name], strict=True)
+            )
+            rows.append(
+                Repeatability(
+                    kernel=name,
+                    n_windows=len(ratios),
+                    minutes=float(times[-1] - times[0]) / 60,
+                    energy_mj=float(energies.mean()),
+                    energy_scatter=scatter(energies),
+                    ratio_scatter=scatter(ratios),
+                    power_w=float(powers.mean()),
+                    temperature_c=(float(heat.min()), float(heat.max())),
+                )
+            )
+        return rows
+
+
+def _long_look(bench: MeterBench, name: str, experience: Experience) -> Agreement:
+    effort = Effort(window_ms=1000 * LONG_S, settle_ms=1000 * SETTLE_S)
+    load = bench.session.load_of(bench.launches[name])
+    seen = observe(load, bench.meter, effort=effort, experience=experience)
+    return agreement(name, seen.readings, experience)
+
+
+def agreement(kernel: str, readings: Sequence[Reading], experience: Experience) -> Agreement:
+    """Compare the ways to read a load of some seconds.
+
+    Args:
+        kernel: For people.
+        readings: From the start of the load on.
+        experience: The counter's beat, if it has one.
+    """
+    begin_s = readings[0].time_s + SETTLE_S
+    settled = [one for one in readings if one.time_s >= begin_s]
+    naive = _by_clock(settled[0], settled[-1])
+    aligned = np.array(list(_aligned(settled, experience)))
+    cuts = [settled[0]]
+    for one in settled:
+        if one.time_s - cuts[-1].time_s >= SHORT_S:
+            cuts.append(one)
+    tenths = [_by_clock(first, last) for first, last in itertools.pairwise(cuts)]
+    away = aligned / naive - 1
+    return Agreement(
+        kernel=kernel,
+        naive_10s_mj=naive,
+        aligned_1s_mj=float(aligned.mean()),
+        n_aligned=len(aligned),
+        mean_difference=float(away.mean()),
+        worst_difference=float(away[np.argmax(np.abs(away))]),
+        aligned_1s_scatter=scatter(aligned),
+        naive_100ms_scatter=scatter(tenths),
+    )
+
+
+def _aligned(readings: Sequence[Reading], experience: Experience) -> Iterator[float]:
+    """Energy per launch of consecutive windows of about a second, from step to step."""
+    blocks = blocks_of(steps_of(readings), experience)
+    start = 0
+    for index in range(len(blocks)):
+        span_s = sum(block.span_s for block in blocks[start : index + 1])
+        if span_s >= 0.98 * WINDOW_S:
+            yield _per_launch(blocks[start].first, blocks[index].last, span_s)
+            start = index + 1
+
+
+def _by_clock(first: Reading, last: Reading) -> float:
+    return _per_launch(first, last, last.time_s - first.time_s)
+
+
+def _per_launch(first: Reading, last: Reading, span_s: float) -> float:
+    """Millijoules per launch: power over a span times the time per launch in it."""
+    power_w = (last.counter_mj - first.counter_mj) / 1000 / span_s
+    latency_us = (last.busy_us - first.busy_us) / (last.n_launches - first.n_launches)
+    return power_w * latency_us / 1000
+
+
+def scatter(values: Sequence[float] | np.ndarray) -> float:
+    """Standard deviation as a share of the mean; 0 for a single value."""
+    return float(np.std(values, ddof=1) / np.mean(values)) if len(values) > 1 else 0.0

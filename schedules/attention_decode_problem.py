@@ -1,0 +1,102 @@
+"""What attention of a few queries over many keys needs to know of a workload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from schedules.attention_problem import AttentionProblem, attention_problem
+from schedules.workload import TensorSpec, Workload
+
+LENGTH_DTYPES = ("int32", "int64")
+MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
+MOST_QUERIES = 32
+MOST_ROWS = 128
+WIDEST = 256
+MaskKind = Literal["none", "bool", "float"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeProblem:
+    """Attention in which the query heads of a key head ask for few rows together.
+
+    Attributes:
+        plain: The same attention without mask, lengths and soft cap.
+        mask: Added to the scores, or true where a key may be attended; ``None`` for none.
+        lengths: Valid keys per sequence, ``None`` if all are.
+        at_end: Whether queries are the last of the valid keys.
+        softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
+    """
+
+    plain: AttentionProblem
+    mask: TensorSpec | None
+    lengths: TensorSpec | None
+    at_end: bool
+    softcap: float
+
+    @property
+    def group_rows(self) -> int:
+        """Query rows that share a key head."""
+        return self.plain.heads // self.plain.kv_heads * self.plain.queries
+
+    @property
+    def groups(self) -> int:
+        """Key heads of all sequences."""
+        return self.plain.batch * self.plain.kv_heads
+
+    @property
+    def mask_strides(self) -> tuple[int, ...]:
+        """Elements between neighbours along batch, head, query and key; 0 where one serves all."""
+        if self.mask is None:
+            return (0, 0, 0, 0)
+        strides, step = [], 1
+        for extent in reversed(self.mask.shape):
+            strides.append(0 if extent == 1 else step)
+            step *= extent
+        return tuple(reversed(strides))
+
+
+def decode_problem(workload: Workload) -> DecodeProblem | None:
+    """The problem behind a workload, ``None`` if it is none of few queries."""
+    attrs = workload.attrs
+    if workload.op != "attention" or len(workload.inputs) < 3:
+        return None
+    mask, lengths = _extras(workload)
+    expected = 3 + (mask is not None) + (lengths is not None)
+    bare = replace(
+        workload,
+        inputs=workload.inputs[:3],
+        attrs={**attrs, "mask": "none", "lengths": False, "softcap": 0.0},
+    )
+    plain = attention_problem(bare)
+    if plain is None or len(workload.inputs) != expected:
+        return None
+    problem = DecodeProblem(
+        plain=plain,
+        mask=mask,
+        lengths=lengths,
+        at_end=bool(attrs.get("at_end", False)),
+        softcap=float(attrs.get("softcap", 0.0)),
+    )
+    return problem if _is_served(problem) else None
+
+
+def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
+    rest = workload.inputs[3:]
+    has_mask = workload.attrs.get("mask", "none") != "none"
+    has_lengths = bool(workload.attrs.get("lengths", False))
+    mask = rest[0] if has_mask and rest else None
+    return mask, rest[-1] if has_lengths and rest else None
+
+
+def _is_served(problem: DecodeProblem) -> bool:
+    """Whether pieces of 16 bytes make up the rows, and the extras are of known dtypes."""
+    plain, mask, lengths = problem.plain, problem.mask, problem.lengths
+    widths = (plain.width, plain.value_width)
+    return (
+        all(width % 8 == 0 and width <= WIDEST for width in widths)
+        and plain.queries <= MOST_QUERIES
+        and problem.group_rows <= MOST_ROWS
+        and (mask is None or (mask.dtype in MASK_DTYPES and len(mask.shape) == 4))
+        and (lengths is None or lengths.dtype in LENGTH_DTYPES)
+    )

@@ -1,0 +1,48 @@
+"""Runs the text of attention with few queries on the CPU: one thread per CUDA thread.
+
+Tensor-core products, loads and copies are replaced by their definitions; everything else is
+compiled as it stands, so that index arithmetic, waiting for copies, and the combining of
+partial results are seen without a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schedules.attention_decode import AttentionDecodeSpace
+from schedules.attention_decode_cuda import constants, held_rows, n_passes, shared_bytes
+from schedules.cuda_kernel import device_code
+
+PARTS = Path(__file__).with_suffix(".hpp")
+CUT = "// CUT"
+FIRST_REPLACED = "__device__ __forceinline__ uint4 load_piece"
+FIRST_KEPT = "__device__ __forceinline__ float widened(half"
+
+
+def emulate(
+    space: AttentionDecodeSpace, values: dict[str, Any], inputs: list[np.ndarray], folder: Path
+) -> tuple[np.ndarray, int]:
+    """Output of a point, and 1 or 2 if it read or wrote outside of its memory."""
+    problem, schedule = space._problem, space.schedule(values)
+    before, replaced, after = PARTS.read_text().split(CUT)
+    text = device_code("attention_decode.cuh")
+    text = text[: text.index(FIRST_REPLACED)] + "//" + replaced + text[text.index(FIRST_KEPT) :]
+    source, library = folder / "kernel.cpp", folder / "kernel.so"
+    source.write_text(before + constants(problem, schedule) + text + "//" + after)
+    flags = ["-std=c++20", "-O0", "-w", "-shared", "-fPIC", "-pthread"]
+    subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
+    query, key, value, *rest = map(np.ascontiguousarray, inputs)
+    mask = rest[0] if problem.mask is not None else None
+    lengths = rest[-1] if problem.lengths is not None else None
+    y = np.full((*query.shape[:3], value.shape[3]), 7, dtype=query.dtype)
+    rows = problem.groups * n_passes(problem, schedule) * held_rows(problem, schedule)
+    partial = np.full(schedule.splits * rows * (value.shape[3] + 2), np.nan, np.float32)
+    arrays = [query, key, value, mask, lengths, y, partial]
+    pointers = [ctypes.c_void_p(None if one is None else one.ctypes.data) for one in arrays]
+    fault = ctypes.CDLL(str(library)).run(*pointers, shared_bytes(problem, schedule))
+    return y, int(fault)

@@ -1,0 +1,99 @@
+"""Attention of few queries as workloads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from schedules import _tvm
+from schedules.programs import workload_of
+from schedules.workload import Attribute, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decode:
+    """One workload; ``mask`` and ``lengths`` are dtypes, ``attrs`` those of the operator."""
+
+    heads: int
+    kv_heads: int
+    keys: int
+    width: int
+    batch: int = 1
+    queries: int = 1
+    value_width: int = 0
+    dtype: str = "float16"
+    mask: tuple[tuple[int, ...], str] | None = None
+    lengths: str = ""
+    causal: bool = False
+    offset: int = 0
+    at_end: bool = False
+    softcap: float = 0.0
+    window_left: int = -1
+    window_right: int = -1
+
+    def workload(self) -> Workload:
+        """What the front end makes of it."""
+        _tvm.load()
+        from tvm import te
+
+        from effcompile.frontend.kernels.attention import AttentionRule, _attention, _Masks
+
+        attrs = self._attrs()
+        names = ("scale", "causal", "offset", "at_end", "softcap", "window_left", "window_right")
+        rule = AttentionRule(**{name: attrs[name] for name in names})  # type: ignore[arg-type]
+        places = [
+            te.placeholder(shape, dtype, name=name) for name, shape, dtype in self._arguments()
+        ]
+        named = {place.op.name: place for place in places}
+        masks = _Masks(named.get("mask"), named.get("lengths"))
+        out = _attention((places[0], places[1], places[2]), masks, rule, float(attrs["scale"]))
+        function = te.create_prim_func([*places, out])
+        return workload_of(function, name="attention", op="attention", attrs=attrs)
+
+    def _arguments(self) -> list[tuple[str, tuple[int, ...], str]]:
+        value_width = self.value_width or self.width
+        kv = (self.batch, self.kv_heads, self.keys)
+        found: list[tuple[str, tuple[int, ...], str]] = [
+            ("q", (self.batch, self.heads, self.queries, self.width), self.dtype),
+            ("k", (*kv, self.width), self.dtype),
+            ("v", (*kv, value_width), self.dtype),
+        ]
+        if self.mask:
+            found.append(("mask", *self.mask))
+        if self.lengths:
+            found.append(("lengths", (self.batch,), self.lengths))
+        return found
+
+    def _attrs(self) -> dict[str, Attribute]:
+        kind = "none" if self.mask is None else "bool" if self.mask[1] == "bool" else "float"
+        return {
+            "layout": "BHSD",
+            "scale": self.width**-0.5,
+            "causal": self.causal,
+            "offset": self.offset,
+            "at_end": self.at_end,
+            "softcap": self.softcap,
+            "window_left": self.window_left,
+            "window_right": self.window_right,
+            "mask": kind,
+            "lengths": bool(self.lengths),
+        }
+
+
+def tree_mask(batch: int, queries: int, keys: int) -> Any:
+    """A speculative tree: everyone sees what came before, a node its ancestors and itself.
+
+    Node ``i`` hangs on node ``(i - 1) // 2``; shape (batch, 1, queries, keys), bool.
+    """
+    import numpy as np
+
+    mask = np.ones((batch, 1, queries, keys), dtype=bool)
+    mask[..., keys - queries :] = False
+    for node in range(queries):
+        at = node
+        while True:
+            mask[:, :, node, keys - queries + at] = True
+            if at == 0:
+                break
+            at = (at - 1) // 2
+    return mask

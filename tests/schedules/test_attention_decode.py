@@ -1,0 +1,201 @@
+"""Attention of few queries without a GPU: what is covered and built, what the text computes."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from effcompile.bench.kernels.decode_cases import cases
+from effcompile.extract import extract_tasks
+from effcompile.frontend.checking import prepare_model
+from effcompile.lower import lower
+from effcompile.measure.cache import DiskCache
+from effcompile.measure.libraries import LibraryMaker
+from schedules.attention_decode import AttentionDecodeSpace, attention_decode_space
+from schedules.inputs import make_inputs
+from schedules.reference import compare, references_of, tolerance_of
+from schedules.spaces import spaces_for
+from schedules.target import Target, known_target
+from schedules.task import Task
+from tests.effcompile.lowered_models import graph_model
+from tests.schedules.decode_emulation import emulate
+from tests.schedules.decode_workloads import Decode, tree_mask
+
+H200 = known_target("h200")
+GROUPED = Decode(heads=40, kv_heads=10, keys=32768, width=64)
+MOST_THREADS = 64
+
+
+def space_of(shape: Decode, target: Target = H200) -> AttentionDecodeSpace | None:
+    space = attention_decode_space(Task(workload=shape.workload(), target=target))
+    assert space is None or isinstance(space, AttentionDecodeSpace)
+    return space
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_onnx_attention_of_few_queries_is_tuned_by_the_family(case: Any) -> None:
+    found = extract_tasks(lower({"main": prepare_model(case.model())}, H200), H200)
+    tasks = [one.task for one in found if one.task.workload.op == "attention"]
+    assert [spaces_for(task)[0] for task in tasks] == ["attention_decode"]
+
+
+def test_grouped_heads_with_a_cache_are_tuned_by_the_family() -> None:
+    """GroupQueryAttention of one new token after a cache with valid lengths."""
+    node = helper.make_node(
+        "GroupQueryAttention",
+        ["q", "k", "v", "past_k", "past_v", "last", "total"],
+        ["y", "new_k", "new_v"],
+        num_heads=8,
+        kv_num_heads=2,
+        domain="com.microsoft",
+    )
+    shapes = {"q": (2, 1, 512), "k": (2, 1, 128), "v": (2, 1, 128)}
+    shapes |= dict.fromkeys(("past_k", "past_v"), (2, 2, 511, 64))
+    inputs = {name: np.zeros(shape, np.float16) for name, shape in shapes.items()}
+    inputs |= {"last": np.zeros(2, np.int32), "total": np.zeros(1, np.int32)}
+    half = dict.fromkeys(node.output, TensorProto.FLOAT16)
+    model = graph_model([node], inputs, list(node.output), output_types=half)
+    found = extract_tasks(lower({"main": prepare_model(model)}, H200), H200)
+    (task,) = [one.task for one in found if one.task.workload.op == "attention"]
+    assert task.workload.attrs["lengths"] is True
+    assert spaces_for(task)[0] == "attention_decode"
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_covered"),
+    [
+        (replace(GROUPED, dtype="float32"), False),
+        (replace(GROUPED, width=20), False),
+        (replace(GROUPED, width=264), False),
+        (replace(GROUPED, queries=33), False),
+        (replace(GROUPED, queries=32), True),
+        (replace(GROUPED, heads=10, queries=33), False),
+        (replace(GROUPED, lengths="int16"), False),
+        (replace(GROUPED, lengths="int64", causal=True, at_end=True), True),
+    ],
+    ids=["float32", "pitch", "width", "rows", "most_rows", "queries", "lengths", "cache"],
+)
+def test_what_the_family_covers(shape: Decode, is_covered: bool) -> None:
+    assert (space_of(shape) is not None) == is_covered
+
+
+def test_other_targets_are_left_alone(cpu: Target) -> None:
+    assert space_of(GROUPED, cpu) is None
+    assert space_of(GROUPED, replace(H200, arch="sm_75")) is None
+    assert space_of(GROUPED, known_target("a100")) is not None
+
+
+def test_splits_fill_every_multiprocessor_with_whole_blocks() -> None:
+    space = space_of(GROUPED)
+    assert space is not None
+    splits = space.knobs[0].values
+    # 132 multiprocessors, 10 key heads: a half, 1, 2, 3, 4, 6 and 8 blocks on each.
+    assert splits == (1, 6, 13, 26, 39, 52, 79, 105)
+
+
+def point(**changes: Any) -> dict[str, Any]:
+    plain = {"splits": 13, "warps": 4, "tiles": 1, "in_flight": 2, "loads": "shared"}
+    return {**plain, "rows": 8, "combine": "last_block", **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"splits": 1, "combine": "launch"}, "nothing is to be combined"),
+        ({"splits": 105, "warps": 16, "tiles": 4}, "some warps would have no keys"),
+        ({"splits": 79, "warps": 16, "in_flight": 3}, "more steps would be in flight"),
+        ({"loads": "registers", "tiles": 4}, "registers per thread"),
+        ({"warps": 16, "tiles": 2, "in_flight": 4}, "bytes of shared memory"),
+    ],
+)
+def test_points_that_cannot_be_good_are_refused(changes: dict[str, Any], reason: str) -> None:
+    space = space_of(GROUPED)
+    assert space is not None
+    assert space.refusal(point()) is None
+    assert reason in str(space.refusal(point(**changes)))
+
+
+def built(space: AttentionDecodeSpace, values: dict[str, Any], target: Target, folder: Path) -> Any:
+    maker = LibraryMaker(
+        target=target, cache=DiskCache(folder / "cache"), folder=folder, fast_math=True
+    )
+    return maker.make(space.program_module(values), flops=None, unique_bytes=None).stats.kernels
+
+
+@pytest.mark.parametrize(
+    ("device", "changes"), [("h200", {"combine": "launch"}), ("a100", {"loads": "registers"})]
+)
+def test_points_become_machine_code_without_spills(
+    device: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    target = known_target(device)
+    space = space_of(GROUPED, target)
+    assert space is not None
+    values = point(**changes, splits=space.knobs[0].values[2])
+    kernels = built(space, values, target, tmp_path)
+    assert [kernel.spill_bytes for kernel in kernels] == [0] * len(kernels)
+    assert kernels[0].grid == (values["splits"], 1, 10)
+    assert len(kernels) == 1 + (values["combine"] == "launch")
+    estimate = space._registers(space.schedule(values))
+    assert 0.6 * estimate <= kernels[0].registers_per_thread <= 1.2 * estimate
+
+
+EMULATED = {
+    "softcap": Decode(
+        heads=4,
+        kv_heads=2,
+        keys=100,
+        width=64,
+        queries=3,
+        mask=((1, 4, 3, 100), "float32"),
+        softcap=4.0,
+    ),
+    "tree": Decode(
+        heads=4, kv_heads=2, keys=111, width=64, batch=2, queries=15, mask=((2, 1, 15, 111), "bool")
+    ),
+}
+# Which loads and combines with which workload.
+FORMS = {
+    "value_24": ("registers", "launch"),
+    "cache": ("shared", "last_block"),
+    "softcap": ("registers", "last_block"),
+    "tree": ("shared", "launch"),
+}
+
+
+def emulated_fault(name: str, loads: str, combine: str, folder: Path) -> str | None:
+    """What is wrong with a random point of these forms that shares keys among blocks."""
+    shape = EMULATED[name]
+    workload, space = shape.workload(), space_of(shape)
+    assert space is not None
+    forms = {"loads": loads, "combine": combine}
+    points = [
+        one
+        for one in space.points
+        if forms.items() <= one.items()
+        and int(one["splits"]) > 1
+        and space.schedule(one).n_threads <= MOST_THREADS
+    ]
+    chosen = points[int(np.random.default_rng(1).integers(len(points)))]
+    inputs = make_inputs(workload, 3)
+    if name == "tree":
+        inputs[3] = tree_mask(shape.batch, shape.queries, shape.keys)
+    (reference,) = references_of(workload, inputs)
+    found, outside = emulate(space, chosen, inputs, folder)
+    if outside:
+        return f"{chosen}: memory fault {outside}"
+    fault = compare(found, reference.values, tolerance_of(workload))
+    return fault and f"{chosen}: {fault}"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+@pytest.mark.parametrize("name", EMULATED)
+def test_kernel_text_is_right_on_this_cpu(name: str, tmp_path: Path) -> None:
+    assert emulated_fault(name, *FORMS[name], tmp_path) is None
