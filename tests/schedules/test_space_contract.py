@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,6 @@ from schedules.candidate import Candidate
 from schedules.errors import IllegalCandidate, UnknownSpace
 from schedules.families import own_spaces
 from schedules.generic import TvmSpace
-<<<<<<< HEAD
-=======
-from schedules.matmul_rows import MatmulRowsSpace
-from schedules.matmul_simt import MatmulSimtSpace
-from schedules.merge import MergeSpace
->>>>>>> simt
 from schedules.softmax import softmax_space
 from schedules.space import DesignSpace
 from schedules.spaces import open_space, spaces_for
@@ -26,10 +19,10 @@ from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
 from tests.schedules.decode_workloads import Decode
-<<<<<<< HEAD
 from tests.schedules.integer_softmax_workloads import integer_softmax
 from tests.schedules.merge_workloads import chains, mean
 from tests.schedules.norm_workloads import norm
+from tests.schedules.products import Product, product_workload
 
 CASES = [(name, kind) for name in ("default", "tvm", "softmax") for kind in ("cpu", "gpu")]
 OTHERS = {
@@ -40,30 +33,12 @@ OTHERS = {
     "row_norm": lambda: norm((24, 96), "bfloat16", bias=True),
     "integer_softmax": lambda: integer_softmax((24, 96), "float16"),
     "chain_segments": lambda: chains(67, 6, 20),
+    "matmul_simt": lambda: product_workload(
+        Product(m=24, n=40, k=56, dtype="float32", ending="gelu")
+    ),
+    "matmul_rows": lambda: product_workload(Product(m=3, n=40, k=256, layout="nt")),
 }
 CASES += [(name, "gpu") for name in OTHERS]
-=======
-from tests.schedules.merge_workloads import mean
-from tests.schedules.products import Product, product_workload
-
-CASES = [(name, kind) for name in ("default", "tvm", "softmax") for kind in ("cpu", "gpu")]
-CASES += [
-    ("merge", "gpu"),
-    ("attention_decode", "gpu"),
-    ("matmul_simt", "gpu"),
-    ("matmul_rows", "gpu"),
-]
-ONE_CLASS: dict[str, Callable[[Task], DesignSpace]] = {
-    "merge": MergeSpace,
-    "attention_decode": AttentionDecodeSpace,
-    "matmul_simt": MatmulSimtSpace,
-    "matmul_rows": MatmulRowsSpace,
-}
-PRODUCTS = {
-    "matmul_simt": Product(m=24, n=40, k=56, dtype="float32", ending="gelu"),
-    "matmul_rows": Product(m=3, n=40, k=256, layout="nt"),
-}
->>>>>>> simt
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -74,22 +49,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 def case(request: pytest.FixtureRequest, softmax: Callable[..., Workload]) -> tuple[Task, str]:
     name, kind = request.param
     target: Target = request.getfixturevalue(kind)
-<<<<<<< HEAD
     workload = OTHERS[name]() if name in OTHERS else softmax((8, 96))
-    return Task(workload=workload, target=target), name
-
-
-def family_of(case: tuple[Task, str]) -> str:
-    return case[1] if case[1] in OTHERS else "softmax"
-=======
-    own = {
-        "merge": lambda: mean((2, 40, 96), 9, "bfloat16"),
-        "attention_decode": lambda: Decode(
-            heads=8, kv_heads=2, keys=900, width=64, lengths="int32"
-        ).workload(),
-        **{one: partial(product_workload, product) for one, product in PRODUCTS.items()},
-    }
-    workload = own.get(name, lambda: softmax((8, 96)))()
     return Task(workload=workload, target=target), name
 
 
@@ -97,8 +57,7 @@ def families_of(case: tuple[Task, str]) -> list[str]:
     """The own families that cover the case."""
     if case[1] == "matmul_rows":
         return ["matmul_rows", "matmul"]
-    return [case[1] if case[1] in ONE_CLASS else "softmax"]
->>>>>>> simt
+    return [case[1] if case[1] in OTHERS else "softmax"]
 
 
 @pytest.fixture(scope="module")
@@ -115,14 +74,9 @@ def fresh(case: tuple[Task, str]) -> DesignSpace:
         made = softmax_space(task)
         assert made is not None
         return made
-<<<<<<< HEAD
     if name in OTHERS:
-        (made,) = own_spaces(task)
+        (made,) = [one for one in own_spaces(task) if one.name == name]
         return made
-=======
-    if name in ONE_CLASS:
-        return ONE_CLASS[name](task)
->>>>>>> simt
     return open_space(task, name)
 
 

@@ -26,6 +26,7 @@ _BUILT_IN = (
     "custom",
     "dequantise",
     "elementwise",
+    "gather",
     "headwise_attention",
     "inference",
     "integer_softmax",
