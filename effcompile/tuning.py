@@ -105,7 +105,12 @@ def tune_models(
     """
     from effcompile.extract import extract_tasks
     from effcompile.lower import lower
-    from effcompile.measure.environment import detect_target, fingerprint, require_meter_for
+    from effcompile.measure.environment import (
+        detect_target,
+        fingerprint,
+        require_device,
+        require_meter_for,
+    )
     from effcompile.measure.shared_space import shared_spaces
     from search.tuner import tune as search_schedules
 
@@ -116,6 +121,7 @@ def tune_models(
     if is_predicted:
         config = predicting(config)
     else:
+        require_device(device)
         require_meter_for(device, config.measure)
     known = _known_of(device, config)
     folder = RunFolder(out)

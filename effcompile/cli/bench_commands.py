@@ -54,7 +54,9 @@ def kernels(
         list[str] | None, typer.Option(help="One case by name; may be repeated.")
     ] = None,
     trials: Annotated[int, typer.Option(help="Trials per case.", min=1)] = 96,
-    rounds: Annotated[int, typer.Option(help="Interleaved repetitions.", min=1)] = 5,
+    rounds: Annotated[
+        int, typer.Option(help="Interleaved repetitions; an interval needs two.", min=2)
+    ] = 5,
     cache: Annotated[str, typer.Option(help="hot, cold or both.")] = "cold",
     skip_peer: Annotated[
         list[str] | None,
