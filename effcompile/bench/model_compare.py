@@ -314,17 +314,8 @@ def _judged(workload: str, answers: dict[str, _Answers]) -> Judged:
 
 
 def _factor(others: Sequence[_Answers]) -> float:
-    # Every workload has the same say, however many candidates it has.
-    scores = [
-        np.abs(one.measured - one.predicted) / one.spread for one in others if _has_spread(one)
-    ]
-    if not scores:
-        return UNCALIBRATED
-    weights = np.concatenate([np.full(len(one), 1.0 / len(one)) for one in scores])
-    values = np.concatenate(scores)
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order]) / weights.sum()
-    return float(values[order][int(np.searchsorted(reached, COVERAGE).clip(max=len(order) - 1))])
+    scores = [abs(one.measured - one.predicted) / one.spread for one in others if _has_spread(one)]
+    return float(np.quantile(np.concatenate(scores), COVERAGE)) if scores else UNCALIBRATED
 
 
 def _has_spread(one: _Answers) -> bool:
