@@ -104,8 +104,6 @@ def contraction_of(workload: Workload) -> Contraction | None:
     """The product behind a generic workload, ``None`` if it is something else."""
     if workload.op != "generic" or len(workload.outputs) != 1 or len(workload.inputs) < 2:
         return None
-    if not any(spec.dtype in HALF for spec in workload.inputs):
-        return None
     return _contraction(workload.program, workload)
 
 
@@ -214,7 +212,7 @@ class _Product:
         self.a, self.b = one, two
         self.names = {id(one): str(first.source.name), id(two): str(second.source.name)}
         self.dtype = str(first.source.dtype)
-        _require(self.dtype in HALF and str(second.source.dtype) == self.dtype)
+        _require(self.dtype in FLOATS and str(second.source.dtype) == self.dtype)
 
     def _divide(self, reduced: list[str]) -> None:
         """Fold axes: the longest run of own axes is m (or n), what is left is batch."""

@@ -130,4 +130,4 @@ def test_the_benchmark_models_are_served_by_the_family() -> None:
     problem = contraction_of(found.task.workload)
     assert problem is not None
     assert (problem.m, problem.n, problem.k, problem.out.dtype) == (16, 512, 256, "float16")
-    assert [space.name for space in own_spaces(found.task)] == ["matmul"]
+    assert [space.name for space in own_spaces(found.task)] == ["matmul_rows", "matmul"]
