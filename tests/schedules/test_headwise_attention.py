@@ -36,8 +36,6 @@ POINT: dict[str, int | str] = {
     "turns": "pingpong",
     "products": "overlapped",
     "blocks": "persistent",
-    "rescale": "always",
-    "by_hand": 0,
 }
 
 
@@ -201,7 +199,6 @@ extern "C" void walk(const int* modes, int n_blocks, int* seen, int* stored, int
   for (int lane = 0; lane < 32; ++lane) plan.rank(lane);
   gridDim.x = n_blocks;
   for (blockIdx.x = 0; blockIdx.x < n_blocks; ++blockIdx.x) {
-    plan.share(blockIdx.x, n_blocks);
     for (Work work(&plan, sources); work.some(); work.next()) {
       Tile tile = work.tile();
       steps[blockIdx.x] += tile.count;
