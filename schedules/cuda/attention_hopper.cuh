@@ -4,7 +4,7 @@
 // what is masked in them, comes from another file (Sources, Plan, Work, Tile, Rule): see
 // attention_window.cuh and attention_headwise.cuh.
 //
-//   producer      Q  K0 V0  K1 V1  K2 V2 ...        ring of STAGES, full and empty barriers
+//   producer      K0 Q V0  K1 V1  K2 V2 ...        ring of STAGES, full and empty barriers
 //   warpgroup     S=QK0 | S=QK1 (async), O+=P V0 (async), softmax of S, rescale O | ...
 
 namespace attention {
@@ -73,10 +73,6 @@ __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q
   for (; work.some(); work.next()) {
     Tile tile = work.tile();
     if (tile.count == 0) continue;
-    mbarrier_wait(arena.q_empty(), q_phase ^ 1);
-    mbarrier_expect(arena.q_full(), Q_BYTES);
-    load_blocks(arena.q, Q_BLOCK, QK_BLOCKS, q, arena.q_full(), tile.row, tile.head);
-    q_phase ^= 1;
     int kv_head = tile.head / HEADS * KV_HEADS + tile.head % HEADS / (HEADS / KV_HEADS);
     for (int step = 0; step < tile.count; ++step) {
       int key = tile.key(step);
@@ -85,6 +81,13 @@ __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q
       mbarrier_expect(arena.k_full(slot), K_BYTES);
       load_blocks(arena.k + slot * K_BYTES, KV_BLOCK, QK_BLOCKS, k, arena.k_full(slot), key,
                   kv_head);
+      // Behind the first keys: their place is free before that of the queries.
+      if (step == 0) {
+        mbarrier_wait(arena.q_empty(), q_phase ^ 1);
+        mbarrier_expect(arena.q_full(), Q_BYTES);
+        load_blocks(arena.q, Q_BLOCK, QK_BLOCKS, q, arena.q_full(), tile.row, tile.head);
+        q_phase ^= 1;
+      }
       mbarrier_wait(arena.v_empty(slot), place.phase ^ 1);
       mbarrier_expect(arena.v_full(slot), V_BYTES);
       load_blocks(arena.v + slot * V_BYTES, KV_BLOCK, V_BLOCKS, v, arena.v_full(slot), key,
