@@ -29,6 +29,7 @@ constexpr int ARROW_TILES = QUERY_TILES - LONG_TILES;
 // What a tile costs beside its key steps, in key steps.
 constexpr int TILE_COST = 1;
 constexpr int ALL = -1;                       // reach of full heads
+constexpr int NONE = -1;                      // instead of a first key of a window
 constexpr bool MASKS_LATER_STEPS = true;
 
 enum Kind { FULL = 0, ARROW = 1, SKIP = 2 };
@@ -94,12 +95,12 @@ struct Plan {
 };
 
 // Rows of a head, and the key steps that any of them needs: those of the text, then the window's.
-// A tile that is not `split` goes through all keys.
+// A tile without a `low` goes through all keys.
 struct Tile {
   int head, row, count, reach, low;
-  bool split;
+  __device__ __forceinline__ bool split() const { return low >= 0; }
   __device__ __forceinline__ int key(int step) const {
-    if (!split) return step * BN;
+    if (!split()) return step * BN;
     return step < TEXT_STEPS ? TEXT_FIRST_KEY + step * BN : low + (step - TEXT_STEPS) * BN;
   }
 };
@@ -168,8 +169,8 @@ struct Work {
     made.head = head / plan->n_skip * HEADS +
                 plan->heads[plan->n_full + plan->n_arrow + head % plan->n_skip];
     made.row = row * BM;
-    made.count = made.reach = made.low = 0;
-    made.split = false;
+    made.count = made.reach = 0;
+    made.low = NONE;
     return made;
   }
 
@@ -190,8 +191,7 @@ struct Work {
     made.row = at * BM;
     made.count = KEY_STEPS;
     made.reach = rest < of_full ? ALL : plan->reach[head];
-    made.low = 0;
-    made.split = false;
+    made.low = NONE;
     return made;
   }
 
@@ -204,8 +204,7 @@ struct Work {
     Window window(first, last, made.reach);
     made.low = window.low;
     made.count = TEXT_STEPS + (window.high - window.low + BN - 1) / BN;
-    made.split = made.count < KEY_STEPS;
-    if (!made.split) made.count = KEY_STEPS;
+    if (made.count >= KEY_STEPS) made.count = KEY_STEPS, made.low = NONE;
     return made;
   }
 
@@ -234,7 +233,7 @@ struct Rule {
     bool is_text = block >= TEXT_FIRST_BLOCK && block < TEXT_END_BLOCK && HAS_TEXT;
     Window window(block, block + 1, tile.reach);
     if (tile.reach == ALL || is_text) window.low = 0, window.high = KEYS;
-    bool in_text = !tile.split || step < TEXT_STEPS, in_window = !tile.split || step >= TEXT_STEPS;
+    bool in_text = !tile.split() || step < TEXT_STEPS, in_window = !tile.split() || step >= TEXT_STEPS;
     low = window.low - key;
     n = in_window ? window.high - window.low : 0;
     text = TEXT_FIRST_KEY - key;
