@@ -69,7 +69,7 @@ struct Plan {
     for (int head = lane; head < HEADS; head += 32) {
       int given = sources.modes[2 * head];
       kind[head] = given == ARROW || given == SKIP ? given : FULL;
-      reach[head] = (min(sources.modes[2 * head + 1], KEYS) + GRAIN - 1) / GRAIN;
+      reach[head] = (max(0, min(sources.modes[2 * head + 1], KEYS)) + GRAIN - 1) / GRAIN;
     }
   }
   __device__ __forceinline__ bool precedes(int one, int other) const {
