@@ -289,6 +289,13 @@ def test_tiles_and_masks_attend_every_pair_once(
     assert steps.sum() == 2 * counted.sum()
 
 
+@pytest.mark.parametrize("n_blocks", [1, 60, 200])
+def test_any_number_of_blocks_does_all_rows(n_blocks: int, tmp_path: Path) -> None:
+    space = HeadwiseSpace(Headwise(image=500, text=77, modes=MIXED).task())
+    seen, stored, _ = walk(space, POINT, n_blocks, tmp_path)
+    assert (stored == 1).all() and seen.max() == 1
+
+
 def test_blocks_get_equal_work(tmp_path: Path) -> None:
     modes = (*((ARROW, 128),) * 18, *((FULL, 0),) * 3, *((ARROW, 64),) * 3)
     space = HeadwiseSpace(Headwise(image=2048, text=333, modes=modes).task())
