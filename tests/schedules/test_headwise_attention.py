@@ -119,13 +119,15 @@ def test_full_heads_are_plain_attention() -> None:
     )
 
 
-def test_a_cpu_computes_the_same_with_modes_of_the_call() -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_a_cpu_computes_the_same(known: bool) -> None:
     case = Headwise(
-        image=100, text=30, modes=MIXED, width=16, dtype="float32", cached=True, known=False
+        image=100, text=30, modes=MIXED, width=16, dtype="float32", cached=True, known=known
     )
     workload = replace(case, known=True).task().workload
     inputs = make_inputs(workload, seed=1)
-    (found,) = run_lowered(lowered(case.model()), inputs)
+    given = [*inputs[:3], inputs[4]] if known else inputs
+    (found,) = run_lowered(lowered(case.model()), given)
     (wanted,) = reference(workload, inputs)
     np.testing.assert_allclose(found, wanted.values, rtol=1e-4, atol=1e-5)
 
