@@ -31,6 +31,7 @@ _BUILT_IN = (
     "matmul_nbits",
     "merge",
     "norms",
+    "recurrent",
     "resize",
     "rotary",
     "variadic",
