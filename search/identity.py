@@ -11,6 +11,9 @@ from schedules.target import Target
 from search.config import SearchConfig
 from search.errors import IdentityMismatch
 
+PREDICTED_BY = "predicted_by"
+"""Key of the versions of a run that measured nothing: the models its numbers come from."""
+
 BUDGET_FIELDS = ("n_trials", "max_seconds")
 
 

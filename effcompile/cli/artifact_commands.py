@@ -56,6 +56,7 @@ def build(
         f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): entry points "
         f"{', '.join(entry.name for entry in manifest.entries)}; "
         f"{tuned} of {len(manifest.workloads)} workloads with a tuned schedule"
+        + (f"; PREDICTED by {manifest.predicted_by}" if manifest.predicted_by else "")
     )
 
 
