@@ -33,6 +33,7 @@ _BUILT_IN = (
     "matmul_nbits",
     "merge",
     "norms",
+    "open_shapes",
     "recurrent",
     "resize",
     "rotary",
