@@ -7,6 +7,7 @@ counted in the seconds the device took when it was recorded.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,16 +15,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cost_models.transfer import TransferModel
+from cost_models.device_models import DeviceModels
 from effcompile.bench.replayed import Replayed, latency_winner
 from effcompile.bench.search_spent import Spent, spent
 from effcompile.bench.search_ways import REFERENCE, WAYS
 from effcompile.config import TuneConfig
 from effcompile.errors import UsageError
 from search.config import SearchConfig
-from search.recorded_rows import recorded_rows
+from search.errors import BadRecording
 from search.recording import RecordedBinary, RecordedTask, Recording
-from search.training import power_model
+from search.training import train_models
 from search.trial import Trial
 
 TIME_TRIES = 3
@@ -199,9 +200,10 @@ def _run(jobs: Sequence[_Job], processes: int) -> Iterable[list[SearchOutcome]]:
 
 def _search_workload(job: _Job) -> list[SearchOutcome]:
     outcomes = []
-    prior = None
+    known = None
     if any(WAYS[name].is_warm for name in job.names):
-        prior = power_model(recorded_rows(job.others))
+        with contextlib.suppress(BadRecording):  # too few other workloads: nothing is known
+            known = train_models(job.others, digest="")
     for seed in job.seeds:
         config = replace(job.config, search=replace(job.config.search, seed=seed))
         limit_s = None
@@ -211,7 +213,7 @@ def _search_workload(job: _Job) -> list[SearchOutcome]:
             if WAYS[name].has_equal_time and limit_s is not None:
                 outcomes.append(_search_for(limit_s, name, job.recording, config))
             else:
-                outcomes.append(_search(name, job.recording, config, prior))
+                outcomes.append(_search(name, job.recording, config, known))
     return outcomes
 
 
@@ -235,9 +237,9 @@ def _search_for(
 
 
 def _search(
-    name: str, recording: Recording, config: TuneConfig, prior: TransferModel | None = None
+    name: str, recording: Recording, config: TuneConfig, known: DeviceModels | None = None
 ) -> SearchOutcome:
-    found = WAYS[name].search(recording, config, prior)
+    found = WAYS[name].search(recording, config, known)
     return _judge(name, recording, found, config.search)
 
 

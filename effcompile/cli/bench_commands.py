@@ -324,16 +324,23 @@ def models(
 ) -> None:
     """How well models predict the energy of fast candidates of a recording.
 
+    Workloads are judged by models that never saw them, and after their first 16 energies; a
+    second table tells what choosing by predicted latency alone is worth.
+
     Example: effcompile bench models --device replay:h200
     """
     from effcompile.bench.model_compare import bench_models
+    from effcompile.bench.unmeasured import bench_unmeasured
     from effcompile.cli.options import parse_share
 
-    rows = bench_models(_recording(device), band=parse_share(band, "--band"), watch=_say)
+    recording = _recording(device)
+    energy = bench_models(recording, band=parse_share(band, "--band"), watch=_say)
+    unmeasured = bench_unmeasured(recording, watch=_say)
     if json:
-        print_json(rows)
+        print_json({"energy": energy, "unmeasured": unmeasured})
         return
-    print_rows([row.cells() for row in rows])
+    print_rows([row.cells() for row in energy])
+    print_rows(unmeasured)
 
 
 def _recording(device: str) -> Recording:
