@@ -189,9 +189,10 @@ struct Column {
   float factor;     // by which sums are too small, beside the weight of the digit
 };
 
-// Eight elements from k on, zero from `limit` on.
-__device__ __forceinline__ void read_x(float (&values)[8], const elem* row, int k, int limit) {
-  unsigned pairs[4] = {0, 0, 0, 0};
+// Eight elements from k on in pairs, zero from `limit` on.
+__device__ __forceinline__ void read_x(unsigned (&pairs)[4], const elem* row, int k, int limit) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) pairs[i] = 0;
   if constexpr (K % 8 == 0) {
     if (k < limit) {
       uint4 v = load_eight(row + k);
@@ -201,11 +202,6 @@ __device__ __forceinline__ void read_x(float (&values)[8], const elem* row, int 
 #pragma unroll
     for (int i = 0; i < 8; ++i)
       if (k + i < limit) pairs[i / 2] |= load_one(row + k + i) << (i % 2 * 16);
-  }
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    values[2 * i] = low_of(pairs[i]);
-    values[2 * i + 1] = high_of(pairs[i]);
   }
 }
 
@@ -220,60 +216,85 @@ __device__ __forceinline__ void digits_of(unsigned (&digits)[DIGITS], const unsi
   digits[0] = __byte_perm(__byte_perm(n[0], n[1], 0x0062), __byte_perm(n[2], n[3], 0x0062), 0x5410);
 }
 
-// Rows of x over a range of depth as digits in shared memory; zeros beyond both. A lane of a
-// product finds its eight bytes of two neighbouring fragments side by side.
+// Eight elements per lane of a row as digits into shared memory. A lane of a product finds its
+// eight bytes of two neighbouring fragments side by side.
+__device__ __forceinline__ void stage_digits(unsigned char* held, Column* table, const unsigned (&pairs)[4],
+                                             int row, int at, bool inside, int lane) {
+  constexpr int LANES = CHUNK_K / 8;
+  float v[8];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    v[2 * i] = low_of(pairs[i]);
+    v[2 * i + 1] = high_of(pairs[i]);
+  }
+  unsigned largest = 0;  // by its bits, so that what is no number is larger than all
+#pragma unroll
+  for (int i = 0; i < 8; ++i) largest = max(largest, __float_as_uint(v[i]) & 0x7fffffffu);
+#pragma unroll
+  for (int other = LANES / 2; other > 0; other /= 2)
+    largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, other));
+  // Powers of two by their exponents: 2^21 <= largest * up < 2^22, and down = 1 / up.
+  unsigned exponent = largest >> 23, kept = exponent < 22 ? 22 : exponent > 254 ? 254 : exponent;
+  float up = __uint_as_float((275 - kept) << 23);
+  float down = exponent == 255 ? __uint_as_float(0x7fc00000u) : __uint_as_float((kept - 21) << 23);
+  unsigned words[2][DIGITS];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    unsigned magic[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) magic[i] = __float_as_uint(fmaf(v[4 * h + i], up, MAGIC_FLOAT));
+    digits_of(words[h], magic);
+  }
+  int sums[DIGITS];
+#pragma unroll
+  for (int d = 0; d < DIGITS; ++d)
+    sums[d] = __dp4a((int)words[1][d], 0x01010101, __dp4a((int)words[0][d], 0x01010101, 0));
+  // Two sums of 16 bits travel together.
+  int both = sums[0] * 65536 + sums[1];
+#pragma unroll
+  for (int other = LANES / 2; other > 0; other /= 2) {
+    both += __shfl_xor_sync(0xffffffffu, both, other);
+    sums[2] += __shfl_xor_sync(0xffffffffu, sums[2], other);
+  }
+  sums[1] = (short)both;
+  sums[0] = (both - sums[1]) >> 16;
+  if (inside) {
+    unsigned u = at, place = u / 64 * 64 + u % 32 * 2 + u / 32 % 2 * 8;
+#pragma unroll
+    for (int d = 0; d < DIGITS; ++d) {
+      int column = row * DIGITS + d;
+      *(uint2*)(held + column * X_STRIDE + place) = make_uint2(words[0][d], words[1][d]);
+      if (lane % LANES == 0) {
+        float off = HAS_ZEROS ? (float)(sums[d] << TOP_SHIFT)
+                              : __int_as_float(FIRST - MIDDLE * sums[d]);
+        table[at / CHUNK_K * (X_TILES * 8) + column] = {off, down};
+      }
+    }
+  }
+}
+
+// Rows of x over a range of depth into shared memory, zeros beyond both; 256 elements of a row
+// are an item of a warp, and two items are asked for at once.
+constexpr int ROW_ITEMS = ((N_STEPS + BLOCKS_K - 1) / BLOCKS_K * STEP_K + 255) / 256;
+constexpr int ITEMS = ROW_ITEMS * M_PASS;
+constexpr int BATCH = ITEMS > WARPS ? 2 : 1;
+
 __device__ __forceinline__ void stage_x(unsigned char* held, Column* table, const elem* x, int k_begin,
                                         int k_end, int m_begin, int warp, int lane) {
-  constexpr int LANES = CHUNK_K / 8;
-  int per_row = (k_end - k_begin + 255) / 256;
-  for (int item = warp; item < M_PASS * per_row; item += WARPS) {
-    int row = item / per_row, at = item % per_row * 256 + lane * 8, k = k_begin + at;
-    bool inside = k < k_end, is_row = m_begin + row < M;
-    float v[8];
-    read_x(v, x + (long long)(m_begin + row) * K, k, inside && is_row ? K : 0);
-    unsigned largest = 0;  // by its bits, so that what is no number is larger than all
+#pragma unroll 1
+  for (int first = warp; first < ITEMS; first += WARPS * BATCH) {
+    unsigned pairs[BATCH][4];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) largest = max(largest, __float_as_uint(v[i]) & 0x7fffffffu);
-#pragma unroll
-    for (int other = LANES / 2; other > 0; other /= 2)
-      largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, other));
-    // Powers of two by their exponents: 2^21 <= largest * up < 2^22, and down = 1 / up.
-    unsigned exponent = largest >> 23, kept = exponent < 22 ? 22 : exponent > 254 ? 254 : exponent;
-    float up = __uint_as_float((275 - kept) << 23);
-    float down = exponent == 255 ? __uint_as_float(0x7fc00000u) : __uint_as_float((kept - 21) << 23);
-    unsigned words[2][DIGITS];
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      unsigned magic[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) magic[i] = __float_as_uint(fmaf(v[4 * h + i], up, MAGIC_FLOAT));
-      digits_of(words[h], magic);
+    for (int b = 0; b < BATCH; ++b) {
+      int item = first + b * WARPS, row = item / ROW_ITEMS;
+      int k = k_begin + item % ROW_ITEMS * 256 + lane * 8;
+      bool exists = item < ITEMS && m_begin + row < M;
+      read_x(pairs[b], x + (long long)(m_begin + row) * K, k, exists ? min(K, k_end) : 0);
     }
-    int sums[DIGITS];
 #pragma unroll
-    for (int d = 0; d < DIGITS; ++d)
-      sums[d] = __dp4a((int)words[1][d], 0x01010101, __dp4a((int)words[0][d], 0x01010101, 0));
-    // Two sums of 16 bits travel together.
-    int both = sums[0] * 65536 + sums[1];
-#pragma unroll
-    for (int other = LANES / 2; other > 0; other /= 2) {
-      both += __shfl_xor_sync(0xffffffffu, both, other);
-      sums[2] += __shfl_xor_sync(0xffffffffu, sums[2], other);
-    }
-    sums[1] = (short)both;
-    sums[0] = (both - sums[1]) >> 16;
-    if (inside) {
-      unsigned u = at, place = u / 64 * 64 + u % 32 * 2 + u / 32 % 2 * 8;
-#pragma unroll
-      for (int d = 0; d < DIGITS; ++d) {
-        int column = row * DIGITS + d;
-        *(uint2*)(held + column * X_STRIDE + place) = make_uint2(words[0][d], words[1][d]);
-        if (lane % LANES == 0) {
-          float off = HAS_ZEROS ? (float)(sums[d] << TOP_SHIFT)
-                                : __int_as_float(FIRST - MIDDLE * sums[d]);
-          table[at / CHUNK_K * (X_TILES * 8) + column] = {off, down};
-        }
-      }
+    for (int b = 0; b < BATCH; ++b) {
+      int item = first + b * WARPS, row = item / ROW_ITEMS, at = item % ROW_ITEMS * 256 + lane * 8;
+      if (item < ITEMS) stage_digits(held, table, pairs[b], row, at, k_begin + at < k_end, lane);
     }
   }
 }
