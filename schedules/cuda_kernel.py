@@ -148,13 +148,14 @@ def _named_source(launch: CudaLaunch) -> tuple[str, str]:
 
     TVM puts sources one after the other in any order, and equal ones of a name once.
     """
-    guarded = [_once(header) for header in launch.headers]
+    guarded = [once(header) for header in launch.headers]
     space = f"launch_{_digest(''.join([*launch.headers, launch.source]))}"
     own = f"namespace {space} {{\n{launch.source}\n}}"
     return f"{space}::{launch.function}", "\n".join(["", *guarded, own, ""])
 
 
-def _once(header: str) -> str:
+def once(header: str) -> str:
+    """CUDA C++ that may stand in a source several times and is compiled the first time."""
     mark = f"EFFCOMPILE_{_digest(header)}"
     return f"#ifndef {mark}\n#define {mark}\n{header}\n#endif"
 
