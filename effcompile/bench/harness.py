@@ -181,10 +181,10 @@ def _row(
 ) -> Row:
     if error or not timings:
         return Row(workload=workload, contender=name, error=error or "not measured")
-    burst_us, ci95_us = median_with_ci95([one.latency_us for one in timings])
+    burst_us, ci95_us = _middle([one.latency_us for one in timings])
     usable = [one for one in energies if one.verdict.usable and one.energy_mj is not None]
     joules = [one.energy_mj for one in usable if one.energy_mj is not None]
-    energy_mj, energy_ci95_mj = median_with_ci95(joules) if joules else (None, None)
+    energy_mj, energy_ci95_mj = _middle(joules) if joules else (None, None)
     return Row(
         workload=workload,
         contender=name,
@@ -198,6 +198,11 @@ def _row(
         flops_per_s=n_flops / (burst_us * 1e-6) if n_flops else None,
         verdict=next((one.verdict.value for one in energies if one.verdict.value != "ok"), "ok"),
     )
+
+
+def _middle(values: Sequence[float]) -> tuple[float, float | None]:
+    """Median and half width of its 95 % interval, which a single value does not have."""
+    return median_with_ci95(values) if len(values) > 1 else (values[0], None)
 
 
 def _median(values: Sequence[float | None]) -> float | None:

@@ -131,3 +131,28 @@ def test_merge_models_references_and_peers_agree(
     for ours, theirs, reference in zip(found, others, expected, strict=True):
         assert difference(ours, reference, 1e-5) == ""
         assert difference(theirs, reference, 1e-5) == ""
+
+
+def test_one_usable_energy_window_is_a_row_without_interval() -> None:
+    from effcompile.bench.harness import _row
+    from search.trial import EnergyMeasurement, LatencyMeasurement, Verdict
+
+    timing = LatencyMeasurement(
+        latency_us=2.0, ci95_us=0.1, n_repeats=10, n_launches=9, cache="cold", method="graph"
+    )
+    usable = EnergyMeasurement(energy_mj=3.0, meter="nvml", verdict=Verdict.OK)
+    refused = next(verdict for verdict in Verdict if not verdict.usable)
+    other = EnergyMeasurement(energy_mj=None, meter="nvml", verdict=refused)
+    for energies, expected in (([usable, other], 3.0), ([other], None)):
+        row = _row(
+            workload="w",
+            name="n",
+            timings=[timing],
+            energies=energies,
+            n_bytes=4,
+            n_flops=0,
+            error="",
+        )
+        assert (row.burst_us, row.burst_ci95_us) == (2.0, None)
+        assert (row.energy_mj, row.energy_ci95_mj) == (expected, None)
+        assert row.verdict == refused.value
