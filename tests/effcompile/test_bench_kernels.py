@@ -10,6 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from effcompile.bench.harness import _row
 from effcompile.bench.kernels import (
     combine_partials_cases,
     frame_cosine_cases,
@@ -21,6 +22,7 @@ from effcompile.bench.kernels.case import KernelCase, all_cases, chosen_cases, w
 from effcompile.bench.kernels.contenders import contenders, difference, n_sets
 from effcompile.cli.main import app
 from effcompile.errors import UsageError
+from search.trial import EnergyMeasurement, LatencyMeasurement, Verdict
 from tests.effcompile.lowered_models import lowered, run_lowered
 
 
@@ -105,6 +107,27 @@ def test_wrong_and_failing_peers_are_rows_that_say_so() -> None:
     assert n_sets(case, "cold", 64) == 4
 
 
+def test_one_usable_window_of_several_rounds_is_enough_for_a_row() -> None:
+    timing = LatencyMeasurement(
+        latency_us=10.0, ci95_us=0.5, n_repeats=6, n_launches=1, method="graph", cache="hot"
+    )
+    refused = EnergyMeasurement(energy_mj=None, meter="nvml", verdict=Verdict.UNSETTLED)
+    usable = EnergyMeasurement(
+        energy_mj=3.0, ci95_mj=0.1, power_w=300.0, meter="nvml", verdict=Verdict.OK
+    )
+    row = _row(
+        workload="w",
+        name="n",
+        timings=[timing, timing],
+        energies=[refused, usable],
+        n_bytes=1000,
+        n_flops=0,
+        error="",
+    )
+    assert (row.energy_mj, row.energy_ci95_mj, row.power_w) == (3.0, 0.1, 300.0)
+    assert (row.burst_us, row.verdict) == (10.0, "unsettled")
+
+
 SMALL_MERGES = {
     "cosine": lambda: frame_cosine_cases._cosine(24, 8, 6, "float32"),
     "mean": lambda: segment_mean_cases._mean(24, 10, 8, 6, "float32"),
@@ -131,28 +154,3 @@ def test_merge_models_references_and_peers_agree(
     for ours, theirs, reference in zip(found, others, expected, strict=True):
         assert difference(ours, reference, 1e-5) == ""
         assert difference(theirs, reference, 1e-5) == ""
-
-
-def test_one_usable_energy_window_is_a_row_without_interval() -> None:
-    from effcompile.bench.harness import _row
-    from search.trial import EnergyMeasurement, LatencyMeasurement, Verdict
-
-    timing = LatencyMeasurement(
-        latency_us=2.0, ci95_us=0.1, n_repeats=10, n_launches=9, cache="cold", method="graph"
-    )
-    usable = EnergyMeasurement(energy_mj=3.0, meter="nvml", verdict=Verdict.OK)
-    refused = next(verdict for verdict in Verdict if not verdict.usable)
-    other = EnergyMeasurement(energy_mj=None, meter="nvml", verdict=refused)
-    for energies, expected in (([usable, other], 3.0), ([other], None)):
-        row = _row(
-            workload="w",
-            name="n",
-            timings=[timing],
-            energies=energies,
-            n_bytes=4,
-            n_flops=0,
-            error="",
-        )
-        assert (row.burst_us, row.burst_ci95_us) == (2.0, None)
-        assert (row.energy_mj, row.energy_ci95_mj) == (expected, None)
-        assert row.verdict == refused.value
