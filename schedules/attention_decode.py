@@ -148,6 +148,7 @@ class AttentionDecodeSpace(KnobSpace):
         totals = row_tiles * (16 * -(-plain.value_width // 64) + 2)
         queries = row_tiles * 4 * schedule.key_rows * -(-plain.width // (32 * schedule.key_rows))
         scores = 2 * schedule.tiles * (4 * ((row_tiles + 1) // 2) + 3 * row_tiles)
+        scores += 4 * schedule.tiles * row_tiles * (self._problem.mask is not None)
         scores += 16 * ((row_tiles + 1) // 2) * (schedule.key_rows - 1)
         loads = REGISTERS_OF_COPIES if schedule.in_shared else 4 * self._loads(schedule)
         return REGISTERS_BESIDE_DATA + totals + queries + scores + loads

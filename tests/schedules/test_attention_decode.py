@@ -132,19 +132,39 @@ def built(space: AttentionDecodeSpace, values: dict[str, Any], target: Target, f
     return maker.make(space.program_module(values), flops=None, unique_bytes=None).stats.kernels
 
 
+MASKED = Decode(
+    heads=32,
+    kv_heads=8,
+    keys=8192,
+    width=128,
+    queries=8,
+    dtype="bfloat16",
+    mask=((1, 1, 8, 8192), "bool"),
+    lengths="int64",
+)
+
+
 @pytest.mark.parametrize(
-    ("device", "changes"), [("h200", {"combine": "launch"}), ("a100", {"loads": "registers"})]
+    ("device", "shape", "changes"),
+    [
+        ("h200", GROUPED, {"combine": "launch"}),
+        ("h200", MASKED, {"splits": 8, "warps": 8, "combine": "cluster"}),
+        ("a100", MASKED, {"in_flight": 1, "loads": "registers", "key_bytes": 128}),
+    ],
+    ids=["launch", "cluster", "a100"],
 )
 def test_points_become_machine_code_without_spills(
-    device: str, changes: dict[str, Any], tmp_path: Path
+    device: str, shape: Decode, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     target = known_target(device)
-    space = space_of(GROUPED, target)
+    space = space_of(shape, target)
     assert space is not None
-    values = point(**changes, splits=space.knobs[0].values[2])
+    values = point(**changes)
+    assert space.refusal(values) is None
     kernels = built(space, values, target, tmp_path)
     assert [kernel.spill_bytes for kernel in kernels] == [0] * len(kernels)
-    assert kernels[0].grid == (values["splits"], 1, 10)
+    groups = shape.batch * shape.kv_heads
+    assert kernels[0].grid == (values["splits"], 1 if shape is GROUPED else 4, groups)
     assert len(kernels) == 1 + (values["combine"] == "launch")
     estimate = space._registers(space.schedule(values))
     assert 0.6 * estimate <= kernels[0].registers_per_thread <= 1.3 * estimate
