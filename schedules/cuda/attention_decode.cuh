@@ -71,6 +71,16 @@ __device__ __forceinline__ unsigned count_arrival(unsigned* at) {
                : "=r"(before) : "l"(at), "r"(SPLITS - 1) : "memory");
   return before;
 }
+__device__ __forceinline__ void meet_cluster() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+__device__ __forceinline__ float of_block(const float* mine, int rank) {
+  unsigned at = (unsigned)__cvta_generic_to_shared(mine), there;
+  float v;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
+  return v;
+}
 __device__ __forceinline__ float power_of_two(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -433,16 +443,6 @@ __device__ __forceinline__ void combine_partials(const Partials& partials, elem*
 }
 
 // The same, of a cluster's blocks in their shared memory; each block takes a part of the elements.
-__device__ __forceinline__ void meet_cluster() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-__device__ __forceinline__ float of_block(const float* mine, int rank) {
-  unsigned at = (unsigned)__cvta_generic_to_shared(mine), there;
-  float v;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
-  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
-  return v;
-}
 __device__ __forceinline__ void combine_cluster(const Partials& mine, elem* y, int group, int pass, int rank) {
   meet_cluster();
   for (int i = rank * THREADS + threadIdx.x; i < HELD; i += SPLITS * THREADS) {
