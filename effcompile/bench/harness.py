@@ -169,6 +169,13 @@ class GpuHarness:
         return evaluate(observed, meter=self._meter.name, effort=effort)
 
 
+def _summary(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Median and half width of its interval, which a single value does not have."""
+    if len(values) < 2:
+        return (values[0] if values else None), None
+    return median_with_ci95(values)
+
+
 def _row(
     *,
     workload: str,
@@ -181,10 +188,10 @@ def _row(
 ) -> Row:
     if error or not timings:
         return Row(workload=workload, contender=name, error=error or "not measured")
-    burst_us, ci95_us = median_with_ci95([one.latency_us for one in timings])
+    burst_us, ci95_us = _summary([one.latency_us for one in timings])
     usable = [one for one in energies if one.verdict.usable and one.energy_mj is not None]
     joules = [one.energy_mj for one in usable if one.energy_mj is not None]
-    energy_mj, energy_ci95_mj = median_with_ci95(joules) if joules else (None, None)
+    energy_mj, energy_ci95_mj = _summary(joules)
     return Row(
         workload=workload,
         contender=name,
@@ -194,8 +201,8 @@ def _row(
         energy_mj=energy_mj,
         energy_ci95_mj=energy_ci95_mj,
         power_w=_median([one.power_w for one in usable]),
-        bytes_per_s=n_bytes / (burst_us * 1e-6),
-        flops_per_s=n_flops / (burst_us * 1e-6) if n_flops else None,
+        bytes_per_s=n_bytes / (burst_us * 1e-6) if burst_us else None,
+        flops_per_s=n_flops / (burst_us * 1e-6) if n_flops and burst_us else None,
         verdict=next((one.verdict.value for one in energies if one.verdict.value != "ok"), "ok"),
     )
 
