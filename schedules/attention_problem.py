@@ -11,7 +11,7 @@ DTYPES = ("float16", "bfloat16")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionProblem:
-    """Attention over (batch, heads, tokens, width), all tensors of one 16-bit dtype.
+    """Attention over (batch, heads, tokens, width), all tensors of one dtype.
 
     Query ``i`` stands at position ``i + offset`` and may attend keys from ``left`` before it to
     ``right`` after it.
@@ -24,7 +24,7 @@ class AttentionProblem:
         keys: Tokens that are asked.
         width: Of a query and a key.
         value_width: Of a value and the output.
-        dtype: ``float16`` or ``bfloat16``.
+        dtype: ``float16``, ``bfloat16`` or ``float32``.
         scale: Factor on the scores, positive.
         offset: Tokens before the first query.
         left: Reach of the window backwards, ``None`` for no end.
@@ -60,17 +60,19 @@ class AttentionProblem:
         return total
 
 
-def attention_problem(workload: Workload) -> AttentionProblem | None:
+def attention_problem(
+    workload: Workload, *, dtypes: tuple[str, ...] = DTYPES
+) -> AttentionProblem | None:
     """The problem behind a workload, ``None`` if it has masks, lengths or other dtypes."""
     attrs = workload.attrs
     if workload.op != "attention" or len(workload.inputs) != 3 or len(workload.outputs) != 1:
         return None
     query, key, value = workload.inputs
     (result,) = workload.outputs
-    dtypes = {spec.dtype for spec in (query, key, value, result)}
+    found = {spec.dtype for spec in (query, key, value, result)}
     plain = (
-        len(dtypes) == 1
-        and query.dtype in DTYPES
+        len(found) == 1
+        and query.dtype in dtypes
         and attrs.get("mask", "none") == "none"
         and not attrs.get("lengths", False)
         and not attrs.get("softcap", 0.0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.contraction import Contraction, Operand, contraction_of
+from schedules.contraction import HALF, Contraction, Operand, contraction_of
 from schedules.errors import UnknownSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.limits import launch_refusal
@@ -37,7 +37,7 @@ def matmul_space(task: Task) -> KnobSpace | None:
     if task.target.kind != "cuda" or task.target.arch != "sm_90":
         return None
     problem = contraction_of(task.workload)
-    if problem is None or not _copies_in_tiles(problem):
+    if problem is None or problem.dtype not in HALF or not _copies_in_tiles(problem):
         return None
     space = MatmulSpace(task, problem)
     return None if space.is_empty else space

@@ -7,14 +7,20 @@ from typing import Any
 
 from schedules.contraction import Contraction, Operand, Side
 from schedules.cuda_kernel import CudaLaunch, TensorMap, cuda_program, device_code
+from schedules.product_ending import (
+    addition,
+    ending_sides,
+    ending_text,
+    parameters,
+    partial_side,
+    partial_sums,
+    partial_text,
+)
 from schedules.wgmma import wgmma_shared
-from schedules.workload import TensorSpec, Workload
+from schedules.workload import Workload
 
 K_STEP = 64
-ELEMENT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
-CUDA_TYPES = {"float16": "half", "bfloat16": "nv_bfloat16", "float32": "float"}
 WARPGROUP = 128
-WIDE = 8
 COPIER_AND_MULTIPLIER_REGISTERS = {
     (1, 1): (40, 240),
     (1, 2): (40, 208),
@@ -22,8 +28,6 @@ COPIER_AND_MULTIPLIER_REGISTERS = {
     (3, 1): (32, 160),
 }
 """By multiplying warpgroups and blocks per multiprocessor, which has 65536 for all."""
-PARTIALS = "partial_sums"
-REDUCE_THREADS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,30 +86,15 @@ def n_works(problem: Contraction, schedule: MatmulSchedule) -> int:
 
 def matmul_cuda(workload: Workload, problem: Contraction, schedule: MatmulSchedule) -> Any:
     """The ``PrimFunc``: one launch, or two if the sum is split."""
+    if schedule.splits == 1:
+        product = _product(problem, schedule, ending_text(problem), ending_sides(problem))
+        return cuda_program(workload, [product])
+    product = _product(problem, schedule, partial_text(problem), [partial_side(problem)])
     return cuda_program(
-        workload, launches(problem, schedule), workspaces=workspaces(problem, schedule)
+        workload,
+        [product, addition(problem, schedule.splits)],
+        workspaces=[partial_sums(problem, schedule.splits)],
     )
-
-
-def workspaces(problem: Contraction, schedule: MatmulSchedule) -> list[TensorSpec]:
-    """Partial sums of a split product."""
-    if schedule.splits == 1:
-        return []
-    shape = (schedule.splits, problem.batch, problem.m, problem.n)
-    return [TensorSpec(name=PARTIALS, shape=shape, dtype="float32")]
-
-
-def launches(problem: Contraction, schedule: MatmulSchedule) -> list[CudaLaunch]:
-    """The product, then the addition of its parts if there are several."""
-    if schedule.splits == 1:
-        return [_product(problem, schedule, _ending_text(problem), _sides(problem))]
-    raw = Side(buffer=PARTIALS, dtype="float32", batch=problem.m * problem.n, m=problem.n, n=1)
-    stored = _struct_text(problem.n, [raw], [], "sum")
-    return [_product(problem, schedule, stored, [raw]), _addition(problem, schedule)]
-
-
-def _sides(problem: Contraction) -> list[Side]:
-    return [problem.out, *problem.reads]
 
 
 def _product(
@@ -121,7 +110,7 @@ def _product(
     names = ", ".join(f"p{i}" for i in range(len(sides)))
     source = (
         f"{ending}\n{_config_text(problem, schedule, a, b)}\n"
-        f"__device__ __forceinline__ void matmul({_parameters(sides)}, "
+        f"__device__ __forceinline__ void matmul({parameters(sides)}, "
         f"const CUtensorMap& a, const CUtensorMap& b, unsigned char* raw) {{\n"
         f"  effcompile_matmul::run<Config, Ending>(a, b, {{{names}}}, raw);\n}}\n"
     )
@@ -137,30 +126,8 @@ def _product(
     )
 
 
-def _addition(problem: Contraction, schedule: MatmulSchedule) -> CudaLaunch:
-    width = WIDE if problem.n % WIDE == 0 else 1
-    n_threads = problem.batch * problem.m * problem.n // width
-    sides = _sides(problem)
-    names = ", ".join(f"p{i}" for i in range(len(sides)))
-    shape = f"{schedule.splits}, {problem.batch}, {problem.m}, {problem.n}, {width}"
-    source = (
-        f"{_ending_text(problem)}\n"
-        f"__device__ __forceinline__ void matmul_sum(const float* partials, "
-        f"{_parameters(sides)}) {{\n"
-        f"  effcompile_matmul::add_partials<Ending, {shape}>(partials, {{{names}}});\n}}\n"
-    )
-    return CudaLaunch(
-        function="matmul_sum",
-        source=source,
-        headers=_headers(),
-        arguments=(PARTIALS, *(side.buffer for side in sides)),
-        grid=(-(-n_threads // REDUCE_THREADS),),
-        block=(REDUCE_THREADS,),
-    )
-
-
 def _headers() -> tuple[str, ...]:
-    return device_code("hopper.cuh"), device_code("matmul.cuh")
+    return device_code("hopper.cuh"), device_code("product_ending.cuh"), device_code("matmul.cuh")
 
 
 def by_depth(operand: Operand) -> bool:
@@ -226,66 +193,3 @@ def _config_text(problem: Contraction, schedule: MatmulSchedule, a: Operand, b: 
         "{\n    multiply_terms(d, a, b, keep);\n  }"
     )
     return "\n".join([terms, "struct Config {", *lines, multiply, "};"])
-
-
-def _parameters(sides: list[Side]) -> str:
-    """The output, which may be written, then what is only read."""
-    kinds = [f"{'' if i == 0 else 'const '}{CUDA_TYPES[s.dtype]}*" for i, s in enumerate(sides)]
-    return ", ".join(f"{kind} p{i}" for i, kind in enumerate(kinds))
-
-
-def _ending_text(problem: Contraction) -> str:
-    return _struct_text(problem.n, _sides(problem), list(problem.lines), problem.result)
-
-
-def _struct_text(n: int, sides: list[Side], lines: list[str], result: str) -> str:
-    """A struct that computes and stores WIDTH neighbours of one row from their sums."""
-    out, *reads = sides
-    members = "".join(
-        f" {'' if i == 0 else 'const '}{CUDA_TYPES[side.dtype]}* p{i};"
-        for i, side in enumerate(sides)
-    )
-    loads = [f"    float r{i}[WIDTH];\n{_load(i, side)}" for i, side in enumerate(reads)]
-    values = [f"      const float x{i} = r{i}[i];" for i in range(len(reads))]
-    return "\n".join(
-        [
-            "struct Ending {",
-            f"  struct Arguments {{{members} }};",
-            f"  static constexpr bool WIDE = {str(n % WIDE == 0).lower()};",
-            "  template <int WIDTH> static __device__ __forceinline__ void finish(",
-            "      const Arguments& a, const float (&sums)[WIDTH], int batch, int m, int n) {",
-            *loads,
-            "    float done[WIDTH];",
-            "    #pragma unroll",
-            "    for (int i = 0; i < WIDTH; ++i) {",
-            "      const float sum = sums[i];",
-            *values,
-            *(f"      {line}" for line in lines),
-            f"      done[i] = {result};",
-            "    }",
-            f"    effcompile_matmul::write<WIDTH, {_aligned(out)}>(a.p0 + {_position(out)}, done);",
-            "  }",
-            "};",
-        ]
-    )
-
-
-def _load(number: int, side: Side) -> str:
-    pointer = f"a.p{number + 1} + {_position(side)}"
-    if side.n == 1:
-        return f"    effcompile_matmul::read<WIDTH, {_aligned(side)}>(r{number}, {pointer});"
-    return (
-        f"    for (int i = 0; i < WIDTH; ++i)\n"
-        f"      r{number}[i] = effcompile_matmul::widened(({pointer})[i * {side.n}ll]);"
-    )
-
-
-def _position(side: Side) -> str:
-    return f"({side.batch}ll * batch + {side.m}ll * m + {side.n}ll * n + {side.offset})"
-
-
-def _aligned(side: Side) -> str:
-    """Whether eight neighbours begin at a multiple of 16 bytes, as an expression of WIDTH."""
-    elements = 16 // ELEMENT_BYTES[side.dtype]
-    whole = all(step % elements == 0 for step in (side.batch, side.m, side.offset))
-    return f"(WIDTH == {WIDE})" if whole and side.n == 1 else "false"

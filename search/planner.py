@@ -28,7 +28,7 @@ from search.memory import RunMemory
 from search.space_shares import split_round
 from search.stored import Proposal
 from search.strategy import Strategy
-from search.task_scheduler import next_task
+from search.task_scheduler import cost_share, next_task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,8 @@ class Planner:
         if not self._memory.is_searching:
             # How often defaults must be tried shows only later: what is too much is not stored.
             n_left = self._config.n_trials - len(known)
-        n_wanted = min(n_left, round_size(self._config, n_tasks=len(known)))
+        share = cost_share(chosen, known)
+        n_wanted = min(n_left, round_size(self._config, n_tasks=len(known), cost_share=share))
         rng = self._generator(chosen, n_rounds.get(chosen.task.task_id, 0))
         learner = Learner(known, features=self._features, factory=self._models)
         return Plan(

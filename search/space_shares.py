@@ -9,12 +9,15 @@ from search.history import TaskHistory
 SHARPNESS = 4.0
 """A space whose best is twice as slow gets ``2 ** -SHARPNESS`` of the other's share."""
 
+PREFERENCE = 2.0
+"""How much more a space gets than the next one before each has a latency."""
+
 LEAST_SHARE = 0.1
 """No space is given up: models and luck may still change."""
 
 
 def split_round(n: int, names: Sequence[str], history: TaskHistory) -> dict[str, int]:
-    """Trials per space: evenly before each has a latency, then by the best one of each.
+    """Trials per space: by preference before each has a latency, then by the best one of each.
 
     Args:
         n: Trials of the round.
@@ -27,7 +30,7 @@ def split_round(n: int, names: Sequence[str], history: TaskHistory) -> dict[str,
     best = {name: _best_latency_us(name, history) for name in names}
     known = [value for value in best.values() if value is not None]
     if len(known) < len(names):
-        weights = dict.fromkeys(names, 1.0)
+        weights = {name: PREFERENCE**-rank for rank, name in enumerate(names)}
     else:
         weights = {name: (min(known) / (best[name] or 1.0)) ** SHARPNESS for name in names}
     total = sum(weights.values())

@@ -53,6 +53,12 @@ def next_task(
     return max(open_tasks, key=lambda one: (saving(one), -one.position))
 
 
+def cost_share(history: TaskHistory, histories: Sequence[TaskHistory]) -> float:
+    """The task's share of the network's time by the best latencies so far; 1 before any."""
+    total = sum(_latency_cost(one, None) for one in histories)
+    return _latency_cost(history, None) / total if total else 1.0
+
+
 def _expected_latency_saving(history: TaskHistory, n_rounds: int) -> float:
     before = _latency_cost(history, _some_rounds_ago(history))
     return _expected(before, _latency_cost(history, None), n_rounds)

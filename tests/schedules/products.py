@@ -10,7 +10,7 @@ from typing import Any
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.libraries import LibraryMaker
 from schedules import _tvm
-from schedules.knobs import Value
+from schedules.knobs import KnobSpace, Value
 from schedules.matmul import MatmulSpace, matmul_space
 from schedules.programs import workload_of
 from schedules.target import Target, known_target
@@ -92,10 +92,14 @@ def product_space(product: Product, target: Target | None = None) -> MatmulSpace
     return space
 
 
-def built_point(space: MatmulSpace, values: Mapping[str, Value], folder: Path) -> Any:
+def built_point(
+    space: KnobSpace, values: Mapping[str, Value], folder: Path, target: Target | None = None
+) -> Any:
     """One point as a library."""
-    target = known_target("h200")
     maker = LibraryMaker(
-        target=target, cache=DiskCache(folder / "cache"), folder=folder, fast_math=True
+        target=target or known_target("h200"),
+        cache=DiskCache(folder / "cache"),
+        folder=folder,
+        fast_math=True,
     )
     return maker.make(space.program_module(values), flops=None, unique_bytes=None)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from schedules.knobs import Value
-from tests.schedules.products import Product, built_point, product_space, product_workload
+from tests.schedules.product_runs import run_point
+from tests.schedules.products import Product, product_space
 
 pytestmark = pytest.mark.gpu
 
@@ -26,65 +26,9 @@ PLAIN: dict[str, Value] = {
 }
 
 
-def expected(product: Product, inputs: list[Any]) -> Any:
-    """The product in float64 on the GPU."""
-    import torch
-
-    a, b, *more = [each.double() for each in inputs]
-    a = a.transpose(-1, -2) if product.layout[0] == "t" else a
-    b = b.transpose(-1, -2) if product.layout[1] == "t" else b
-    out = a @ b
-    if product.ending == "gelu":
-        out = torch.nn.functional.gelu(out + more[0] + more[1])
-    if product.ending == "silu":
-        out = torch.nn.functional.silu(out)
-    return out
-
-
 def run(product: Product, values: dict[str, Value], folder: Path) -> None:
-    """Build one point, run it twice and compare every element."""
-    import torch
-
-    from effcompile.measure.session import load_runtime
-
-    space = product_space(product)
-    assert space.refusal(values) is None, space.refusal(values)
-    build = built_point(space, values, folder)
-    load_runtime("cuda")
-    import tvm
-
-    function = tvm.runtime.load_module(build.library_path)["main"]
-    dtype = getattr(torch, product.dtype)
-    torch.manual_seed(1)
-    inputs = [torch.randn(s, device="cuda").to(dtype) for s in product.shapes()]
-    wanted = expected(product, inputs)
-    out_dtype = getattr(torch, product_workload(product).outputs[0].dtype)
-    for _ in range(2):
-        out = torch.full(wanted.shape, float("nan"), device="cuda", dtype=out_dtype)
-        function(*(tvm.runtime.from_dlpack(each) for each in (*inputs, out)))
-        torch.cuda.synchronize()
-        check(product, values, out.double(), wanted)
-
-
-def check(product: Product, values: dict[str, Value], out: Any, wanted: Any) -> None:
-    """Rounding of the output, and of products of unit variance in a float32 sum."""
-    rounding = {"float16": 2.0**-10, "bfloat16": 2.0**-7}[product.dtype]
-    error = (out - wanted).abs()
-    allowed = rounding * wanted.abs() + rounding * 0.05 * product.k**0.5 + 1e-3
-    wrong = ~(error <= allowed)
-    if not wrong.any():
-        return
-    where = wrong.nonzero()
-    first = tuple(int(i) for i in where[0])
-    rows = sorted({int(i) for i in where[:, -2][:100000].unique()})
-    columns = sorted({int(i) for i in where[:, -1][:100000].unique()})
-    pytest.fail(
-        f"{product} {values}: {len(where)} of {wrong.numel()} wrong, {int(out.isnan().sum())} NaN; "
-        f"first at {first}: found {float(out[first])}, expected {float(wanted[first])}; "
-        f"{len(rows)} rows {rows[:20]}, {len(columns)} columns {columns[:40]}; "
-        f"found there {out[first[:-1]][first[-1] : first[-1] + 8].tolist()}, "
-        f"expected {wanted[first[:-1]][first[-1] : first[-1] + 8].tolist()}"
-    )
+    """See ``run_point``."""
+    run_point(product, product_space(product), values, folder)
 
 
 LAYOUTS = ("nt", "nn", "tt", "tn")

@@ -10,7 +10,7 @@ from search.budget import round_size, seconds_left
 from search.config import SearchConfig
 from search.history import TaskHistory
 from search.space_shares import split_round
-from search.task_scheduler import next_task
+from search.task_scheduler import cost_share, next_task
 from tests.doubles import make_task
 from tests.search.makers import energy, finished, history_of, taken, trial_of
 
@@ -96,9 +96,11 @@ class TestSpaceShares:
             history.add(finished(trial_of(i + 1, space=space), value))
         return history
 
-    def test_spaces_share_evenly_until_each_has_a_latency(self) -> None:
+    def test_the_preferred_space_gets_most_until_each_has_a_latency(self) -> None:
         shares = split_round(9, ["own", "tvm"], self.history(own=10.0))
-        assert shares == {"own": 5, "tvm": 4}
+        assert shares == {"own": 6, "tvm": 3}
+        shares = split_round(8, ["own", "other", "tvm"], self.history())
+        assert shares == {"own": 5, "other": 2, "tvm": 1}
 
     def test_the_faster_space_gets_more_and_the_slower_one_is_not_given_up(self) -> None:
         shares = split_round(20, ["own", "tvm"], self.history(own=10.0, tvm=20.0))
@@ -112,6 +114,19 @@ class TestSpaceShares:
 
 
 class TestBudget:
+    def test_tasks_that_hardly_matter_get_small_rounds(self) -> None:
+        config = SearchConfig(n_trials=120)
+        assert round_size(config, n_tasks=11, cost_share=0.5) == 8
+        assert round_size(config, n_tasks=11, cost_share=0.006) == 3
+        assert round_size(SearchConfig(n_trials=12), n_tasks=6, cost_share=0.006) == 1
+        assert round_size(SearchConfig(round_size=5), n_tasks=11, cost_share=0.006) == 5
+
+    def test_the_share_of_a_task_is_that_of_its_best_latency_with_its_weight(self) -> None:
+        small, large = history_of(4.0, 1.0, name="small"), history_of(99.0, name="large")
+        assert cost_share(small, [small, large]) == pytest.approx(0.01)
+        empty = TaskHistory(make_task(), position=0)
+        assert cost_share(empty, [empty]) == 1.0
+
     def test_a_configured_round_size_is_used(self) -> None:
         assert round_size(SearchConfig(round_size=5), n_tasks=3) == 5
 

@@ -364,6 +364,7 @@ class TestPlanningAhead:
 
 class TestFaults:
     def test_every_fault_costs_one_trial_and_is_recorded_with_its_cause(self, bench: Bench) -> None:
+        bench.config = replace(CONFIG, n_trials=120)
         bench.builder.fault = bench.runner.fault = faults_by_hash
         assert bench.tune() == "budget"
         by_state = {trial.state: trial for trial in bench.trials()}

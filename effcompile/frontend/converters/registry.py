@@ -26,6 +26,8 @@ _BUILT_IN = (
     "custom",
     "dequantise",
     "elementwise",
+    "gather",
+    "headwise_attention",
     "inference",
     "integer_softmax",
     "matmul_nbits",

@@ -1,0 +1,74 @@
+// What is left to do once the sums of a product are known: reading the ending's arguments, storing
+// neighbours of one row, adding the parts of a sum that several blocks computed.
+#include <cuda_fp16.h>
+#include <cuda_bf16.h>
+
+namespace effcompile_ending {
+
+template <class T> __device__ __forceinline__ T narrowed(float x);
+template <> __device__ __forceinline__ float narrowed<float>(float x) { return x; }
+template <> __device__ __forceinline__ half narrowed<half>(float x) { return __float2half_rn(x); }
+template <> __device__ __forceinline__ nv_bfloat16 narrowed<nv_bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+__device__ __forceinline__ float widened(float x) { return x; }
+__device__ __forceinline__ float widened(half x) { return __half2float(x); }
+__device__ __forceinline__ float widened(nv_bfloat16 x) { return __bfloat162float(x); }
+
+// WIDTH neighbours; ALIGNED if they are whole pieces of 16 bytes.
+template <int WIDTH, bool ALIGNED, class T>
+__device__ __forceinline__ void read(float (&to)[WIDTH], const T* from) {
+  if constexpr (ALIGNED) {
+    struct alignas(16) { T values[WIDTH]; } held;
+    constexpr int PIECES = WIDTH * sizeof(T) / 16;
+#pragma unroll
+    for (int i = 0; i < PIECES; ++i) ((uint4*)&held)[i] = __ldg((const uint4*)from + i);
+#pragma unroll
+    for (int i = 0; i < WIDTH; ++i) to[i] = widened(held.values[i]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < WIDTH; ++i) to[i] = widened(from[i]);
+  }
+}
+
+template <int WIDTH, bool ALIGNED, class T>
+__device__ __forceinline__ void write(T* to, const float (&from)[WIDTH]) {
+  if constexpr (ALIGNED) {
+    union alignas(16) Held {
+      uint4 pieces[WIDTH * sizeof(T) / 16];
+      T values[WIDTH];
+      __device__ Held() {}
+    };
+    Held held;
+#pragma unroll
+    for (int i = 0; i < WIDTH; ++i) held.values[i] = narrowed<T>(from[i]);
+#pragma unroll
+    for (int i = 0; i < (int)(WIDTH * sizeof(T) / 16); ++i) ((uint4*)to)[i] = held.pieces[i];
+  } else {
+#pragma unroll
+    for (int i = 0; i < WIDTH; ++i) to[i] = narrowed<T>(from[i]);
+  }
+}
+
+// Adds the partial sums of a split product and finishes them; one thread per WIDTH elements.
+template <class Ending, int SPLITS, int BATCH, int M, int N, int WIDTH>
+__device__ __forceinline__ void add_partials(const float* partials,
+                                             const typename Ending::Arguments& arguments) {
+  constexpr long long PRODUCT = (long long)BATCH * M * N;
+  long long first = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * WIDTH;
+  if (first >= PRODUCT) return;
+  float sum[WIDTH];
+#pragma unroll
+  for (int i = 0; i < WIDTH; ++i) sum[i] = 0.0f;
+#pragma unroll
+  for (int split = 0; split < SPLITS; ++split) {
+    float part[WIDTH];
+    read<WIDTH, WIDTH % 4 == 0>(part, partials + split * PRODUCT + first);
+#pragma unroll
+    for (int i = 0; i < WIDTH; ++i) sum[i] += part[i];
+  }
+  int n = first % N, m = first / N % M, batch = first / ((long long)N * M);
+  Ending::template finish<WIDTH>(arguments, sum, batch, m, n);
+}
+
+}  // namespace effcompile_ending

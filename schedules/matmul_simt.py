@@ -1,0 +1,152 @@
+"""Float32 products on ordinary arithmetic units: knobs behind the design-space protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from schedules.contraction import Contraction, contraction_of
+from schedules.errors import UnknownSpace
+from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
+from schedules.knobs import Knob, KnobSpace, Values
+from schedules.matmul_simt_costs import costs, needs
+from schedules.matmul_simt_cuda import SimtSchedule, matmul_simt_cuda
+from schedules.target import Target
+from schedules.task import Task
+
+FIRST_ARCH = 80
+CLUSTER_ARCH = "sm_90"
+LARGE_CLUSTER = 8
+MOST_REGISTERS = 255
+
+
+def matmul_simt_space(task: Task) -> KnobSpace | None:
+    """The family's space for a task, ``None`` if the family does not cover it."""
+    if not has_async_copies(task.target):
+        return None
+    problem = contraction_of(task.workload)
+    if problem is None or problem.dtype != "float32":
+        return None
+    space = MatmulSimtSpace(task, problem)
+    return None if space.is_empty else space
+
+
+def has_async_copies(target: Target) -> bool:
+    """Whether the device is of compute capability 8.0 or later."""
+    number = target.arch.removeprefix("sm_").rstrip("af")
+    return target.kind == "cuda" and number.isdigit() and int(number) >= FIRST_ARCH
+
+
+class MatmulSimtSpace(JudgedSpace):
+    """Tiles of blocks and threads, layers along the depth, stages, splitting of one product.
+
+    Args:
+        task: What to compute.
+        problem: The product behind it, if it is known.
+        patience: See :class:`JudgedSpace`.
+    """
+
+    name = "matmul_simt"
+    knobs = (
+        Knob(name="tile_row", values=(1, 2, 4, 8, 16, 32, 64, 128)),
+        Knob(name="tile_column", values=(16, 32, 64, 128, 256)),
+        Knob(name="thread_row", values=(1, 2, 4, 8)),
+        Knob(name="thread_column", values=(2, 4, 8)),
+        Knob(name="warps_depth", values=(1, 2, 4, 8, 16)),
+        Knob(name="step", values=(8, 16, 32, 64, 128)),
+        Knob(name="stages", values=(2, 3, 4, 6)),
+        Knob(name="cluster", values=(1, 2, 4, 8)),
+        Knob(name="splits", values=(1, 2, 4, 8, 16)),
+    )
+    faults = (
+        "a warp's threads do not cover the tile",
+        "a block needs 64 to 1024 threads",
+        "too many registers for a thread",
+        "a block does not fit a multiprocessor",
+        "a layer of warps would have fewer than four terms of a step",
+        "more layers than sums of a thread",
+        "half of the rows of a tile would not exist",
+        "half of the columns of a tile would not exist",
+        "a block would have no terms",
+        "the device has no clusters",
+        "terms are shared within clusters or among them",
+        "large clusters wait for room unless a multiprocessor holds two blocks",
+        "more stages than steps",
+    )
+
+    def __init__(
+        self, task: Task, problem: Contraction | None = None, *, patience: float = MOST_SLOWER
+    ) -> None:
+        problem = problem or contraction_of(task.workload)
+        if problem is None or problem.dtype != "float32":
+            raise UnknownSpace(
+                f"the matmul_simt family does not cover {task.workload.name}: expected one "
+                "product of float32 operands with an elementwise ending."
+            )
+        self._problem = problem
+        self._workload = task.workload
+        self._target = task.target
+        self.patience = patience
+
+    def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
+        """See :class:`JudgedSpace`."""
+        problem = self._problem
+        needed = needs(problem, self._target, values)
+        row, column = values["tile_row"], values["tile_column"]
+        per_thread = values["thread_row"] * values["thread_column"]
+        layers = values["warps_depth"] * values["cluster"]
+        return [
+            (needed.lanes_row * values["thread_row"] > row)
+            | (needed.lanes_column * values["thread_column"] > column),
+            (needed.threads < 64)
+            | (needed.threads > self._target.max_threads_per_block)
+            | (needed.threads % 32 != 0),
+            needed.registers > MOST_REGISTERS,
+            needed.resident < 1,
+            values["step"] // values["warps_depth"] < 4,
+            layers > per_thread,
+            (row > 1) & (row >= 2 * problem.m),
+            (column > 16) & (column >= 2 * problem.n),
+            needed.terms * (values["cluster"] * values["splits"] - 1) >= problem.k,
+            (values["cluster"] > 1) & (self._target.arch != CLUSTER_ARCH),
+            (values["cluster"] > 1) & (values["splits"] > 1),
+            (values["cluster"] >= LARGE_CLUSTER) & (needed.resident < 2),
+            values["stages"] > np.maximum(2, -(-needed.terms // values["step"])),
+        ]
+
+    def estimate(self, values: Mapping[str, Grid]) -> Grid:
+        """See :class:`JudgedSpace`."""
+        needed = needs(self._problem, self._target, values)
+        return costs(self._problem, self._target, values, needed).total
+
+    def schedule(self, values: Values) -> SimtSchedule:
+        """The decisions that knob values stand for."""
+        chosen = {name: int(value) for name, value in values.items()}
+        return SimtSchedule(
+            **chosen,
+            min_blocks=int(needs(self._problem, self._target, chosen).resident),
+        )
+
+    def program(self, values: Values) -> Any:
+        """The bound program."""
+        return matmul_simt_cuda(self._workload, self._problem, self.schedule(values))
+
+    def numbers(self, values: Values) -> list[float]:
+        """log2 of estimated cycles in all and by cause, blocks, waves, warps; registers, idling."""
+        chosen = {name: int(value) for name, value in values.items()}
+        needed = needs(self._problem, self._target, chosen)
+        cost = costs(self._problem, self._target, chosen, needed)
+        slots = self._target.n_cores * int(needed.resident)
+        return [
+            float(np.log2(cost.total)),
+            float(np.log2(cost.arithmetic)),
+            float(np.log2(cost.shared)),
+            float(np.log2(cost.memory)),
+            float(np.log2(needed.blocks)),
+            float(np.log2(needed.blocks / slots)),
+            float(np.log2(cost.warps)),
+            float(needed.registers) / MOST_REGISTERS,
+            float(cost.idle),
+        ]
