@@ -39,8 +39,7 @@ def attention_simt_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
     if not has_async_copies(task.target) or _problem(task) is None:
         return None
-    space = AttentionSimtSpace(task)
-    return None if space.is_empty else space
+    return AttentionSimtSpace(task)
 
 
 def _problem(task: Task) -> AttentionProblem | None:
@@ -68,7 +67,7 @@ class AttentionSimtSpace(JudgedSpace):
         Knob(name="stages", values=(1, 2)),
     )
     faults = (
-        "a block needs 32 to 1024 threads",
+        "a block has at most 1024 threads",
         "too many registers for a thread",
         "a block does not fit a multiprocessor",
         "half of the queries of a block would not exist",

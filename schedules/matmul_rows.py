@@ -29,8 +29,7 @@ def matmul_rows_space(task: Task) -> KnobSpace | None:
     problem = contraction_of(task.workload)
     if problem is None or not _covers(problem):
         return None
-    space = MatmulRowsSpace(task, problem)
-    return None if space.is_empty else space
+    return MatmulRowsSpace(task, problem)
 
 
 def _covers(problem: Contraction) -> bool:
@@ -68,7 +67,7 @@ class MatmulRowsSpace(JudgedSpace):
         Knob(name="splits", values=(1, 2, 4, 8, 16)),
     )
     faults = (
-        "a block needs 64 to 1024 threads",
+        "a block has at most 1024 threads",
         "too many registers for a thread",
         "a block does not fit a multiprocessor",
         "more loads in flight than a thread can hold",
@@ -101,7 +100,7 @@ class MatmulRowsSpace(JudgedSpace):
         columns = needed.columns
         step = needed.terms // values["warps_depth"]
         return [
-            (needed.threads < 64) | (needed.threads > self._target.max_threads_per_block),
+            needed.threads > self._target.max_threads_per_block,
             needed.registers > MOST_REGISTERS,
             needed.resident < 1,
             needed.loads > MOST_LOADS,
