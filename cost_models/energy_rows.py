@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -38,6 +38,10 @@ class EnergyRows:
     def features(self) -> np.ndarray:
         """All features side by side, float32, shape (n, n_early + n_late)."""
         return np.hstack([self.early, self.late])
+
+    def taken(self, chosen: np.ndarray) -> EnergyRows:
+        """Some of the rows, by mask or places."""
+        return EnergyRows(**{one.name: getattr(self, one.name)[chosen] for one in fields(self)})
 
 
 def power_w(energy_mj: np.ndarray, latency_us: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ occupancy, waves), ``code`` (what the machine code does, whatever the time it ta
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -51,6 +51,11 @@ RATE_NAMES = (
     *(f"log_{name}_per_us" for name in WORK_NAMES),
 )
 FEATURE_NAMES = (*LAUNCH_NAMES, *CODE_NAMES, *RATE_NAMES)
+
+
+def feature_columns(late: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Columns of compiler features by name, shape (n, n_names)."""
+    return np.asarray(late[:, [FEATURE_NAMES.index(name) for name in names]])
 
 
 def compiler_features(stats: KernelStats, *, latency_us: float, target: Target) -> np.ndarray:

@@ -15,13 +15,25 @@ class GroupMeans:
         self._overall = 0.0
         self._means: dict[int, float] = {}
 
-    def fit(self, values: np.ndarray, groups: np.ndarray) -> None:
-        """Take the means of values, shape (n,), by group, shape (n,)."""
-        plain = {int(g): values[groups == g] for g in np.unique(groups)}
-        self._overall = float(np.mean([one.mean() for one in plain.values()]))
+    def fit(
+        self, values: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
+    ) -> None:
+        """Take the means of values, shape (n,), by group, shape (n,).
+
+        Args:
+            values: What is averaged.
+            groups: Number of the group of each.
+            weights: How often each counts; once unless given.
+        """
+        weights = np.ones(len(values)) if weights is None else weights
+        sums = {
+            int(g): (float(weights[groups == g] @ values[groups == g]), weights[groups == g].sum())
+            for g in np.unique(groups[weights > 0.0])
+        }
+        self._overall = float(np.mean([total / count for total, count in sums.values()]))
         self._means = {
-            group: float((one.sum() + PRIOR_ROWS * self._overall) / (len(one) + PRIOR_ROWS))
-            for group, one in plain.items()
+            group: float((total + PRIOR_ROWS * self._overall) / (count + PRIOR_ROWS))
+            for group, (total, count) in sums.items()
         }
 
     def of(self, groups: np.ndarray) -> np.ndarray:

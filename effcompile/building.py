@@ -22,6 +22,7 @@ from schedules.candidate import Candidate
 from schedules.target import Target
 from search.default_trials import DEFAULT_CANDIDATE
 from search.final import Finalist
+from search.identity import PREDICTED_BY
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def build_artifact(
         workloads=tuple(
             _workload(each, choices.get(each.task.task_id), tasks) for each in extracted
         ),
+        predicted_by=", ".join(_predicted_by(outcomes)),
         created_utc=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         seed=int(outcomes[0].identity.settings["search.seed"]),
         effcompile_version=effcompile.__version__,
@@ -72,6 +74,12 @@ def build_artifact(
     if measure:
         manifest = _with_gain(lowered, target, manifest, out, outcomes)
     return manifest
+
+
+def _predicted_by(outcomes: Sequence[RunOutcome]) -> list[str]:
+    """The models behind runs that measured nothing."""
+    found = [one.identity.versions.get(PREDICTED_BY, "") for one in outcomes]
+    return [one for one in dict.fromkeys(found) if one]
 
 
 def _require_tuned_models(

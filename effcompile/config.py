@@ -14,6 +14,7 @@ from search.config import Count, Positive, SearchConfig
 PositiveNumber = Annotated[float, Meta(gt=0)]
 
 Effort = Literal["quick", "normal", "thorough"]
+MeasureSource = Literal["device", "none"]
 CacheMode = Literal["hot", "cold"]
 MeterName = Literal["auto", "nvml", "rapl", "none"]
 
@@ -46,6 +47,8 @@ class MeasureConfig:
     """How latency and energy are taken. Part of the run's identity.
 
     Attributes:
+        source: ``device`` runs candidates; ``none`` runs nothing and predicts latency and energy
+            of compiled candidates from the models shipped for the GPU.
         cache: ``hot`` reuses the same buffers, ``cold`` rotates over twice the last-level cache.
         repeat_ms: Device time of one latency repeat; longer is steadier.
         n_repeats: Latency repeats per trial.
@@ -62,6 +65,7 @@ class MeasureConfig:
         input_seed: Seed of the inputs that candidates are checked and timed with.
     """
 
+    source: MeasureSource = "device"
     cache: CacheMode = "hot"
     repeat_ms: PositiveNumber = 2.0
     n_repeats: Annotated[int, Meta(ge=2)] = 10

@@ -6,14 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
+from effcompile.frontend.kernels.marking import GENERIC, marks_of
 from effcompile.lower import LoweredProgram
 from schedules import _tvm
 from schedules.programs import workload_of
 from schedules.target import Target
 from schedules.task import Task
-from schedules.workload import Attribute
 
 # Below this many bytes, a kernel without arithmetic costs less than its launch.
 SMALLEST_MOVE_BYTES = 64 * 1024
@@ -100,17 +98,6 @@ def _task(function: Any, symbol: str, n_outputs: int, target: Target) -> Task:
     return Task(workload=workload, target=target)
 
 
-def marks_of(function: Any) -> tuple[str, dict[str, Attribute]]:
-    """Operator and attributes that the front end recorded on a function."""
-    attributes = function.attrs or {}
-    if "effcompile.op" not in attributes:
-        return "generic", {}
-    attrs = msgspec.json.decode(
-        str(attributes["effcompile.attrs"]), type=dict[str, int | float | str | bool]
-    )
-    return str(attributes["effcompile.op"]), attrs
-
-
 def _calls(lowered: LoweredProgram) -> tuple[Counter[str], dict[str, int]]:
     """Calls per function over all entry points, branches included, and outputs per function."""
     _tvm.load()
@@ -147,7 +134,7 @@ def reason_not_to_tune(function: Any) -> str:
 
 def _reason_if_tiny(function: Any) -> str:
     n_bytes = _argument_bytes(function)
-    if n_bytes >= SMALLEST_MOVE_BYTES or marks_of(function)[0] != "generic":
+    if n_bytes >= SMALLEST_MOVE_BYTES or marks_of(function)[0] != GENERIC:
         return ""
     flops = _flops(function)
     if flops == 0:

@@ -124,6 +124,8 @@ class Manifest:
         fingerprint: Device, driver and versions that the numbers were taken with.
         workloads: Chosen schedules.
         measured: Whole entry points, where measured.
+        predicted_by: The models that the numbers of ``workloads`` come from, if nothing was run
+            while tuning; empty where they were measured.
         effcompile_version: Version that wrote the file.
         tvm_version: TVM that compiled the library.
         ffi_version: Its foreign-function layer.
@@ -139,6 +141,7 @@ class Manifest:
     fingerprint: dict[str, str] = field(default_factory=dict)
     workloads: tuple[TunedWorkload, ...] = ()
     measured: tuple[MeasuredEntry, ...] = ()
+    predicted_by: str = ""
     effcompile_version: str = ""
     tvm_version: str = ""
     ffi_version: str = ""

@@ -45,7 +45,7 @@ def make_model_inputs(
     if missing := sorted(needed - set(dims)):
         raise OpenDimensions(
             f"cannot make inputs for {entry.name}: dimensions {', '.join(missing)} are open. "
-            f"Give each a value, for example {missing[0]}=128."
+            f"Give each a value, for example --dim {missing[0]}=128."
         )
     return [_make(spec, seed, dims) for spec in entry.inputs]
 

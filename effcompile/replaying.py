@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,25 +12,29 @@ import msgspec
 
 import effcompile
 from effcompile.config import BuildConfig, TuneConfig
+from effcompile.errors import UsageError
 from effcompile.recordings import digest_of, recording_paths
 from effcompile.run_folder import RunFolder
 from effcompile.tuning import Run
 from search.database import Database
 from search.events import Events, ignore
-from search.identity import Identity, search_settings
+from search.identity import PREDICTED_BY, Identity, search_settings
+from search.learner import ModelFactory
+from search.ports import Runner
 from search.recorder import FeaturesOf, record
-from search.recording import Recording, joined, read_recording, write_recording
+from search.recording import RecordedTask, Recording, joined, read_recording, write_recording
 from search.replay import ReplayBuilder, ReplayRunner, ReplaySpace
 from search.stopping import StopRequest
 from search.tuner import tune
 
 
-def record_run(run: Path, out: Path) -> Recording:
+def record_run(run: Path, out: Path, *, command: str = "") -> Recording:
     """Write what a run tried and measured into one file.
 
     Args:
         run: Its folder, or a copy of its database.
         out: The recording.
+        command: How the run was made, for people; guessed from its settings if empty.
 
     Raises:
         UsageError: Not a run folder.
@@ -43,8 +47,16 @@ def record_run(run: Path, out: Path) -> Recording:
     with Database(run, read_only=True) as database, _features() as features_of:
         identity = database.identity()
         settings = identity.settings if identity else {}
+        if identity and identity.versions.get(PREDICTED_BY):
+            raise UsageError(
+                f"cannot record {run}: its numbers were predicted, not measured. Record a run "
+                "that was tuned on a device."
+            )
         recording = record(
-            database, features_of=features_of, command=_command(settings), name_of=standard_name
+            database,
+            features_of=features_of,
+            command=command or _command(settings),
+            name_of=standard_name,
         )
     write_recording(recording, out)
     return recording
@@ -134,22 +146,42 @@ def replay(
     config: TuneConfig,
     events: Events = ignore,
     stop: StopRequest | None = None,
+    runner: Runner | None = None,
+    space_names: Callable[[RecordedTask], Sequence[str]] | None = None,
+    models: ModelFactory | None = None,
 ) -> str:
-    """Run the loop on a recording; returns why it ended."""
+    """Run the loop on a recording; returns why it ended.
+
+    Args:
+        recording: What is searched.
+        database: Where it is noted.
+        config: Settings of the search.
+        events: Receives what happens.
+        stop: Asked between trials whether to stop.
+        runner: Answers instead of the recording's own.
+        space_names: Spaces of a task to search; all that were recorded unless given.
+        models: Makes cost models; those that ``config`` names, with nothing known beforehand,
+            unless given: what is shipped for the device has seen the answers.
+    """
     spaces = {
         (one.task.task_id, space.name): ReplaySpace(space)
         for one in recording.tasks
         for space in one.spaces
     }
-    names = {one.task.task_id: [space.name for space in one.spaces] for one in recording.tasks}
+    names = {one.task.task_id: (space_names or _every_space)(one) for one in recording.tasks}
     return tune(
         [one.task for one in recording.tasks],
         spaces=lambda task, name: spaces[task.task_id, name],
         space_names=lambda task: names[task.task_id],
         builder=ReplayBuilder(recording),
-        runner=ReplayRunner(recording),
+        runner=runner or ReplayRunner(recording),
         database=database,
         config=config.search,
         events=events,
+        models=models,
         stop=stop,
     )
+
+
+def _every_space(task: RecordedTask) -> list[str]:
+    return [space.name for space in task.spaces]

@@ -15,17 +15,23 @@ from typing import Any
 import msgspec
 
 import effcompile
+from cost_models.device_models import DeviceModels
 from effcompile.config import TuneConfig, checked
 from effcompile.errors import UsageError
 from effcompile.measure.builder import ProcessBuilder
 from effcompile.measure.runner import DeviceRunner
 from effcompile.measure.session_energy import SessionEnergy
+from effcompile.models import models_of as models_of_device
+from effcompile.models import require_models
 from effcompile.run_folder import RunFolder
 from schedules.target import Target
+from schedules.task import Task
 from search.database import Database
 from search.events import Event, Events, RoundStarted, ignore
-from search.identity import Identity, search_settings
+from search.identity import PREDICTED_BY, Identity, search_settings
+from search.learner import models_of
 from search.meter_facts import METER_NOTE, MeterFacts
+from search.predicting import PredictingRunner
 from search.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -38,10 +44,12 @@ class Run:
     Attributes:
         path: The run folder.
         stopped_by: Why the search ended: ``budget``, ``seconds``, ``request``, ``exhausted``.
+        predicted_by: The models that every number comes from, if nothing was run.
     """
 
     path: Path
     stopped_by: str
+    predicted_by: str = ""
 
 
 def named_models(texts: Sequence[str]) -> dict[str, Path]:
@@ -97,17 +105,28 @@ def tune_models(
     """
     from effcompile.extract import extract_tasks
     from effcompile.lower import lower
-    from effcompile.measure.environment import detect_target, fingerprint, require_meter_for
+    from effcompile.measure.environment import (
+        detect_target,
+        fingerprint,
+        require_device,
+        require_meter_for,
+    )
     from effcompile.measure.shared_space import shared_spaces
     from search.tuner import tune as search_schedules
 
     config = checked(config or TuneConfig())
+    is_predicted = config.measure.source == "none"
     prepared = _prepare(models, shapes or {}, keep_dynamic)
     device = detect_target(target)
-    require_meter_for(device, config.measure)
+    if is_predicted:
+        config = predicting(config)
+    else:
+        require_device(device)
+        require_meter_for(device, config.measure)
+    known = _known_of(device, config)
     folder = RunFolder(out)
     # Child processes start while this one lowers the models.
-    with folder.created(), _processes(device, folder, config) as (builder, runner):
+    with folder.created(), _processes(device, folder, config, known) as (builder, runner):
         lowered = lower(prepared, device, allow_open=keep_dynamic)
         tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
         if not tasks:
@@ -123,17 +142,17 @@ def tune_models(
                 **{f"measure.{name}": value for name, value in asdict(config.measure).items()},
                 "build.fast_math": config.build.fast_math,
             },
-            versions={"effcompile": effcompile.__version__},
+            versions={"effcompile": effcompile.__version__, **_origin(known, is_predicted)},
         )
         with Database(folder.database_path) as database:
             database.claim(identity, config_json=msgspec.json.encode(config).decode())
             _keep_models(prepared, folder)
-            runner.warm_up(tasks)
-            calibrations = database.notes(METER_NOTE, MeterFacts)
-            runner.meter.on_learnt = partial(database.add_note, METER_NOTE)
-            runner.meter.continue_from(calibrations[0] if calibrations else None)
+            meter = "none"
+            if isinstance(runner, DeviceRunner):
+                _get_ready(runner, tasks, database)
+                meter = config.measure.meter
             spaces, space_names = shared_spaces(builder)
-            with _metered(database, SessionEnergy(device, config.measure.meter), events) as watch:
+            with _metered(database, SessionEnergy(device, meter), events) as watch:
                 stopped_by = search_schedules(
                     tasks,
                     spaces=spaces,
@@ -143,9 +162,51 @@ def tune_models(
                     database=database,
                     config=config.search,
                     events=watch,
+                    models=models_of(config.search, known.power if known else None),
                     stop=stop,
                 )
-    return Run(path=folder.path, stopped_by=stopped_by)
+    return Run(
+        path=folder.path,
+        stopped_by=stopped_by,
+        predicted_by=_origin(known, is_predicted).get(PREDICTED_BY, ""),
+    )
+
+
+def predicting(config: TuneConfig) -> TuneConfig:
+    """Settings of a run that measures nothing: every prediction is free, so all are taken.
+
+    Raises:
+        UsageError: Something is asked for that no shipped model knows of.
+    """
+    if config.measure.cache != "hot":
+        raise UsageError(
+            "cannot predict for a cold cache: the shipped models were measured with the same "
+            "buffers again and again. Leave --cache out, or measure on the device."
+        )
+    return replace(config, search=replace(config.search, energy_policy="measure_all"))
+
+
+def _known_of(target: Target, config: TuneConfig) -> DeviceModels | None:
+    """Shipped models for a target: needed to predict, and where a search may start from."""
+    if config.measure.source == "none":
+        return require_models(target)
+    wanted = config.search.warm_start and config.measure.cache == "hot"
+    return models_of_device(target, same_device=True) if wanted else None
+
+
+def _origin(known: DeviceModels | None, is_predicted: bool) -> dict[str, str]:
+    """What the identity says of the models a run begins with."""
+    if known is None:
+        return {}
+    return {PREDICTED_BY if is_predicted else "warm_start": known.label()}
+
+
+def _get_ready(runner: DeviceRunner, tasks: Sequence[Task], database: Database) -> None:
+    """References are prepared in the background; the meter continues where it was."""
+    runner.warm_up(tasks)
+    calibrations = database.notes(METER_NOTE, MeterFacts)
+    runner.meter.on_learnt = partial(database.add_note, METER_NOTE)
+    runner.meter.continue_from(calibrations[0] if calibrations else None)
 
 
 @contextmanager
@@ -171,11 +232,18 @@ def _metered(database: Database, energy: SessionEnergy, events: Events) -> Itera
 
 @contextmanager
 def _processes(
-    target: Target, folder: RunFolder, config: TuneConfig
-) -> Iterator[tuple[ProcessBuilder, DeviceRunner]]:
-    """Build processes and the device process, starting in the background; closed at the end."""
+    target: Target, folder: RunFolder, config: TuneConfig, known: DeviceModels | None
+) -> Iterator[tuple[ProcessBuilder, DeviceRunner | PredictingRunner]]:
+    """Build processes and the device process, starting in the background; closed at the end.
+
+    A run that predicts starts no device process.
+    """
     builder = ProcessBuilder(config.build, work_dir=folder.work)
     try:
+        if config.measure.source == "none" and known is not None:
+            builder.warm_up(target)
+            yield builder, PredictingRunner(known, cache=config.measure.cache)
+            return
         runner = DeviceRunner(
             target, config.measure, work_dir=folder.work, build_config=config.build
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,12 @@ Arrays = list[npt.NDArray[Any]]
 
 
 def verify_artifact_outputs(
-    path: Path, against: str, *, entry: str | None = None, seed: int = 0
+    path: Path,
+    against: str,
+    *,
+    entry: str | None = None,
+    seed: int = 0,
+    dims: Mapping[str, int] | None = None,
 ) -> list[OutputComparison]:
     """Run the artifact and its reference on the same inputs and compare every output.
 
@@ -30,6 +35,7 @@ def verify_artifact_outputs(
             whose PyTorch module is run on its own example inputs.
         entry: Entry point; may be left out if there is only one.
         seed: Seed of the inputs of an ONNX reference.
+        dims: Values of open dimensions, for an ONNX reference.
 
     Raises:
         BadArtifact: The artifact cannot be loaded.
@@ -39,7 +45,7 @@ def verify_artifact_outputs(
     module = load(path)
     chosen = chosen_entry(module.signature, entry)
     if against.endswith(".onnx"):
-        inputs, reference = _onnx_reference(Path(against), chosen, seed)
+        inputs, reference = _onnx_reference(Path(against), chosen, seed, dims)
     else:
         inputs, reference = _torch_reference(against)
     found = module.function(chosen.name).named(*inputs)
@@ -52,7 +58,9 @@ def verify_artifact_outputs(
     return compare_outputs(names, [found[name] for name in names], reference)
 
 
-def _onnx_reference(path: Path, entry: EntryPoint, seed: int) -> tuple[Arrays, Arrays]:
+def _onnx_reference(
+    path: Path, entry: EntryPoint, seed: int, dims: Mapping[str, int] | None
+) -> tuple[Arrays, Arrays]:
     from onnx.reference import ReferenceEvaluator
 
     from effcompile.frontend.checking import data_inputs, load_model
@@ -64,12 +72,15 @@ def _onnx_reference(path: Path, entry: EntryPoint, seed: int) -> tuple[Arrays, A
             f"{path} has the inputs {', '.join(found)}, the artifact {', '.join(expected)}. "
             "Name the model that the artifact was made from."
         )
-    inputs = make_model_inputs(entry, seed)
+    inputs = make_model_inputs(entry, seed, dims)
     feeds = dict(zip(expected, inputs, strict=True))
     try:
         outputs = ReferenceEvaluator(model).run(None, feeds)
     except Exception as error:  # the evaluator raises whatever NumPy does
-        raise BadModel(_not_run(str(path), error)) from error
+        raise BadModel(
+            f"{_not_run(str(path), error)} The reference evaluator of the onnx package does not "
+            "cover every operator; compare with PyTorch: --against FILE.py:FUNCTION."
+        ) from error
     return inputs, [np.asarray(value) for value in outputs]
 
 
@@ -95,5 +106,5 @@ def _torch_reference(reference: str) -> tuple[Arrays, Arrays]:
 def _not_run(reference: str, error: Exception) -> str:
     cause = " ".join(str(error).split())[:300]
     return (
-        f"{reference} does not run on the inputs of the artifact: {type(error).__name__}: {cause}"
+        f"{reference} does not run on the inputs of the artifact: {type(error).__name__}: {cause}."
     )

@@ -15,6 +15,7 @@ from schedules.attention_hopper import (
     attention_hopper,
     n_tiles,
     shared_bytes,
+    window_pattern,
 )
 from schedules.attention_problem import AttentionProblem, attention_problem
 from schedules.errors import UnknownSpace
@@ -28,16 +29,23 @@ REGISTERS_BESIDE_ACCUMULATORS = 28
 KEY_TILES = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256)
 
 
+SOFTMAX_KNOBS = (
+    Knob(name="rescale", values=("always", "seldom")),
+    Knob(name="by_hand", values=(0, 1, 2)),
+)
+SELDOM = 8
+
+
 def attention_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
     problem = attention_problem(task.workload)
-    if problem is None or task.target.arch != HOPPER or not _loadable(problem):
+    if problem is None or task.target.arch != HOPPER or not loadable(problem):
         return None
     space = HopperAttentionSpace(task)
     return None if space.is_empty else space
 
 
-def _loadable(problem: AttentionProblem) -> bool:
+def loadable(problem: AttentionProblem) -> bool:
     """Whether rows have the pitch and width that tensor maps and products allow."""
     widths = (problem.width, problem.value_width)
     return all(width % 8 == 0 and width <= WIDEST for width in widths)
@@ -47,7 +55,7 @@ class HopperAttentionSpace(KnobSpace):
     """Warp-specialised programs: a producer and consumers of 64 query rows each."""
 
     name = "attention"
-    knobs = (
+    knobs: tuple[Knob, ...] = (
         Knob(name="warpgroups", values=(1, 2, 3)),
         Knob(name="key_tile", values=KEY_TILES),
         Knob(name="stages", values=(1, 2, 3, 4)),
@@ -55,6 +63,7 @@ class HopperAttentionSpace(KnobSpace):
         Knob(name="products", values=("in_turn", "overlapped")),
         Knob(name="blocks", values=("per_tile", "persistent")),
         Knob(name="order", values=("by_head", "longest_first")),
+        *SOFTMAX_KNOBS,
     )
 
     def __init__(self, task: Task) -> None:
@@ -76,6 +85,8 @@ class HopperAttentionSpace(KnobSpace):
             overlap=values["products"] == "overlapped",
             blocks=self._target.n_cores,
             longest_first=values["order"] == "longest_first",
+            slack=SELDOM if values["rescale"] == "seldom" else 0,
+            by_hand=int(values["by_hand"]),
         )
         if values["blocks"] == "persistent":
             return made
@@ -111,15 +122,22 @@ class HopperAttentionSpace(KnobSpace):
             self._target,
             threads_per_block=schedule.threads,
             registers_per_thread=min(budget, self._target.registers_per_block // schedule.threads),
-            shared_bytes=shared_bytes(problem, schedule),
+            shared_bytes=shared_bytes(problem, schedule, plan_bytes=self.plan_bytes),
         )
+
+    @property
+    def plan_bytes(self) -> int:
+        """Shared memory beside tiles and barriers."""
+        return 0
 
     def _idle_half(self, key_tile: int) -> bool:
         return key_tile > KEY_TILES[0] and key_tile >= 2 * self._problem.keys
 
     def program(self, values: Values) -> Any:
         """The bound program."""
-        return attention_hopper(self._workload, self._problem, self.schedule(values))
+        schedule = self.schedule(values)
+        pattern = window_pattern(self._problem, schedule)
+        return attention_hopper(self._workload, self._problem, schedule, pattern)
 
     @cached_property
     def _pairs(self) -> int:

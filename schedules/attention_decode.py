@@ -25,10 +25,14 @@ FIRST_ARCH = 80
 FIRST_ARCH_WITH_CLUSTERS = 90
 MOST_IN_CLUSTER = 8
 MOST_REGISTERS = 240
-REGISTERS_BESIDE_DATA = 40
+# Bytes per multiprocessor; with fewer, memory waits for loads to be issued.
+FEWEST_IN_FLIGHT = 24 * 1024
+REGISTERS_BESIDE_DATA = 32
+# Addresses of copies to shared memory.
+REGISTERS_OF_COPIES = 28
 THREADS_PER_CORE = 2048
 # What split counts aim at.
-BLOCKS_PER_CORE = (0.5, 1, 2, 3, 4, 6, 8)
+BLOCKS_PER_CORE = (0.5, 1, 2, 3, 4, 6)
 TILES_PER_SPLIT = (2, 4, 8, 16)
 MOST_SPLITS = 256
 
@@ -69,17 +73,22 @@ class AttentionDecodeSpace(KnobSpace):
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
         """Splits and rows follow the problem."""
         rows = tuple(n for n in (8, 16, 32) if n == 8 or n < 2 * self._problem.group_rows)
-        has_clusters = _arch_number(self._target.arch) >= FIRST_ARCH_WITH_CLUSTERS
-        combines = ("last_block", "launch", *(["cluster"] if has_clusters else []))
+        combines = ("last_block", "launch", *(["cluster"] if self._has_clusters else []))
         return (
             Knob(name="splits", values=self._split_counts()),
+            Knob(name="order", values=("ranges", "turns")),
             Knob(name="warps", values=(1, 2, 4, 8, 16)),
-            Knob(name="tiles", values=(1, 2, 4)),
-            Knob(name="in_flight", values=(1, 2, 3, 4, 6, 8)),
+            Knob(name="tiles", values=(1, 2)),
+            Knob(name="in_flight", values=(1, 2, 3, 4, 6)),
             Knob(name="loads", values=("registers", "shared")),
+            Knob(name="key_bytes", values=(64, 128)),
             Knob(name="rows", values=rows),
             Knob(name="combine", values=combines),
         )
+
+    @property
+    def _has_clusters(self) -> bool:
+        return _arch_number(self._target.arch) >= FIRST_ARCH_WITH_CLUSTERS
 
     def _split_counts(self) -> tuple[int, ...]:
         """One, what gives every multiprocessor whole blocks, and what few keys allow."""
@@ -87,6 +96,7 @@ class AttentionDecodeSpace(KnobSpace):
         n_tiles = -(-self._problem.plain.keys // 16)
         wanted = {int(load * per_group) for load in BLOCKS_PER_CORE}
         wanted |= {n_tiles // share for share in TILES_PER_SPLIT}
+        wanted |= {MOST_IN_CLUSTER} if self._has_clusters else set()
         most = min(MOST_SPLITS, n_tiles, int(BLOCKS_PER_CORE[-1] * per_group))
         return tuple(sorted({1} | {n for n in wanted if 1 < n <= most}))
 
@@ -97,8 +107,10 @@ class AttentionDecodeSpace(KnobSpace):
             tiles=int(values["tiles"]),
             in_flight=int(values["in_flight"]),
             in_shared=values["loads"] == "shared",
+            key_bytes=int(values["key_bytes"]),
             rows=int(values["rows"]),
             splits=int(values["splits"]),
+            in_turns=values["order"] == "turns",
             combine=cast("Combine", values["combine"]),
         )
 
@@ -113,11 +125,13 @@ class AttentionDecodeSpace(KnobSpace):
             "more steps would be in flight than a warp has": (
                 schedule.in_flight > max(1, -(-steps // shares))
             ),
+            "one block has no turns": schedule.splits == 1 and schedule.in_turns,
             "nothing is to be combined": schedule.splits == 1 and schedule.combine != "last_block",
             f"a cluster holds {MOST_IN_CLUSTER} blocks at most": (
                 schedule.combine == "cluster" and schedule.splits > MOST_IN_CLUSTER
             ),
             f"more than {MOST_REGISTERS} registers per thread": registers > MOST_REGISTERS,
+            "memory would be idle": self._in_flight(schedule) < self._wanted_in_flight(),
         }
         for reason, applies in faults.items():
             if applies:
@@ -132,9 +146,10 @@ class AttentionDecodeSpace(KnobSpace):
     def _registers(self, schedule: DecodeSchedule) -> int:
         plain, row_tiles = self._problem.plain, schedule.rows // 8
         totals = row_tiles * (16 * -(-plain.value_width // 64) + 2)
-        queries = row_tiles * 4 * -(-plain.width // 32)
+        queries = row_tiles * 4 * schedule.key_rows * -(-plain.width // (32 * schedule.key_rows))
         scores = 2 * schedule.tiles * (4 * ((row_tiles + 1) // 2) + 3 * row_tiles)
-        loads = 0 if schedule.in_shared else 4 * self._loads(schedule)
+        scores += 16 * ((row_tiles + 1) // 2) * (schedule.key_rows - 1)
+        loads = REGISTERS_OF_COPIES if schedule.in_shared else 4 * self._loads(schedule)
         return REGISTERS_BESIDE_DATA + totals + queries + scores + loads
 
     def _loads(self, schedule: DecodeSchedule) -> int:
@@ -148,25 +163,41 @@ class AttentionDecodeSpace(KnobSpace):
     def numbers(self, values: Values) -> list[float]:
         """log2 of threads, blocks, waves, bytes in flight per core, steps; registers; balance."""
         schedule, problem = self.schedule(values), self._problem
-        registers, blocks = self._registers(schedule), schedule.splits * problem.groups
-        blocks *= n_passes(problem, schedule)
-        resident = min(
-            THREADS_PER_CORE // schedule.n_threads,
-            max(1, self._target.registers_per_block // (registers * schedule.n_threads)),
-            max(1, self._target.shared_memory_per_block_bytes // shared_bytes(problem, schedule)),
-        )
-        on_core = min(resident, -(-blocks // self._target.n_cores))
-        in_flight = on_core * schedule.n_threads * self._loads(schedule) * 16
         shares = schedule.warps * schedule.splits
         steps = -(-problem.plain.keys // schedule.step_keys)
-        waves = blocks / (resident * self._target.n_cores)
+        waves = self._blocks(schedule) / (self._resident(schedule) * self._target.n_cores)
         return [
             float(np.log2(schedule.n_threads)),
-            float(np.log2(blocks)),
+            float(np.log2(self._blocks(schedule))),
             float(np.log2(waves)),
-            float(np.log2(in_flight)),
+            float(np.log2(self._in_flight(schedule))),
             float(np.log2(steps / shares)),
-            float(registers),
+            float(self._registers(schedule)),
             steps / shares / -(-steps // shares),
             waves / float(np.ceil(waves)),
         ]
+
+    def _blocks(self, schedule: DecodeSchedule) -> int:
+        return schedule.splits * self._problem.groups * n_passes(self._problem, schedule)
+
+    def _resident(self, schedule: DecodeSchedule) -> int:
+        """Blocks that a multiprocessor holds at once, by the estimate of registers."""
+        registers = self._registers(schedule) * schedule.n_threads
+        shared = shared_bytes(self._problem, schedule)
+        return min(
+            THREADS_PER_CORE // schedule.n_threads,
+            max(1, self._target.registers_per_block // registers),
+            max(1, self._target.shared_memory_per_block_bytes // shared),
+        )
+
+    def _in_flight(self, schedule: DecodeSchedule) -> float:
+        """Bytes that are being loaded, per multiprocessor of the device."""
+        at_once = min(self._blocks(schedule), self._resident(schedule) * self._target.n_cores)
+        per_block = 16 * schedule.n_threads * self._loads(schedule)
+        return at_once * per_block / self._target.n_cores
+
+    def _wanted_in_flight(self) -> float:
+        """What memory needs to be busy, or a quarter of all there is to load."""
+        plain = self._problem.plain
+        n_bytes = 2 * self._problem.groups * plain.keys * (plain.width + plain.value_width)
+        return min(FEWEST_IN_FLIGHT, n_bytes / 4 / self._target.n_cores)

@@ -33,8 +33,10 @@ class DecodeSchedule:
         tiles: Tiles of 16 keys that a warp takes in one step.
         in_flight: Steps of a warp whose loads are outstanding at once.
         in_shared: Whether loads go to shared memory, else to registers.
+        key_bytes: Of one key in a load of a warp: 64 or 128, at the price of twice the products.
         rows: Query rows of a block, a multiple of 8; more need further passes over the keys.
         splits: Blocks that share the keys of a group of rows.
+        in_turns: Whether these blocks take steps in turn, else each has a range of its own.
         combine: Who combines what these blocks found: the ``last_block`` to finish, a second
             ``launch``, or the blocks together as a ``cluster`` (compute capability 9.0).
     """
@@ -43,14 +45,21 @@ class DecodeSchedule:
     tiles: int
     in_flight: int
     in_shared: bool
+    key_bytes: int
     rows: int
     splits: int
+    in_turns: bool
     combine: Combine
 
     @property
     def n_threads(self) -> int:
         """Threads of a block."""
         return 32 * self.warps
+
+    @property
+    def key_rows(self) -> int:
+        """Loads that bring a lane its part of the keys of one tile."""
+        return self.key_bytes // 64
 
     @property
     def step_keys(self) -> int:
@@ -60,8 +69,9 @@ class DecodeSchedule:
 
 def step_pieces(problem: DecodeProblem, schedule: DecodeSchedule) -> int:
     """16-byte pieces that a lane loads in one step."""
-    keys = 2 * -(-problem.plain.width // 32)
-    return schedule.tiles * (keys + 4 * -(-problem.plain.value_width // 64))
+    key_rows, plain = schedule.key_rows, problem.plain
+    keys = 2 * key_rows * -(-plain.width // (32 * key_rows))
+    return schedule.tiles * (keys + 4 * -(-plain.value_width // 64))
 
 
 def n_passes(problem: DecodeProblem, schedule: DecodeSchedule) -> int:
@@ -102,6 +112,8 @@ def attention_decode(workload: Workload, problem: DecodeProblem, schedule: Decod
         grid=(schedule.splits, passes, groups),
         block=(schedule.n_threads,),
         shared_bytes=shared_bytes(problem, schedule),
+        # Else the compiler at times spills far below the registers that a block may have.
+        min_blocks=1,
         cluster=schedule.splits if schedule.combine == "cluster" else 1,
     )
     if not partial:
@@ -167,6 +179,7 @@ def _sizes(problem: DecodeProblem, schedule: DecodeSchedule) -> list[tuple[str, 
         ("WARPS", schedule.warps),
         ("SUBS", schedule.tiles),
         ("DEPTH", schedule.in_flight),
+        ("KEY_ROWS", schedule.key_rows),
         ("PASS_ROWS", schedule.rows),
         ("SPLITS", schedule.splits),
         ("COMBINE_THREADS", COMBINE_THREADS),
@@ -190,6 +203,7 @@ def _flags(problem: DecodeProblem, schedule: DecodeSchedule) -> list[tuple[str, 
     return [
         ("IS_HALF", plain.dtype == "float16"),
         ("IN_SHARED", schedule.in_shared),
+        ("IN_TURNS", schedule.in_turns),
         ("COMBINES_LAST", schedule.combine == "last_block" and schedule.splits > 1),
         ("IN_CLUSTER", schedule.combine == "cluster"),
         ("HAS_LEFT", plain.left is not None),

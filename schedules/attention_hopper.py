@@ -1,12 +1,13 @@
 """Attention for compute capability 9.0: from knob values to a program.
 
-The device code is ``schedules/cuda/attention_hopper.cuh``; this module writes the constants and
-the matrix products in front of it and describes the launch.
+The device code is ``schedules/cuda/attention_hopper.cuh``; this module writes the constants, the
+matrix products and a :class:`Pattern` in front of it and describes the launch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import e, log2
 from typing import Any
 
@@ -21,7 +22,7 @@ ALIGNMENT_BYTES = 1024
 BARRIER_BYTES = 16
 BARRIER_BYTES_PER_STAGE = 32
 # What 65536 registers give a producer and n consumers, in steps of 8.
-REGISTERS = {1: (24, 240), 2: (24, 240), 3: (32, 160)}
+REGISTERS = {1: (56, 240), 2: (24, 240), 3: (32, 160)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,10 @@ class HopperSchedule:
         overlap: Whether a softmax runs beside the product before it.
         blocks: Blocks launched; each takes every ``blocks``-th tile.
         longest_first: Whether the tiles with most keys of all heads come first.
+        slack: Powers of two by which a score may exceed the running maximum before outputs are
+            rescaled.
+        by_hand: Of eight exponentials, how many go to the multipliers instead of the special
+            function units.
     """
 
     warpgroups: int
@@ -45,6 +50,8 @@ class HopperSchedule:
     overlap: bool
     blocks: int
     longest_first: bool
+    slack: int
+    by_hand: int
 
     @property
     def query_tile(self) -> int:
@@ -57,13 +64,49 @@ class HopperSchedule:
         return 128 * (1 + self.warpgroups)
 
 
-def shared_bytes(problem: AttentionProblem, schedule: HopperSchedule) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """Which keys a query attends, as device code.
+
+    Attributes:
+        file: Of ``schedules/cuda``; defines what ``attention_hopper.cuh`` says it needs.
+        constants: Integers that the file needs.
+        sources: Buffers that it reads, in the order of its ``Sources``: name to element type.
+        absent: How many more ``Sources`` has, which are null.
+        plan_bytes: Shared memory of its ``Plan``.
+    """
+
+    file: str
+    constants: Mapping[str, int]
+    sources: Mapping[str, str] = field(default_factory=dict)
+    absent: int = 0
+    plan_bytes: int = 0
+
+
+def window_pattern(problem: AttentionProblem, schedule: HopperSchedule) -> Pattern:
+    """All keys, or those of a window around the query's position."""
+    return Pattern(
+        file="attention_window.cuh",
+        constants={
+            "OFFSET": problem.offset,
+            "HAS_LEFT": int(problem.left is not None),
+            "LEFT": problem.left or 0,
+            "HAS_RIGHT": int(problem.right is not None),
+            "RIGHT": problem.right or 0,
+            "LONGEST_FIRST": int(schedule.longest_first),
+        },
+    )
+
+
+def shared_bytes(
+    problem: AttentionProblem, schedule: HopperSchedule, *, plan_bytes: int = 0
+) -> int:
     """Dynamic shared memory of a block."""
     qk_blocks, v_blocks = _blocks(problem.width), _blocks(problem.value_width)
     row = 2 * BLOCK_COLUMNS
     stage = (qk_blocks + v_blocks) * schedule.key_tile * row + BARRIER_BYTES_PER_STAGE
     query = qk_blocks * schedule.query_tile * row
-    return ALIGNMENT_BYTES + query + schedule.stages * stage + BARRIER_BYTES
+    return plan_bytes + ALIGNMENT_BYTES + query + schedule.stages * stage + BARRIER_BYTES
 
 
 def accumulators(problem: AttentionProblem, schedule: HopperSchedule) -> int:
@@ -82,7 +125,7 @@ def n_tiles(problem: AttentionProblem, schedule: HopperSchedule) -> int:
 
 
 def attention_hopper(
-    workload: Workload, problem: AttentionProblem, schedule: HopperSchedule
+    workload: Workload, problem: AttentionProblem, schedule: HopperSchedule, pattern: Pattern
 ) -> Any:
     """The ``PrimFunc``."""
     query, key, value, result = problem.names
@@ -90,7 +133,7 @@ def attention_hopper(
     launch = CudaLaunch(
         function="attention_forward",
         headers=(device_code("hopper.cuh"),),
-        source=_source(problem, schedule),
+        source=_source(problem, schedule, pattern),
         arguments=(
             _tiles(
                 query,
@@ -102,10 +145,11 @@ def attention_hopper(
             _tiles(key, problem.width, problem.keys, kv, schedule.key_tile),
             _tiles(value, problem.value_width, problem.keys, kv, schedule.key_tile),
             result,
+            *pattern.sources,
         ),
         grid=(schedule.blocks,),
         block=(schedule.threads,),
-        shared_bytes=shared_bytes(problem, schedule),
+        shared_bytes=shared_bytes(problem, schedule, plan_bytes=pattern.plan_bytes),
         # Makes the compiler claim all registers a block can have. A launch with fewer would leave
         # consumers waiting for ever for what producers cannot give.
         min_blocks=1,
@@ -126,7 +170,7 @@ def _blocks(width: int) -> int:
     return -(-width // BLOCK_COLUMNS)
 
 
-def _source(problem: AttentionProblem, schedule: HopperSchedule) -> str:
+def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Pattern) -> str:
     producer, consumer = REGISTERS[schedule.warpgroups]
     dtype, key_tile = problem.dtype, schedule.key_tile
     constants = {
@@ -141,18 +185,16 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule) -> str:
         "HEADS": problem.heads,
         "KV_HEADS": problem.kv_heads,
         "BATCH_HEADS": problem.batch * problem.heads,
-        "OFFSET": problem.offset,
-        "HAS_LEFT": int(problem.left is not None),
-        "LEFT": problem.left or 0,
-        "HAS_RIGHT": int(problem.right is not None),
-        "RIGHT": problem.right or 0,
-        "LONGEST_FIRST": int(schedule.longest_first),
         "PINGPONG": int(schedule.pingpong),
         "OVERLAP": int(schedule.overlap),
         "BFLOAT": int(dtype == "bfloat16"),
         "PRODUCER_REGISTERS": producer,
         "CONSUMER_REGISTERS": consumer,
+        "BY_HAND": schedule.by_hand,
+        "PLAN_BYTES": pattern.plan_bytes,
+        **pattern.constants,
     }
+    scale_log2 = problem.scale * log2(e)
     lines = [f"constexpr int {name} = {value};" for name, value in constants.items()]
     return "\n".join(
         [
@@ -160,9 +202,27 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule) -> str:
             wgmma_registers("multiply_pv", n=problem.value_width, dtype=dtype, transposed=True),
             "namespace attention {",
             *lines,
-            f"constexpr float SCALE_LOG2 = {problem.scale * log2(e)!r}f;",
+            f"constexpr float SCALE_LOG2 = {scale_log2!r}f;",
+            f"constexpr float SLACK = {schedule.slack / scale_log2!r}f;",
             f"typedef {CUDA_TYPES[dtype]} element;",
             "}",
+            device_code(pattern.file),
             device_code("attention_hopper.cuh"),
+            _entry(pattern),
         ]
     )
+
+
+def _entry(pattern: Pattern) -> str:
+    """The launched function: pointers of the pattern become its ``Sources``."""
+    names = [f"source_{index}" for index in range(len(pattern.sources))]
+    typed = zip(pattern.sources.values(), names, strict=True)
+    sources = "".join(f", const {kind}* {name}" for kind, name in typed)
+    given = ", ".join([*names, *["nullptr"] * pattern.absent])
+    return f"""
+__device__ __forceinline__ void attention_forward(
+    const CUtensorMap& q_map, const CUtensorMap& k_map, const CUtensorMap& v_map,
+    attention::element* __restrict__ to{sources}, unsigned char* raw) {{
+  attention::forward(q_map, k_map, v_map, to, attention::Sources{{{given}}}, raw);
+}}
+"""

@@ -3,7 +3,9 @@
 Such programs come out of fusion (``matmul, add, gelu``): a contraction block
 ``C[b, m, n] += A[b, m, k] * B[b, k, n]`` in any layout, followed by blocks that compute
 one element of an output from the same element of ``C`` and of other inputs. Loop axes of
-one role are folded into one; a program whose axes do not fold is not covered.
+one role are folded into one; a program whose axes do not fold is not covered. Blocks that copy
+an operand as it is may stand before: a convolution of extent 1 pads its input by nothing, and
+is a product.
 """
 
 from __future__ import annotations
@@ -125,10 +127,11 @@ def _contraction(program: str, workload: Workload) -> Contraction | None:
 
 
 def _recognised(blocks: Sequence[Any]) -> Contraction:
-    if not blocks or not _is_reduction(blocks[0]) or any(map(_is_reduction, blocks[1:])):
+    n_copies = next((i for i, block in enumerate(blocks) if _is_reduction(block)), len(blocks))
+    if n_copies == len(blocks) or any(map(_is_reduction, blocks[n_copies + 1 :])):
         raise _NotCovered
-    product = _Product(blocks[0])
-    ending = _Ending(product, blocks[1:])
+    product = _Product(blocks[n_copies], dict(map(_copy, blocks[:n_copies])))
+    ending = _Ending(product, blocks[n_copies + 1 :])
     return Contraction(
         batch=product.extent("batch"),
         m=product.extent("m"),
@@ -148,11 +151,34 @@ def _is_reduction(block: Any) -> bool:
     return any(int(axis.iter_type) == REDUCTION for axis in block.iter_vars)
 
 
-class _Product:
-    """The contraction block, its axes divided into batch, m, n and k."""
+def _copy(block: Any) -> tuple[str, str]:
+    """The buffer that a block fills, and the one of which it is a copy."""
+    store = block.body
+    _require(type(store).__name__ == "BufferStore" and type(store.value).__name__ == "TensorLoad")
+    load, extents = store.value, _extents(block)
+    _require(_shape(store.buffer) == _shape(load.source))
+    _require(str(store.buffer.dtype) == str(load.source.dtype))
+    written = linear(_shape(store.buffer), store.indices, extents)
+    _require(written == linear(_shape(load.source), load.indices, extents) and written[1] == 0)
+    _require(prod(extents.values()) == prod(_shape(store.buffer)))
+    return str(store.buffer.name), str(load.source.name)
 
-    def __init__(self, block: Any) -> None:
-        self.extents: Axes = {str(axis.var.name): int(axis.dom.extent) for axis in block.iter_vars}
+
+def _extents(block: Any) -> Axes:
+    return {str(axis.var.name): int(axis.dom.extent) for axis in block.iter_vars}
+
+
+class _Product:
+    """The contraction block, its axes divided into batch, m, n and k.
+
+    Args:
+        block: The contraction.
+        copies: Buffers that hold what another one does, with its name.
+    """
+
+    def __init__(self, block: Any, copies: Mapping[str, str]) -> None:
+        self.copies = copies
+        self.extents = _extents(block)
         reduced = [
             str(axis.var.name) for axis in block.iter_vars if int(axis.iter_type) == REDUCTION
         ]
@@ -225,11 +251,16 @@ class _Product:
     def operand(self, strides: Mapping[str, int], own: str) -> Operand:
         """One factor with folded steps."""
         return Operand(
-            buffer=self.names[id(strides)],
+            buffer=self._original(self.names[id(strides)]),
             batch=self.step("batch", strides),
             row=self.step(own, strides),
             depth=self.step("k", strides),
         )
+
+    def _original(self, name: str) -> str:
+        while name in self.copies:
+            name = self.copies[name]
+        return name
 
     def _strides(self, buffer: Any, indices: Any) -> dict[str, int]:
         strides, offset = linear(_shape(buffer), indices, self.extents)
@@ -256,7 +287,7 @@ class _Ending:
         store = block.body
         _require(type(store).__name__ == "BufferStore")
         _require(_shape(store.buffer) == self.product.shape)
-        extents = {str(axis.var.name): int(axis.dom.extent) for axis in block.iter_vars}
+        extents = _extents(block)
         self.renamed = self._positions(store, extents)
         self.extents = extents
         text = translated(store.value, self._read)

@@ -25,6 +25,7 @@ from typing import Any
 
 from schedules import _tvm
 from schedules.analysis import SCHEDULED
+from schedules.early_launch import EARLY_LAUNCH
 from schedules.workload import TensorSpec, Workload
 
 DIMENSIONS = ("x", "y", "z")
@@ -69,6 +70,8 @@ class CudaLaunch:
         shared_bytes: Dynamic shared memory of a block.
         min_blocks: Blocks that a multiprocessor must be able to hold at once, which bounds
             the registers; 0 leaves them to the compiler.
+        early: Whether it may start before the kernel in front has ended; see
+            ``schedules/early_launch.py``.
         cluster: Neighbouring blocks along x that run at once and see each other's shared
             memory (compute capability 9.0).
     """
@@ -81,6 +84,7 @@ class CudaLaunch:
     headers: tuple[str, ...] = ()
     shared_bytes: int = 0
     min_blocks: int = 0
+    early: bool = False
     cluster: int = 1
 
 
@@ -133,6 +137,8 @@ def _emit(tir: Any, launch: CudaLaunch, buffers: Mapping[str, Any]) -> None:
             stack.enter_context(_opaque(tir, launch.function))
             if launch.min_blocks:
                 stack.enter_context(tir.attr(0, MIN_BLOCKS, launch.min_blocks))
+            if launch.early:
+                stack.enter_context(tir.attr(0, EARLY_LAUNCH, 1))
             name, source = _named_source(launch)
             tir.evaluate(cuda_func_call(name, *arguments, source_code=source))
 
@@ -142,13 +148,14 @@ def _named_source(launch: CudaLaunch) -> tuple[str, str]:
 
     TVM puts sources one after the other in any order, and equal ones of a name once.
     """
-    guarded = [_once(header) for header in launch.headers]
+    guarded = [once(header) for header in launch.headers]
     space = f"launch_{_digest(''.join([*launch.headers, launch.source]))}"
     own = f"namespace {space} {{\n{launch.source}\n}}"
     return f"{space}::{launch.function}", "\n".join(["", *guarded, own, ""])
 
 
-def _once(header: str) -> str:
+def once(header: str) -> str:
+    """CUDA C++ that may stand in a source several times and is compiled the first time."""
     mark = f"EFFCOMPILE_{_digest(header)}"
     return f"#ifndef {mark}\n#define {mark}\n{header}\n#endif"
 

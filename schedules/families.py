@@ -7,12 +7,16 @@ from collections.abc import Callable
 from schedules.attention import attention_space
 from schedules.attention_decode import attention_decode_space
 from schedules.attention_simt import attention_simt_space
+from schedules.chain_segments import chain_segments_space
 from schedules.gemv_dequant import gemv_dequant_space
+from schedules.headwise_attention import headwise_space
+from schedules.integer_softmax import integer_softmax_space
 from schedules.knobs import KnobSpace
 from schedules.matmul import matmul_space
 from schedules.matmul_rows import matmul_rows_space
 from schedules.matmul_simt import matmul_simt_space
 from schedules.merge import merge_space
+from schedules.row_norm import row_norm_space
 from schedules.softmax import softmax_space
 from schedules.task import Task
 
@@ -20,11 +24,15 @@ Family = Callable[[Task], KnobSpace | None]
 
 FAMILIES: tuple[Family, ...] = (
     softmax_space,
+    integer_softmax_space,
     attention_decode_space,
     attention_space,
     attention_simt_space,
+    headwise_space,
     gemv_dequant_space,
     merge_space,
+    row_norm_space,
+    chain_segments_space,
     matmul_rows_space,
     matmul_space,
     matmul_simt_space,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -9,11 +10,14 @@ import numpy as np
 
 from schedules.errors import UnknownSpace
 from schedules.gemv_dequant_cuda import (
+    DIGITS,
+    LOAD_BYTES,
     ROWS_PER_PASS,
     GemvSchedule,
+    arena,
     gemv_cuda,
     n_steps,
-    shared_bytes,
+    slot_bytes,
     step_groups,
     step_units,
 )
@@ -23,9 +27,23 @@ from schedules.limits import launch_refusal
 from schedules.task import Task
 
 FIRST_ARCH = 80
+# With bulk copies, and kernels that start before the one in front has ended.
+FIRST_ARCH_OF_HOPPER = 90
 MOST_REGISTERS = 200
-REGISTERS_BESIDE_DATA = 40
+# Estimates from compiled points: beside x, sums and codes, and per eight digits of x.
+REGISTERS_OF_BULK = 24
+REGISTERS_OF_LOADS = 34
+REGISTERS_PER_X_TILE = 9
 THREADS_PER_CORE = 2048
+SHARED_PER_BLOCK_OVERHEAD = 1024
+# Of codes, per core: with less no device of these reaches its memory's rate (1.5 to 3.5 TB/s with
+# 0.6 us of latency, shared by 108 to 132 cores).
+LEAST_IN_FLIGHT = 8 * 1024
+# Tiles per core, with those of the shares of the depth, from which every core is busy.
+MANY_TILES = 4
+# With more rows it pays that a block holds a part of x only.
+FEW_ROWS = 2
+MOST_BLOCKS_K = 32
 
 
 def gemv_dequant_space(task: Task) -> KnobSpace | None:
@@ -56,75 +74,121 @@ class GemvDequantSpace(KnobSpace):
         self._problem: GemvProblem = problem
         self._workload = task.workload
         self._target = task.target
+        self._is_hopper = _arch_number(task.target.arch) >= FIRST_ARCH_OF_HOPPER
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
-        """Warps along depth and columns, tiles per warp, loads in flight, blocks, place of x."""
-        # Rows of x that are no multiple of 16 bytes cannot be read in place.
-        places = ("shared", "global") if self._problem.depth % 8 == 0 else ("shared",)
+        """Warps along depth and columns, blocks, loads in flight and how they come.
+
+        ``bulk`` is how many steps one bulk copy brings; 0 stands for loads into registers.
+        """
+        steps, tiles = n_steps(self._problem), self._problem.n_tiles
+        most_blocks = tiles * min(steps, MOST_BLOCKS_K)
+
+        def up_to(most: int, *values: int) -> tuple[int, ...]:
+            return tuple(value for value in values if value <= most)
+
+        blocks = up_to(1 + (most_blocks - 1) // self._target.n_cores, 1, 2, 3, 4, 6, 8)
         return (
-            Knob(name="warps_k", values=(1, 2, 4, 8, 16, 32)),
-            Knob(name="warps_n", values=(1, 2, 4, 8)),
-            Knob(name="tiles", values=(1, 2, 4)),
-            Knob(name="in_flight", values=(1, 2, 3, 4, 6, 8)),
-            Knob(name="blocks_k", values=(1, 2, 4)),
-            Knob(name="x", values=places),
+            Knob(name="warps_k", values=up_to(steps, 1, 2, 4, 8, 16, 32)),
+            Knob(name="warps_n", values=up_to(tiles, 1, 2, 4, 8, 16)),
+            Knob(name="blocks_per_core", values=blocks),
+            Knob(name="blocks_k", values=up_to(steps, 1, 2, 4, 8, 16, MOST_BLOCKS_K)),
+            Knob(name="in_flight", values=(1, 2, 3, 4)),
+            Knob(name="bulk", values=(0, 1, 2, 4, 8) if self._is_hopper else (0,)),
         )
 
     def schedule(self, values: Values) -> GemvSchedule:
         """The decisions that knob values stand for."""
+        warps_n, blocks_k = int(values["warps_n"]), int(values["blocks_k"])
+        blocks_n = self._blocks_n(int(values["blocks_per_core"]), blocks_k)
         return GemvSchedule(
             warps_k=int(values["warps_k"]),
-            warps_n=int(values["warps_n"]),
-            tiles=int(values["tiles"]),
+            warps_n=warps_n,
+            blocks_n=max(1, min(blocks_n, self._problem.n_tiles // warps_n)),
+            blocks_k=blocks_k,
             in_flight=int(values["in_flight"]),
-            blocks_k=int(values["blocks_k"]),
-            x_shared=values["x"] == "shared",
+            piece=max(1, min(int(values["bulk"]), self._most_steps(values))),
+            bulk=int(values["bulk"]) > 0,
+            early=self._is_hopper,
         )
+
+    def _blocks_n(self, blocks_per_core: int, blocks_k: int) -> int:
+        """Blocks along the columns, if there are tiles for all of them."""
+        return -(-blocks_per_core * self._target.n_cores // blocks_k)
+
+    def _most_steps(self, values: Values) -> int:
+        """Steps of a tile that a warp has at most."""
+        return -(-n_steps(self._problem) // (int(values["warps_k"]) * int(values["blocks_k"])))
 
     def refusal(self, values: Values) -> str | None:
         """Limits of the device, and points that another point already stands for."""
-        schedule, problem = self.schedule(values), self._problem
-        steps = n_steps(problem)
-        shares = schedule.warps_k * schedule.blocks_k
-        registers = self._registers(schedule)
+        if (
+            32 * int(values["warps_k"]) * int(values["warps_n"])
+            > self._target.max_threads_per_block
+        ):
+            return f"more than {self._target.max_threads_per_block} threads per block"
+        schedule = self.schedule(values)
+        return (
+            self._repetition(values, schedule)
+            or self._launch_refusal(schedule)
+            or self._waste(schedule)
+        )
+
+    def _repetition(self, values: Values, schedule: GemvSchedule) -> str | None:
+        """Points with idle warps, or that another point already stands for."""
+        problem, most_steps = self._problem, self._most_steps(values)
+        pieces = -(-most_steps // schedule.piece) * schedule.most_tiles(problem)
+        fewer = self._blocks_n(int(values["blocks_per_core"]) - 1, schedule.blocks_k)
         faults = {
-            "some warps would have no step of the depth": shares > steps,
-            "more steps would be in flight than a warp has": (
-                schedule.in_flight > -(-steps // shares)
+            "some warps would have no step of the depth": (
+                schedule.warps_k * schedule.blocks_k > n_steps(problem)
             ),
-            "a block would have more tiles than there are": (
-                schedule.block_tiles > 1 and schedule.block_tiles >= 2 * problem.n_tiles
+            "fewer blocks per core already hold every tile": (
+                fewer * schedule.warps_n >= problem.n_tiles
             ),
-            f"more than {MOST_REGISTERS} registers per thread": registers > MOST_REGISTERS,
+            "more would be in flight than a warp has": schedule.in_flight > pieces,
+            "smaller pieces already are all of a tile": int(values["bulk"]) >= 2 * most_steps,
+            f"more than {MOST_REGISTERS} registers per thread": (
+                self._registers(schedule) > MOST_REGISTERS
+            ),
         }
-        for reason, applies in faults.items():
-            if applies:
-                return reason
+        return next((reason for reason, applies in faults.items() if applies), None)
+
+    def _launch_refusal(self, schedule: GemvSchedule) -> str | None:
         return launch_refusal(
             self._target,
             threads_per_block=schedule.n_threads,
-            registers_per_thread=registers,
-            shared_bytes=shared_bytes(problem, schedule),
+            registers_per_thread=self._registers(schedule),
+            shared_bytes=arena(self._problem, schedule).size,
         )
 
-    def _loads(self, schedule: GemvSchedule) -> int:
-        """16-byte loads of codes that a thread has in flight."""
-        per_step = step_units(self._problem) * self._problem.n_loads
-        return schedule.in_flight * schedule.tiles * per_step
+    def _waste(self, schedule: GemvSchedule) -> str | None:
+        """Points that are slow on every device."""
+        problem, n_cores = self._problem, self._target.n_cores
+        busy = problem.n_tiles * (schedule.blocks_k // 2) >= MANY_TILES * n_cores
+        if schedule.blocks_k > 1 and busy and problem.rows <= FEW_ROWS:
+            halved = replace(schedule, blocks_k=schedule.blocks_k // 2)
+            if self._launch_refusal(halved) is None:
+                return "fewer shares of the depth keep every core busy, and memory suffices"
+        per_core = -(-problem.n_tiles // n_cores) * problem.n_units * problem.n_loads * LOAD_BYTES
+        if self._in_flight_per_core(schedule) < min(LEAST_IN_FLIGHT, per_core):
+            return "too little would be in flight to hide the latency of memory"
+        return None
+
+    def _step_loads(self) -> int:
+        """16-byte loads of codes of a lane per step."""
+        return step_units(self._problem) * self._problem.n_loads
 
     def _registers(self, schedule: GemvSchedule) -> int:
         problem = self._problem
-        m_tiles = -(-min(problem.rows, ROWS_PER_PASS) // 8)
-        scales = schedule.in_flight * schedule.tiles * step_groups(problem)
-        # Up to four classes of products, and the totals, of four sums each.
-        sums = (
-            4
-            * m_tiles
-            * (schedule.tiles * (_n_classes(problem) + 1) + (4 if problem.has_zeros else 2))
-        )
-        held = 4 * self._loads(schedule) + scales * (2 if problem.has_zeros else 1)
-        return REGISTERS_BESIDE_DATA + held + sums + 4 * m_tiles
+        x_tiles = -(-DIGITS * min(problem.rows, ROWS_PER_PASS) // 8)
+        per_step = 4 * self._step_loads()
+        per_step += step_groups(problem) * (2 if problem.has_zeros else 1)
+        if schedule.bulk:
+            return REGISTERS_OF_BULK + REGISTERS_PER_X_TILE * x_tiles + per_step
+        data = per_step * schedule.in_flight
+        return REGISTERS_OF_LOADS + REGISTERS_PER_X_TILE * x_tiles + data
 
     def program(self, values: Values) -> Any:
         """The bound program."""
@@ -134,16 +198,13 @@ class GemvDequantSpace(KnobSpace):
         """log2 of threads, of blocks, waves and bytes in flight per core; registers; balance."""
         schedule, problem = self.schedule(values), self._problem
         registers = self._registers(schedule)
-        blocks = -(-problem.n_tiles // schedule.block_tiles) * schedule.blocks_k
-        resident = min(
-            THREADS_PER_CORE // schedule.n_threads,
-            max(1, self._target.registers_per_block // (registers * schedule.n_threads)),
-        )
-        on_core = min(resident, -(-blocks // self._target.n_cores))
-        in_flight = on_core * schedule.n_threads * self._loads(schedule) * 16
+        blocks = schedule.blocks_n * schedule.blocks_k
+        resident = self._resident(schedule)
+        in_flight = self._in_flight_per_core(schedule)
         shares = schedule.warps_k * schedule.blocks_k
         steps = n_steps(problem)
         waves = blocks / (resident * self._target.n_cores)
+        tiles = problem.n_tiles / (schedule.blocks_n * schedule.warps_n)
         return [
             float(np.log2(schedule.n_threads)),
             float(np.log2(blocks)),
@@ -153,11 +214,29 @@ class GemvDequantSpace(KnobSpace):
             steps / shares / -(-steps // shares),
             waves / float(np.ceil(waves)),
             float(np.log2(steps / shares)),
+            float(np.log2(tiles)),
         ]
 
+    def _resident(self, schedule: GemvSchedule) -> int:
+        """Blocks that a core can hold at once."""
+        shared = arena(self._problem, schedule).size + SHARED_PER_BLOCK_OVERHEAD
+        threads, registers = schedule.n_threads, self._registers(schedule)
+        return min(
+            THREADS_PER_CORE // threads,
+            max(1, self._target.registers_per_block // (registers * threads)),
+            max(1, self._target.shared_memory_per_block_bytes // shared),
+        )
 
-def _n_classes(problem: GemvProblem) -> int:
-    """Accumulators per output: places in a half word that differ in weight."""
-    half = {2: 4, 3: 3, 4: 2, 8: 1}
-    brain = {2: 3, 3: 2, 4: 1, 8: 2}
-    return (half if problem.dtype == "float16" else brain)[problem.bits]
+    def _in_flight_per_core(self, schedule: GemvSchedule) -> int:
+        """Bytes that a core has asked for at once."""
+        blocks = schedule.blocks_n * schedule.blocks_k
+        on_core = min(self._resident(schedule), -(-blocks // self._target.n_cores))
+        return on_core * self._bytes_in_flight(schedule)
+
+    def _bytes_in_flight(self, schedule: GemvSchedule) -> int:
+        """Of a block."""
+        if schedule.bulk:
+            per_warp = schedule.in_flight * slot_bytes(self._problem, schedule)
+        else:
+            per_warp = schedule.in_flight * self._step_loads() * 32 * 16
+        return per_warp * schedule.warps_k * schedule.warps_n

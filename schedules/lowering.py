@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from schedules import _tvm
+from schedules.early_launch import with_early_launches
 from schedules.shared_arena import has_arena, with_barriers
 
 _NAME = "effcompile"
@@ -28,7 +29,7 @@ def _make() -> tuple[Any, Any, Any]:
     lower, finish_host, finish_device = _tvm.load().tirx.get_tir_pipeline("s_tir")
 
     def lower_all(module: Any) -> Any:
-        return _lower(module, lower)
+        return with_early_launches(_lower(module, lower))
 
     return lower_all, finish_host, finish_device
 

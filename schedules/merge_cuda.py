@@ -84,7 +84,7 @@ def merge_cuda(workload: Workload, problem: MergeProblem, schedule: MergeSchedul
             f"__device__ __forceinline__ void {problem.op}({_parameters(workload)}) {{\n"
             f"  using namespace effcompile_merge;\n  effcompile_merge::{call};\n}}"
         ),
-        headers=(device_code("merge.cuh"),),
+        headers=(device_code("rows.cuh"), device_code("merge.cuh")),
         arguments=problem.names,
         grid=(n_blocks(problem, schedule),),
         block=(schedule.lanes, schedule.height),

@@ -3,17 +3,17 @@
 A matrix (n_columns, depth) of codes is cut into tiles of 16 columns and *units* of depth.
 One unit of a tile is what a warp takes with one 16-byte load per lane (three for 3 bits)::
 
-    bits   2    3    4    8        a unit holds depth / 16 fragments of 16 columns x 16 codes
+    bits   2    3    4    8        a unit holds depth / 32 fragments of 16 columns x 32 codes
     depth  128  256  64   32
 
 Lane ``l`` holds columns ``l / 4`` and ``l / 4 + 8`` of a tile, as the left operand of
-``mma.m16n8k16`` wants them. Of 32 consecutive codes, lane ``l`` holds eight neighbours from
-``8 * (l % 4)`` on, which two fragments share: the matching activations are then one 16-byte
-load. The four registers of a fragment lie in the four words of a load, at one bit offset, and
-each of them holds two codes, one per half word: a mask makes a pair of numbers.
+``mma.m16n8k32`` wants them; of a fragment's 32 codes, eight neighbours from ``8 * (l % 4)``
+on. The four registers of a fragment lie in the four words of a load, and each of them holds
+four neighbours, one per byte, at the fragment's place in the bytes: a mask makes numbers.
 
-Three bits: fifteen fragments take five places of 3 bits in the half words of three loads;
-the sixteenth takes the bits left over, one from each load.
+Three bits: six fragments take two places of 3 bits in the bytes of three loads. The last two
+take the bits left over: of each code the upper two from the first (second) load, the lowest
+one from the third.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ LANES = 32
 WORDS_PER_LOAD = 4
 UNIT_DEPTH = {2: 128, 3: 256, 4: 64, 8: 32}
 LOADS_PER_UNIT = {2: 1, 3: 3, 4: 1, 8: 1}
-FRAGMENT_DEPTH = 16
-# Of three-bit codes in a half word; its last bit belongs to the sixteenth fragment.
-PLACES_OF_THREE = 5
+FRAGMENT_DEPTH = 32
+# Of three-bit codes in a byte, whose last two bits belong to the last two fragments.
+PLACES_OF_THREE = 2
 
 
 def packed_shape(n_columns: int, depth: int, bits: int) -> tuple[int, ...]:
@@ -52,65 +52,63 @@ def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
     n_tiles, n_units = shape[:2]
     padded = np.zeros((n_tiles * TILE_COLUMNS, n_units * UNIT_DEPTH[bits]), dtype=np.uint32)
     padded[:n_columns, :depth] = codes
-    pairs = _fragments(padded, n_tiles, n_units)
-    pairs = pairs[..., 0] | pairs[..., 1] << np.uint32(16)
-    return _words(pairs, bits).reshape(shape)
+    return _words(_fragments(padded, n_tiles, n_units), bits).reshape(shape)
 
 
 def unpack_codes(packed: np.ndarray, bits: int, *, n_columns: int, depth: int) -> np.ndarray:
     """The inverse of :func:`pack_codes`: uint8, shape (n_columns, depth)."""
     n_tiles, n_units = packed.shape[:2]
-    pairs = _pairs(packed, bits)
-    halves = np.stack([pairs & np.uint32(0xFFFF), pairs >> np.uint32(16)], axis=-1)
-    # (tile, unit, fragment, lane / 4, lane % 4, j / 2, column / 8, j % 2)
-    split = halves.reshape(n_tiles, n_units, -1, 2, 8, 4, 2, 2, 2)
-    codes = split.transpose(0, 7, 4, 1, 2, 5, 3, 6, 8)
+    registers = np.ascontiguousarray(_registers(packed, bits), dtype="<u4")
+    # (tile, unit, fragment, lane / 4, lane % 4, j / 4, column / 8, j % 4)
+    split = registers.view(np.uint8).reshape(n_tiles, n_units, -1, 8, 4, 2, 2, 4)
+    codes = split.transpose(0, 6, 3, 1, 2, 4, 5, 7)
     full = codes.reshape(n_tiles * TILE_COLUMNS, n_units * UNIT_DEPTH[bits])
     return np.ascontiguousarray(full[:n_columns, :depth]).astype(np.uint8)
 
 
 def _fragments(codes: np.ndarray, n_tiles: int, n_units: int) -> np.ndarray:
-    """Codes as (tile, unit, fragment, lane, register, half)."""
-    # Columns are (tile, column / 8, column % 8); depth is (unit, 32 codes, lane % 4,
-    # fragment % 2, j / 2, j % 2).
-    split = codes.reshape(n_tiles, 2, 8, n_units, -1, 4, 2, 2, 2)
-    ordered = split.transpose(0, 3, 4, 6, 2, 5, 7, 1, 8)
-    return ordered.reshape(n_tiles, n_units, -1, LANES, WORDS_PER_LOAD, 2)
+    """Codes as registers (tile, unit, fragment, lane, 4), four of them in the bytes of each."""
+    # Columns are (tile, column / 8, column % 8); depth is (unit, fragment, lane % 4, j / 4, j % 4).
+    split = codes.reshape(n_tiles, 2, 8, n_units, -1, 4, 2, 4)
+    ordered = split.transpose(0, 3, 4, 2, 5, 6, 1, 7)
+    registers = np.ascontiguousarray(ordered).astype(np.uint8).view("<u4").astype(np.uint32)
+    return registers.reshape(n_tiles, n_units, -1, LANES, WORDS_PER_LOAD)
 
 
-def _words(pairs: np.ndarray, bits: int) -> np.ndarray:
+def _words(registers: np.ndarray, bits: int) -> np.ndarray:
     """Registers (tile, unit, fragment, lane, 4) into words (tile, unit, load, lane, 4)."""
     n_loads = LOADS_PER_UNIT[bits]
-    words = np.zeros((*pairs.shape[:2], n_loads, *pairs.shape[3:]), dtype=np.uint32)
-    for fragment in range(pairs.shape[2]):
+    words = np.zeros((*registers.shape[:2], n_loads, *registers.shape[3:]), dtype=np.uint32)
+    for fragment in range(registers.shape[2]):
         for load, offset, taken, first in _places(fragment, bits):
-            part = pairs[:, :, fragment] >> np.uint32(first) & _pair_mask(taken)
+            part = registers[:, :, fragment] >> np.uint32(first) & _byte_mask(taken)
             words[:, :, load] |= part << np.uint32(offset)
     return words
 
 
-def _pairs(words: np.ndarray, bits: int) -> np.ndarray:
+def _registers(words: np.ndarray, bits: int) -> np.ndarray:
     """The inverse of :func:`_words`."""
     n_fragments = UNIT_DEPTH[bits] // FRAGMENT_DEPTH
-    pairs = np.zeros((*words.shape[:2], n_fragments, *words.shape[3:]), dtype=np.uint32)
+    registers = np.zeros((*words.shape[:2], n_fragments, *words.shape[3:]), dtype=np.uint32)
     for fragment in range(n_fragments):
         for load, offset, taken, first in _places(fragment, bits):
-            part = words[:, :, load] >> np.uint32(offset) & _pair_mask(taken)
-            pairs[:, :, fragment] |= part << np.uint32(first)
-    return pairs
+            part = words[:, :, load] >> np.uint32(offset) & _byte_mask(taken)
+            registers[:, :, fragment] |= part << np.uint32(first)
+    return registers
 
 
 def _places(fragment: int, bits: int) -> list[tuple[int, int, int, int]]:
-    """Where a fragment's codes lie: (load, offset in half words, bits there, first bit)."""
+    """Where a fragment's codes lie: (load, offset in bytes, bits there, first bit of the code)."""
     if bits != 3:
         return [(0, bits * fragment, bits, 0)]
     if fragment < 3 * PLACES_OF_THREE:
         return [(fragment // PLACES_OF_THREE, 3 * (fragment % PLACES_OF_THREE), 3, 0)]
-    return [(load, 15, 1, load) for load in range(3)]
+    last = fragment - 3 * PLACES_OF_THREE
+    return [(last, 6, 2, 1), (2, 7 - last, 1, 0)]
 
 
-def _pair_mask(bits: int) -> np.uint32:
-    return np.uint32((2**bits - 1) * 0x10001)
+def _byte_mask(bits: int) -> np.uint32:
+    return np.uint32((2**bits - 1) * 0x01010101)
 
 
 def pack_groups(values: np.ndarray) -> np.ndarray:

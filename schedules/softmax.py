@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,13 +12,16 @@ from schedules.errors import UnknownSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.limits import launch_refusal
 from schedules.softmax_cpu import CpuSchedule, softmax_cpu
-from schedules.softmax_cuda import CudaSchedule, n_chunks, softmax_cuda
+from schedules.softmax_cuda import softmax_cuda
 from schedules.softmax_problem import SoftmaxProblem, softmax_problem
+from schedules.softmax_rows import CudaSchedule
 from schedules.task import Task
 
 LOAD_BYTES = 16
 MOST_KEPT_ELEMENTS = 128
 REGISTERS_BESIDE_ELEMENTS = 30
+# A shorter row fits into the registers of one block.
+SHORTEST_SHARED_ROW = 16384
 POWERS_OF_TWO = tuple(2**k for k in range(11))
 
 
@@ -36,8 +40,9 @@ class _SoftmaxSpace(KnobSpace):
         problem = softmax_problem(task.workload)
         if problem is None:
             raise UnknownSpace(
-                f"the softmax family does not cover {task.workload.name}: expected one float "
-                "input and output of equal shape, reduced over the last axis, with scale > 0."
+                f"the softmax family does not cover {task.workload.name}: expected a float "
+                "input and output of equal shape, at most a mask of whole rows, reduced over the "
+                "last axis, with scale > 0."
             )
         self._problem: SoftmaxProblem = problem
         self._target = task.target
@@ -58,25 +63,32 @@ class CudaSoftmaxSpace(_SoftmaxSpace):
             Knob(name="kept_percent", values=(0, 50, 100)),
             Knob(name="batch", values=(1, 2, 4)),
             Knob(name="exp", values=("fma", "exp2", "exp")),
+            Knob(name="blocks_per_row", values=self._cluster_sizes()),
         )
+
+    def _cluster_sizes(self) -> tuple[int, ...]:
+        is_long = self._problem.n >= SHORTEST_SHARED_ROW
+        return (1, 2, 4, 8, 16) if is_long and self._target.has_clusters else (1,)
 
     def schedule(self, values: Values) -> CudaSchedule:
         """The decisions that knob values stand for."""
         threads, vector = int(values["threads_per_row"]), int(values["vector"])
-        chunks = n_chunks(self._problem, threads, vector)
-        return CudaSchedule(
+        blocks = int(values["blocks_per_row"])
+        schedule = CudaSchedule(
             threads_per_row=threads,
             rows_per_block=int(values["rows_per_block"]),
             vector=vector,
-            kept_chunks=chunks * int(values["kept_percent"]) // 100,
             batch=int(values["batch"]),
             exp=str(values["exp"]),
+            blocks_per_row=blocks,
         )
+        chunks = schedule.n_chunks(self._problem)
+        return replace(schedule, kept_chunks=chunks * int(values["kept_percent"]) // 100)
 
     def refusal(self, values: Values) -> str | None:
         """Limits of the device, and points that another point already stands for."""
         schedule = self.schedule(values)
-        chunks = n_chunks(self._problem, schedule.threads_per_row, schedule.vector)
+        chunks = schedule.n_chunks(self._problem)
         n_streamed = chunks - schedule.kept_chunks
         faults = {
             "half of the threads of a row would have nothing to do": self._idle_half(schedule),
@@ -84,6 +96,12 @@ class CudaSoftmaxSpace(_SoftmaxSpace):
                 schedule.kept_chunks * schedule.vector > MOST_KEPT_ELEMENTS
             ),
             "half of one chunk is none": values["kept_percent"] == 50 and not schedule.kept_chunks,
+            "blocks that share a row hold no other": (
+                schedule.blocks_per_row > 1
+                and (
+                    schedule.rows_per_block > 1 or schedule.threads_per_row < self._target.warp_size
+                )
+            ),
             "a batch would be longer than the streamed part": schedule.batch > max(1, n_streamed),
             "the fused exponent needs the final maximum, so all chunks must be kept": (
                 n_streamed > 0 and schedule.exp == "fma"
@@ -100,11 +118,12 @@ class CudaSoftmaxSpace(_SoftmaxSpace):
         )
 
     def _idle_half(self, schedule: CudaSchedule) -> bool:
-        needed = schedule.threads_per_row // 2 * schedule.vector
-        return schedule.threads_per_row > 1 and needed >= self._problem.n
+        needed = schedule.row_threads // 2 * schedule.vector
+        return schedule.row_threads > 1 and needed >= self._problem.n
 
     def _registers(self, schedule: CudaSchedule, n_streamed: int) -> int:
         n_elements = schedule.kept_chunks + (schedule.batch if n_streamed else 0)
+        n_elements *= 2 if self._problem.mask else 1
         return REGISTERS_BESIDE_ELEMENTS + n_elements * schedule.vector
 
     def _shared_bytes(self, schedule: CudaSchedule) -> int:
@@ -116,13 +135,13 @@ class CudaSoftmaxSpace(_SoftmaxSpace):
         return softmax_cuda(self._problem, self.schedule(values))
 
     def numbers(self, values: Values) -> list[float]:
-        """log2 of threads, blocks, waves and bytes per thread; registers; share read twice."""
+        """log2 of threads, blocks, waves and bytes per thread; registers; shares; cluster."""
         schedule = self.schedule(values)
-        chunks = n_chunks(self._problem, schedule.threads_per_row, schedule.vector)
+        chunks = schedule.n_chunks(self._problem)
         n_streamed = chunks - schedule.kept_chunks
         threads = schedule.threads_per_row * schedule.rows_per_block
-        blocks = -(-self._problem.n_rows // schedule.rows_per_block)
-        width = schedule.threads_per_row * schedule.vector
+        blocks = -(-self._problem.n_rows // schedule.rows_per_block) * schedule.blocks_per_row
+        width = schedule.row_threads * schedule.vector
         return [
             float(np.log2(threads)),
             float(np.log2(blocks)),
@@ -131,6 +150,7 @@ class CudaSoftmaxSpace(_SoftmaxSpace):
             float(self._registers(schedule, n_streamed)),
             n_streamed / chunks,
             self._problem.n / (chunks * width),
+            float(np.log2(schedule.blocks_per_row)),
         ]
 
 

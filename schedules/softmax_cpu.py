@@ -6,7 +6,7 @@ their sum, result. Sweeps run over whole vectors and end in a scalar tail.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import factorial, log
 from typing import Any
@@ -46,19 +46,21 @@ def softmax_cpu(problem: SoftmaxProblem, schedule: CpuSchedule) -> Any:
 
     with _tvm.fast_parsing(), IRBuilder() as builder, tir.prim_func(s_tir=True):
         tir.func_name("main")
-        source = tir.arg(problem.input_name, tir.buffer(problem.shape, problem.dtype))
-        result = tir.arg(problem.output_name, tir.buffer(problem.shape, problem.dtype))
+        buffers = [
+            tir.arg(spec.name, tir.buffer(spec.shape, spec.dtype)) for spec in problem.tensors
+        ]
         tir.func_attr({"tirx.noalias": True, SCHEDULED: True})
-        _Emitter(tir, problem, schedule, source, result).emit()
+        _Emitter(tir, problem, schedule, buffers).emit()
     return builder.get()
 
 
 class _Emitter:
     def __init__(
-        self, tir: Any, problem: SoftmaxProblem, schedule: CpuSchedule, source: Any, result: Any
+        self, tir: Any, problem: SoftmaxProblem, schedule: CpuSchedule, buffers: Sequence[Any]
     ) -> None:
         self.tir, self.problem, self.schedule = tir, problem, schedule
-        self.source, self.result = source, result
+        self.source, self.result = buffers[0], buffers[-1]
+        self.mask = buffers[1] if problem.mask else None
 
     def emit(self) -> None:
         tir, rows_per_task = self.tir, self.schedule.rows_per_task
@@ -120,15 +122,24 @@ class _Emitter:
             with tir.serial(0, self.problem.n % vector) as lane:
                 step(n_whole * vector + lane, lane)
 
-    def _index(self, column: Any) -> tuple[Any, ...]:
+    def _index(self, tensor: Any, column: Any) -> tuple[Any, ...]:
+        """Position in a tensor, 0 along axes that it repeats."""
         row, position = self.row, [column]
         for extent in reversed(self.problem.shape[:-1]):
             position.insert(0, row % extent)
             row = row // extent
-        return tuple(position)
+        own = [int(extent) for extent in tensor.shape]
+        used = position[len(position) - len(own) :]
+        whole = self.problem.shape[len(position) - len(own) :]
+        pairs = zip(used, own, whole, strict=True)
+        return tuple(place if size == full else 0 for place, size, full in pairs)
 
     def _value(self, column: Any) -> Any:
-        return self.tir.cast(self.source[self._index(column)], "float32")
+        value = self.tir.cast(self.source[self._index(self.source, column)], "float32")
+        if self.mask is None:
+            return value
+        mask = self.tir.cast(self.mask[self._index(self.mask, column)], "float32")
+        return value * self.tir.float32(self.problem.scale) + mask
 
     def _summand(self, column: Any) -> Any:
         term = self._exponential(column)
@@ -139,20 +150,20 @@ class _Emitter:
 
     def _write(self, column: Any) -> None:
         if self.problem.log:
-            scale = self.tir.float32(self.problem.scale)
+            scale = self.tir.float32(self.problem.exponent_scale)
             value = (self._value(column) - self.maximum[0]) * scale - self.total[0]
         else:
             term = self.kept[column] if self.schedule.keeps else self._exponential(column)
             value = term * self.total[0]
         self.tir.buffer_store(
-            self.result, self.tir.cast(value, self.problem.dtype), self._index(column)
+            self.result, self.tir.cast(value, self.problem.dtype), self._index(self.result, column)
         )
 
     def _exponential(self, column: Any) -> Any:
         difference = self._value(column) - self.maximum[0]
         if self.schedule.exp == "libm":
-            return self.tir.exp(difference * self.tir.float32(self.problem.scale))
-        return self._exp2(difference * self.tir.float32(self.problem.scale * LOG2_E))
+            return self.tir.exp(difference * self.tir.float32(self.problem.exponent_scale))
+        return self._exp2(difference * self.tir.float32(self.problem.exponent_scale * LOG2_E))
 
     def _exp2(self, exponent: Any) -> Any:
         """2**exponent for exponent <= 0: a polynomial of the fraction, shifted by the integer."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import e as euler
 from math import log2, prod
 
-from schedules.workload import Workload
+from schedules.workload import TensorSpec, Workload
 
 LOWEST = -3.4028234663852886e38
 LOG2_E = log2(euler)
@@ -17,23 +17,43 @@ LONGEST_ROW = 262144
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoftmaxProblem:
-    """Softmax, or its logarithm, over the last axis.
+    """Softmax of ``scale * x``, plus a mask if there is one, or its logarithm, over the last axis.
 
     Attributes:
-        shape: Shape of input and output; all axes but the last are rows.
-        dtype: Element type of both; arithmetic is float32.
-        input_name: Argument name.
-        output_name: Argument name.
+        source: The input; all axes but the last are rows. Arithmetic is float32.
+        mask: What is added after scaling, repeated along missing axes and axes of extent 1, but
+            not the last; ``None`` if nothing is.
+        result: The output, of the input's shape and dtype.
         scale: Positive factor on the input.
         log: Whether the logarithm is wanted.
     """
 
-    shape: tuple[int, ...]
-    dtype: str
-    input_name: str
-    output_name: str
+    source: TensorSpec
+    mask: TensorSpec | None
+    result: TensorSpec
     scale: float
     log: bool
+
+    @property
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """Arguments of the program, in order."""
+        between = (self.mask,) if self.mask else ()
+        return (self.source, *between, self.result)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of input and output."""
+        return self.source.shape
+
+    @property
+    def dtype(self) -> str:
+        """Of input and output."""
+        return self.source.dtype
+
+    @property
+    def exponent_scale(self) -> float:
+        """Factor on differences of what is compared, which a mask makes scaled already."""
+        return 1.0 if self.mask else self.scale
 
     @property
     def n(self) -> int:
@@ -53,9 +73,9 @@ class SoftmaxProblem:
 
 def softmax_problem(workload: Workload) -> SoftmaxProblem | None:
     """The problem behind a workload, ``None`` if the family does not cover it."""
-    if workload.op != "softmax" or len(workload.inputs) != 1 or len(workload.outputs) != 1:
+    if workload.op != "softmax" or len(workload.inputs) > 2 or len(workload.outputs) != 1:
         return None
-    (source,), (result,) = workload.inputs, workload.outputs
+    (source, *masks), (result,) = workload.inputs, workload.outputs
     rank = len(source.shape)
     scale = float(workload.attrs.get("scale", 1.0))
     covered = (
@@ -67,14 +87,26 @@ def softmax_problem(workload: Workload) -> SoftmaxProblem | None:
         and min(source.shape) > 0
         and source.shape[-1] <= LONGEST_ROW
         and scale > 0.0
+        and all(_is_row_mask(mask, source) for mask in masks)
     )
     if not covered:
         return None
     return SoftmaxProblem(
-        shape=source.shape,
-        dtype=source.dtype,
-        input_name=source.name,
-        output_name=result.name,
+        source=source,
+        mask=masks[0] if masks else None,
+        result=result,
         scale=scale,
         log=bool(workload.attrs.get("log", False)),
+    )
+
+
+def _is_row_mask(mask: TensorSpec, source: TensorSpec) -> bool:
+    """Whether a mask has whole rows, repeated along other axes if at all."""
+    trailing = source.shape[len(source.shape) - len(mask.shape) :]
+    pairs = zip(mask.shape[:-1], trailing[:-1], strict=True)
+    return (
+        mask.dtype in DTYPES
+        and 0 < len(mask.shape) <= len(source.shape)
+        and mask.shape[-1] == source.shape[-1]
+        and all(own in (1, whole) for own, whole in pairs)
     )

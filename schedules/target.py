@@ -11,6 +11,8 @@ from typing import Literal
 
 from schedules.errors import UnknownTarget
 
+FIRST_WITH_CLUSTERS = 90
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -37,6 +39,11 @@ class Target:
     registers_per_block: int = 0
     warp_size: int = 0
     cache_bytes: int = 0
+
+    @property
+    def has_clusters(self) -> bool:
+        """Whether blocks can read each other's shared memory: compute capability 9.0 or newer."""
+        return self.kind == "cuda" and int(self.arch.removeprefix("sm_")) >= FIRST_WITH_CLUSTERS
 
 
 def _cuda(name: str, arch: str, n_cores: int, *, shared_kib: int, cache_mib: int) -> Target:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from effcompile.bench.meter_kernels import MeterBench
+from effcompile.bench.meter_kernels import CAPPED, MeterBench
 from effcompile.measure.calibration import IdleLoad, look
 from effcompile.measure.cuda_device import CudaBatch, CudaLoad
 from effcompile.measure.environment import detect_target
@@ -84,19 +84,45 @@ def show_rise(bench: MeterBench) -> None:
     for before, name in (("idle", "anchor"), ("anchor", "tiny"), ("idle", "tiny")):
         if before == "idle":
             look(IdleLoad(), bench.meter, 1.0, time.monotonic)
-        found = look(bench.session.load_of(bench.launches[name]), bench.meter, 1.0, time.monotonic)
-        start_s = found.readings[0].time_s
-        blocks = blocks_of(steps_of(found.readings), Experience())
-        powers = " ".join(
-            f"{(block.first.time_s - start_s) * 1000:.0f}:{block.power_w:.1f}" for block in blocks
+        _trace(bench, f"{before} -> {name}", name, 1.0)
+
+
+def show_regulation(bench: MeterBench) -> None:
+    """The same for a load at the power limit, from idle and a short pause after itself."""
+    if CAPPED not in bench.launches:
+        say("  no kernel here reaches the limit")
+        return
+    look(IdleLoad(), bench.meter, 1.0, time.monotonic)
+    _trace(bench, "idle -> limit", CAPPED, 4.0)
+    for pause_s in (0.05, 0.3):
+        time.sleep(pause_s)
+        _trace(bench, f"limit, {pause_s} s -> limit", CAPPED, 2.5)
+    for window_ms in (300, 300, 300, 300, 1000, 1000):
+        taken = bench.window(CAPPED, window_ms)
+        say(
+            f"  window {taken.window_ms:.0f} ms after {taken.load_ms - taken.window_ms:.0f}: "
+            f"{taken.energy_mj} mJ, {taken.power_w} W, {taken.sustained_latency_us} us, "
+            f"{taken.conditions.clock_mhz} MHz, {taken.conditions.throttle_reasons} "
+            f"{taken.verdict.value} {taken.reason}"
         )
-        changes = [found.instant_w[0]]
-        for one in found.instant_w:
-            if one[1] != changes[-1][1]:
-                changes.append(one)
-        instant = " ".join(f"{(at - start_s) * 1000:.0f}:{watts:.0f}" for at, watts in changes)
-        say(f"  {before} -> {name}, counter ms:W {powers}")
-        say(f"  {before} -> {name}, instant ms:W {instant}")
+
+
+def _trace(bench: MeterBench, title: str, name: str, seconds: float) -> None:
+    found = look(bench.session.load_of(bench.launches[name]), bench.meter, seconds, time.monotonic)
+    start_s = found.readings[0].time_s
+    blocks = blocks_of(steps_of(found.readings), Experience())
+    powers = " ".join(
+        f"{(block.first.time_s - start_s) * 1000:.0f}:{block.power_w:.1f}/"
+        f"{block.latency_us or 0.0:.3f}"
+        for block in blocks
+    )
+    changes = [found.instant_w[0]]
+    for one in found.instant_w:
+        if one[1] != changes[-1][1]:
+            changes.append(one)
+    instant = " ".join(f"{(at - start_s) * 1000:.0f}:{watts:.0f}" for at, watts in changes)
+    say(f"  {title}, counter ms:W/us {powers}")
+    say(f"  {title}, instant ms:W {instant}")
 
 
 def show_repeatability(bench: MeterBench) -> None:
@@ -176,6 +202,7 @@ def main() -> None:
         say(f"{target.name}")
         bench = MeterBench(target, Path(folder))
         for title, show in (
+            ("at the power limit", show_regulation),
             ("calibration", show_calibration),
             ("gaps between launches", show_gaps),
             ("rise of power", show_rise),

@@ -4,7 +4,8 @@
 #   PYTHON=python3 bash scripts/gpu_recordings.sh OUT SECONDS PEER_SECONDS [NAME ...]
 # Afterwards, without one:
 #   xz -d OUT/workloads.sqlite.xz
-#   python3 -m effcompile record OUT/workloads.sqlite --out effcompile/recordings/h100-workloads.effrec
+#   python3 -m effcompile record OUT/workloads.sqlite --out effcompile/recordings/h100-workloads.effrec \
+#     --command "bash scripts/gpu_recordings.sh OUT SECONDS PEER_SECONDS NAME ..."
 # It may be cut off at any moment: OUT/workloads.sqlite.xz is hardly older than a minute.
 set -uo pipefail
 cd "$(dirname "$0")/.."

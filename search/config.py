@@ -37,6 +37,8 @@ class SearchConfig:
         random_share: Share of a round picked without the model.
         local_share: Share of a round that changes one decision of a candidate on the
             latency-energy front.
+        evolve_by: ``latency`` breeds and proposes by predicted latency alone, and lets energy
+            decide afterwards; ``energy`` also breeds around low predicted energy.
         batch_by: ``quota`` fills a round with the predicted fastest and a share of the
             predicted least energy, ``hypervolume`` with what is expected to widen the front.
         energy_band: Candidates within this share of the best latency are eligible for
@@ -51,6 +53,8 @@ class SearchConfig:
             latency, ``published`` learns the share of the best energy from features known
             before building (arXiv 2411.18873), ``constant`` and ``linear`` are the
             predictors that a model must beat.
+        warm_start: Let energy predictions start from the models that are shipped for this very
+            kind of GPU, where there are any; nothing else knows more before the first window.
         energy_warmup: Candidates per task that ``never`` measures and ``overlap`` measures
             before it trusts predictions.
         n_finalists: Candidates per task that are measured again before one may win.
@@ -68,6 +72,7 @@ class SearchConfig:
     n_generations: Count = 2
     random_share: Share = 0.1
     local_share: Share = 0.1
+    evolve_by: Literal["latency", "energy"] = "energy"
     batch_by: Literal["quota", "hypervolume"] = "quota"
     energy_band: Annotated[float, Meta(ge=0)] = 0.10
     energy_top: Count = 8
@@ -75,6 +80,7 @@ class SearchConfig:
     energy_policy: EnergyPolicyName = "top"
     energy_snr: Literal["centred", "raw"] = "centred"
     energy_model: EnergyModelName = "power"
+    warm_start: bool = True
     energy_warmup: Count = 8
     n_finalists: Positive = 4
     n_final_rounds: Positive = 5

@@ -36,6 +36,7 @@ class Connection:
             DatabaseUnwritable: No right to write.
         """
         self.path = path
+        self.read_only = read_only
         if read_only and not path.exists():
             raise DatabaseMissing(
                 f"cannot read {path}: no such file. Name the folder that tuning wrote with --out."

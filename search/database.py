@@ -13,8 +13,7 @@ Any number of readers may open the file while one tuner writes (see ``run_lock``
 from __future__ import annotations
 
 import datetime
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -22,10 +21,11 @@ from typing import Any, TypeVar
 
 from schedules.task import Task
 from search.connection import Connection
+from search.damage import CarefulReader
 from search.errors import TrialFinished, UnknownTrial
 from search.final import Final
 from search.identity import Identity, require_same
-from search.records import BadRecord, checksum, pack, require, unpack
+from search.records import checksum, pack, require, unpack
 from search.rows import (
     Row,
     parse_energy,
@@ -48,7 +48,6 @@ from search.trial import EnergyMeasurement, Trial, TrialState
 
 DATABASE_NAME = "trials.sqlite"
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -71,9 +70,8 @@ class Database:
         """
         path = Path(path)
         self.path = path / DATABASE_NAME if path.is_dir() else path
-        self._read_only = read_only
-        self._set_aside: dict[tuple[str, str], Quarantined] = {}
         self._connection = Connection(self.path, read_only=read_only)
+        self._reader = CarefulReader(self._connection)
 
     def __enter__(self) -> Database:
         return self
@@ -123,7 +121,9 @@ class Database:
 
     def _meta(self, key: str, record_type: type[T]) -> T | None:
         query = "SELECT key, payload, checksum FROM meta WHERE key = ?"
-        found = self._load("meta", query, lambda row: parse_payload(row, record_type), (key,))
+        found = self._reader.load(
+            "meta", query, lambda row: parse_payload(row, record_type), (key,)
+        )
         return found[0] if found else None
 
     def store_tasks(self, tasks: Sequence[Task]) -> None:
@@ -139,7 +139,7 @@ class Database:
     def tasks(self) -> list[Task]:
         """The tasks in the order they were given."""
         query = "SELECT position, payload, checksum FROM tasks ORDER BY position"
-        return self._load("tasks", query, lambda row: parse_payload(row, Task))
+        return self._reader.load("tasks", query, lambda row: parse_payload(row, Task))
 
     # Trials
 
@@ -229,7 +229,7 @@ class Database:
             "SELECT trial_id, task_id, round_index, origin, space, decisions, checksum,"
             " state, result, result_checksum FROM trials ORDER BY trial_id"
         )
-        return self._load("trials", query, parse_trial)
+        return self._reader.load("trials", query, parse_trial)
 
     def rounds(self) -> list[Round]:
         """Every round in the order of proposal."""
@@ -237,7 +237,7 @@ class Database:
             "SELECT round_id, task_id, round_index, n_proposed, energy_planned, checksum"
             " FROM rounds ORDER BY round_id"
         )
-        return self._load("rounds", query, parse_round)
+        return self._reader.load("rounds", query, parse_round)
 
     # Energy
 
@@ -294,7 +294,7 @@ class Database:
             "SELECT energy_id, round_index, phase, plan, checksum, payload, payload_checksum"
             " FROM energies ORDER BY energy_id"
         )
-        return self._load("energies", query, parse_energy)
+        return self._reader.load("energies", query, parse_energy)
 
     # Outcomes, sessions, notes
 
@@ -321,7 +321,7 @@ class Database:
     def finals(self) -> dict[str, Final]:
         """The latest outcome of every task that has one, by task id."""
         query = "SELECT task_id, payload, checksum FROM finals ORDER BY rowid"
-        found = self._load("finals", query, lambda row: parse_payload(row, Final))
+        found = self._reader.load("finals", query, lambda row: parse_payload(row, Final))
         return {final.task_id: final for final in found}
 
     def start_session(self) -> Session:
@@ -350,7 +350,7 @@ class Database:
     def sessions(self) -> list[Session]:
         """Every start of the tuner, in order."""
         query = "SELECT session_id, payload, checksum FROM sessions ORDER BY session_id"
-        return self._load("sessions", query, lambda row: parse_payload(row, Session))
+        return self._reader.load("sessions", query, lambda row: parse_payload(row, Session))
 
     def add_note(self, kind: str, value: Any) -> None:
         """Keep a JSON value of some kind, for example a whole-model measurement."""
@@ -369,63 +369,13 @@ class Database:
             return unpack(row[1], record_type)
 
         query = "SELECT note_id, payload, checksum FROM notes WHERE kind = ? ORDER BY note_id"
-        return self._load("notes", query, parse, (kind,))
+        return self._reader.load("notes", query, parse, (kind,))
 
     # Damage
 
     def quarantined(self) -> list[Quarantined]:
         """Rows that were set aside, in this and in earlier sessions."""
-        rows = self._connection.read(
-            "SELECT origin, row_id, cause FROM quarantine ORDER BY quarantine_id"
-        )
-        stored = [Quarantined(table=str(a), row_id=str(b), cause=str(c)) for a, b, c in rows]
-        known = {(one.table, one.row_id) for one in stored}
-        return stored + [one for key, one in self._set_aside.items() if key not in known]
-
-    def _load(
-        self, table: str, query: str, parse: Callable[[Row], T], values: tuple[object, ...] = ()
-    ) -> list[T]:
-        good: list[T] = []
-        for row in self._connection.read(query, values):
-            try:
-                good.append(parse(row))
-            except BadRecord as error:
-                self._quarantine(table, row, str(error))
-        return good
-
-    def _quarantine(self, table: str, row: Row, cause: str) -> None:
-        key = (table, str(row[0]))
-        if key in self._set_aside:
-            return
-        self._set_aside[key] = Quarantined(table=table, row_id=key[1], cause=cause)
-        logger.warning(
-            "%s: row %s of table %s is damaged and was set aside: %s",
-            self.path,
-            key[1],
-            table,
-            cause,
-        )
-        if self._read_only:
-            return
-        column = _KEYS[table]
-        with self._connection.transaction() as raw:
-            raw.execute(
-                "INSERT INTO quarantine (origin, row_id, cause, content) VALUES (?, ?, ?, ?)",
-                (table, key[1], cause, repr(row).encode("utf-8", "replace")),
-            )
-            raw.execute(f"DELETE FROM {table} WHERE {column} = ?", (row[0],))
-
-
-_KEYS = {
-    "meta": "key",
-    "tasks": "position",
-    "rounds": "round_id",
-    "trials": "trial_id",
-    "energies": "energy_id",
-    "finals": "task_id",
-    "sessions": "session_id",
-    "notes": "note_id",
-}
+        return self._reader.quarantined()
 
 
 def _now_utc() -> str:

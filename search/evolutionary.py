@@ -1,4 +1,4 @@
-"""Evolution guided by the cost models.
+"""Evolution guided by the cost models: by latency alone, or by energy too (``evolve_by``).
 
 best measured ---+
                  +--> parents --mutate--> children --rank--> parents ... (n generations)
@@ -10,7 +10,7 @@ random samples --+                           |
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,6 +47,18 @@ class _Known:
     origin: str
 
 
+@dataclass(frozen=True, slots=True)
+class LatencyOnly:
+    """A ranker whose energies are not looked at."""
+
+    ranker: Ranker
+
+    def rank(self, space: DesignSpace, candidates: Sequence[Candidate]) -> Ranking | None:
+        """See :class:`search.strategy.Ranker`."""
+        found = self.ranker.rank(space, candidates)
+        return found and replace(found, energy_mj=None, energy_spread_mj=None)
+
+
 class Evolutionary:
     """Mutates around the fast and the low-energy, lets the models choose what to try."""
 
@@ -63,6 +75,8 @@ class Evolutionary:
         rng: np.random.Generator,
     ) -> list[Proposal]:
         """See :class:`search.strategy.Strategy`."""
+        if self.config.evolve_by == "latency":
+            ranker = LatencyOnly(ranker)
         size = self._population_size(n)
         n_random = min(n, max(1, round(self.config.random_share * n)))
         samples = fresh_samples(history, space, n_random + round(SAMPLE_SHARE * size), rng)
@@ -73,7 +87,7 @@ class Evolutionary:
             population = self._evolve(
                 history, space, pool, elites, size=size, ranker=ranker, rng=rng
             )
-            n_local = min(n - len(blind), round(self.config.local_share * n))
+            n_local = min(n - len(blind), round(self._local_share() * n))
             moves = local_moves(
                 history, space, n_local, band=self.config.energy_band, ranker=ranker, rng=rng
             )
@@ -96,6 +110,10 @@ class Evolutionary:
             return found
         return _distinct([*found, *_as(fresh_samples(history, space, n, rng), "sample")], n)
 
+    def _local_share(self) -> float:
+        """Who does not look at energies knows no front to move from."""
+        return 0.0 if self.config.evolve_by == "latency" else self.config.local_share
+
     def _population_size(self, n: int) -> int:
         """Smaller for small rounds: ranking costs milliseconds per candidate in large spaces."""
         return min(self.config.population, max(LEAST_POPULATION, POPULATION_PER_TRIAL * n))
@@ -104,6 +122,8 @@ class Evolutionary:
         """Best measured candidates of the space: by objective, filled up by latency."""
         trials = {t.trial_id: t for t in history.ok_trials() if t.candidate.space == space.name}
         points = [history.point(trial) for trial in trials.values() if trial.same_as is None]
+        if self.config.evolve_by == "latency":
+            points = [replace(one, energy_mj=None) for one in points]
         ranked = rank(points, max_slowdown=self.config.energy_band)
         return [trials[p.trial_id].candidate for p in ranked[: size // 4]]
 

@@ -11,6 +11,9 @@ from schedules.target import Target
 from search.config import SearchConfig
 from search.errors import IdentityMismatch
 
+PREDICTED_BY = "predicted_by"
+"""Key of the versions of a run that measured nothing: the models its numbers come from."""
+
 BUDGET_FIELDS = ("n_trials", "max_seconds")
 
 
@@ -59,10 +62,13 @@ def require_same(recorded: Identity, found: Identity, *, folder: str) -> None:
     differences = explain_differences(recorded, found)
     if differences:
         listed = "\n  ".join(differences)
+        another = recorded.model_hash != found.model_hash
         raise IdentityMismatch(
-            f"cannot continue the run in {folder}, its numbers would not be comparable:\n"
+            f"cannot continue the run in {folder}, "
+            f"{'it tunes another model' if another else 'its numbers would not be comparable'}:\n"
             f"  {listed}\n"
-            "Use the recorded settings, or start a new run in another folder with --out."
+            f"Use the recorded {'model' if another else 'settings'}, "
+            "or start a new run in another folder with --out."
         )
 
 

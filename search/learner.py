@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from cost_models.dataset import Dataset
 from cost_models.energy import EnergyModel, PowerModel
 from cost_models.latency import LatencyModel
 from cost_models.published import PublishedEnergyModel
+from cost_models.transfer import TransferModel
 from schedules.candidate import Candidate
 from schedules.space import DesignSpace
 from search.config import SearchConfig
@@ -31,22 +33,39 @@ from search.trial import Trial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFactory:
-    """How models are made; each call returns a new untrained one."""
+    """How models are made; each call returns a new untrained one.
+
+    Attributes:
+        latency: Of candidates before they are built.
+        draft: Energy of candidates before they are built.
+        energy: Energy of candidates that were built and timed.
+    """
 
     latency: Callable[[], CostModel]
+    draft: Callable[[], EnergyModel]
     energy: Callable[[], EnergyModel]
 
 
-def models_of(config: SearchConfig) -> ModelFactory:
-    """The models a configuration names; same seed and rows, same answers."""
+def models_of(config: SearchConfig, prior: TransferModel | None = None) -> ModelFactory:
+    """The models a configuration names; same seed and rows, same answers.
+
+    Args:
+        config: Names them.
+        prior: What is known of the device's power beforehand, for the model that can use it.
+    """
     makers: dict[str, Callable[[], EnergyModel]] = {
         "power": lambda: PowerModel(seed=config.seed),
         "published": lambda: PublishedEnergyModel(seed=config.seed),
         "constant": ConstantPower,
         "linear": LinearEnergy,
     }
+    energy = makers[config.energy_model]
+    if prior is not None and config.energy_model == "power":
+        energy = partial(PowerModel, seed=config.seed, prior=prior)
     return ModelFactory(
-        latency=lambda: LatencyModel(seed=config.seed), energy=makers[config.energy_model]
+        latency=lambda: LatencyModel(seed=config.seed),
+        draft=makers[config.energy_model],
+        energy=energy,
     )
 
 
@@ -97,12 +116,12 @@ class Learner:
         )
 
     def energy_of(self, history: TaskHistory, trials: Sequence[Trial]) -> Prediction | None:
-        """Energy of built and timed trials, millijoules; ``None`` before any was measured.
+        """Energy of built and timed trials, millijoules; ``None`` while nothing is known.
 
         Trials of a space whose model has too few rows get the mean power of the task, or
         that of all tasks if this one has none.
         """
-        answer = self._by_mean_power(history, trials)
+        answer = self._by_mean_power(history, trials) or self._by_device(history, trials)
         if answer is None:
             return None
         for space_name in sorted({trial.candidate.space for trial in trials}):
@@ -123,6 +142,11 @@ class Learner:
             [(one, list(filter(has_energy(one), one.ok_trials())), None) for one in own]
         )
         model.fit(known, energies_mj)
+        return model.predict(built_rows(history, trials, None)) if model.is_fitted else None
+
+    def _by_device(self, history: TaskHistory, trials: Sequence[Trial]) -> Prediction | None:
+        """What is known of the device beforehand, if anything."""
+        model = self._factory.energy()
         return model.predict(built_rows(history, trials, None)) if model.is_fitted else None
 
     def _by_model(
@@ -155,7 +179,7 @@ class Learner:
         key = (kind, space_name, n_features)
         if key in self._energy and self._energy[key][0] == n_rows:
             return self._energy[key][1]
-        model = self._factory.energy()
+        model = self._factory.draft() if kind == "draft" else self._factory.energy()
         found = self._with_features(usable, space_name, n_features)
         if found:
             rows, energies_mj = measured_rows(found)

@@ -16,6 +16,8 @@ had happened.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -89,77 +91,82 @@ def tune(
         DefaultFailed: A default schedule does not run.
         DeviceLost: Nothing runs any more.
     """
+    given = _Given(
+        open_space=spaces,
+        space_names=space_names,
+        builder=builder,
+        runner=runner,
+        database=database,
+        config=config,
+        events=events,
+        models=models or models_of(config),
+        energy_policy=energy_policy or make_policy(config),
+        stop=stop or StopRequest(),
+    )
     with run_lock(database.path.parent):
-        loop = _Loop(
-            tasks,
-            open_space=spaces,
-            space_names=space_names,
-            builder=builder,
-            runner=runner,
-            database=database,
-            config=config,
-            events=events,
-            models=models or models_of(config),
-            energy_policy=energy_policy or make_policy(config),
-            stop=stop or StopRequest(),
-        )
-        return loop.run()
+        return _Loop(tasks, given).run()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """What :func:`tune` was given, with every default filled in."""
+
+    open_space: Callable[[Task, str], DesignSpace]
+    space_names: Callable[[Task], Sequence[str]]
+    builder: Builder
+    runner: Runner
+    database: Database
+    config: SearchConfig
+    events: Events
+    models: ModelFactory
+    energy_policy: EnergyPolicy
+    stop: StopRequest
 
 
 class _Loop:
     """One session of tuning."""
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        *,
-        open_space: Callable[[Task, str], DesignSpace],
-        space_names: Callable[[Task], Sequence[str]],
-        builder: Builder,
-        runner: Runner,
-        database: Database,
-        config: SearchConfig,
-        events: Events,
-        models: ModelFactory,
-        energy_policy: EnergyPolicy,
-        stop: StopRequest,
-    ) -> None:
-        database.store_tasks(tasks)
-        self._config = config
-        self._memory = RunMemory(tasks, database)
-        progress = Progress(self._memory.histories, config)
-        self._tools = tools = Tools(
-            runner=runner,
-            database=database,
-            libraries=Libraries(builder, stop, lambda: progress.is_late),
-            progress=progress,
-            spending=Spending(database),
-            events=events,
-        )
-        features = FeatureCache(open_space)
-        learner = Learner(self._memory.histories, features=features, factory=models)
+    def __init__(self, tasks: Sequence[Task], given: _Given) -> None:
+        given.database.store_tasks(tasks)
+        self._config = config = given.config
+        self._memory = memory = RunMemory(tasks, given.database)
+        self._tools = tools = self._gather_tools(given)
+        features = FeatureCache(given.open_space)
+        learner = Learner(memory.histories, features=features, factory=given.models)
         self._finals = FinalRunner(
-            tools=tools, config=config, learner=learner, histories=self._memory.histories
+            tools=tools, config=config, learner=learner, histories=memory.histories
+        )
+        planner = Planner(
+            memory,
+            config,
+            strategy=RandomSearch() if config.strategy == "random" else Evolutionary(config),
+            features=features,
+            models=given.models,
+            open_space=given.open_space,
+            space_names=given.space_names,
+            generator=partial(self._generator, purpose=_PROPOSE),
         )
         self._rounds = Rounds(
-            self._memory,
+            memory,
             tools=tools,
-            trials=TrialRunner(self._memory.by_id, tools),
+            trials=TrialRunner(memory.by_id, tools),
             energies=EnergyRunner(tools),
-            planner=Planner(
-                self._memory,
-                config,
-                strategy=RandomSearch() if config.strategy == "random" else Evolutionary(config),
-                features=features,
-                models=models,
-                open_space=open_space,
-                space_names=space_names,
-                generator=lambda history, index: self._generator(history, index, _PROPOSE),
-            ),
+            planner=planner,
             learner=learner,
-            policy=energy_policy,
+            policy=given.energy_policy,
             config=config,
-            generator=lambda history, index: self._generator(history, index, _ENERGY),
+            generator=partial(self._generator, purpose=_ENERGY),
+        )
+
+    def _gather_tools(self, given: _Given) -> Tools:
+        progress = Progress(self._memory.histories, given.config)
+        return Tools(
+            runner=given.runner,
+            database=given.database,
+            libraries=Libraries(given.builder, given.stop, lambda: progress.is_late),
+            progress=progress,
+            spending=Spending(given.database),
+            events=given.events,
         )
 
     def run(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,27 @@ from schedules.task import Task
 from schedules.workload import Workload
 from search.trial import Build, EnergyMeasurement
 
-COPY_ELEMENTS, MATRIX = 1 << 24, 1024
+COPY_ELEMENTS, MATRIX, TENSOR_MATRIX = 1 << 24, 1024, 2048
 KERNELS = ("copy", "matmul")
+"""Well below the power limit of the GPUs at hand."""
+
+CAPPED = "tensor product"
+"""More than the power limit allows, where the GPU has its family."""
+
+_FAST = {
+    "orientation": "straight",
+    "tile_row": 128,
+    "tile_column": 128,
+    "multipliers": 2,
+    "stages": 6,
+    "blocks_per_core": 1,
+    "group": 8,
+    "splits": 1,
+    "blocks": "persistent",
+}
 
 
-def workloads() -> dict[str, Workload]:
+def workloads() -> dict[str, tuple[Workload, Candidate]]:
     """Bound by memory, and by arithmetic."""
     _tvm.load()
     from tvm import te
@@ -41,10 +58,27 @@ def workloads() -> dict[str, Workload]:
     b = te.placeholder((MATRIX, MATRIX), name="b", dtype="float32")
     k = te.reduce_axis((0, MATRIX), name="k")
     product = te.compute((MATRIX, MATRIX), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="c")
-    return {
+    found = {
         "copy": workload_of(te.create_prim_func([x, copy]), name="copy"),
         "matmul": workload_of(te.create_prim_func([a, b, product]), name="matmul"),
     }
+    return {name: (one, Candidate(space="default", decisions="{}")) for name, one in found.items()}
+
+
+def _tensor_product() -> tuple[Workload, Candidate]:
+    from tvm import te, tirx
+
+    extent = TENSOR_MATRIX
+    a, b = (te.placeholder((extent, extent), name=name, dtype="float16") for name in "ab")
+    k = te.reduce_axis((0, extent), name="k")
+    sums = te.compute(
+        (extent, extent),
+        lambda i, j: te.sum(tirx.Cast("float32", a[i, k]) * tirx.Cast("float32", b[k, j]), axis=k),
+        name="sums",
+    )
+    result = te.compute(sums.shape, lambda i, j: tirx.Cast("float16", sums[i, j]), name="c")
+    workload = workload_of(te.create_prim_func([a, b, result]), name="matmul")
+    return workload, Candidate(space="matmul", decisions=json.dumps(_FAST, separators=(",", ":")))
 
 
 def built_kernels(
@@ -57,10 +91,12 @@ def built_kernels(
     )
     kernels: dict[str, tuple[Workload, str, list[np.ndarray]]] = {}
     try:
-        default = Candidate(space="default", decisions="{}")
+        wanted = workloads()
+        if target.arch == "sm_90":
+            wanted[CAPPED] = _tensor_product()
         futures = {
-            name: (one, builder.submit(Task(workload=one, target=target), default))
-            for name, one in workloads().items()
+            name: (one, builder.submit(Task(workload=one, target=target), candidate))
+            for name, (one, candidate) in wanted.items()
         }
         known = (known_kernel.known_workload(), preparer.tools().known_library)
         kernels["tiny"] = (*known, [known_kernel.known_input()])

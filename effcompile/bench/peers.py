@@ -66,7 +66,9 @@ def _rows(harness: GpuHarness, workload: Workload, prepared: Prepared) -> list[R
 
     with harness.stream():
         inputs = [torch.from_numpy(np.array(one)).cuda() for one in prepared.inputs]
-        contenders = [_contender(name, call, prepared) for name, call in calls_of(workload, inputs)]
+        contenders = [
+            contender_of(name, call, prepared) for name, call in calls_of(workload, inputs)
+        ]
     if not contenders:
         return []
     n_bytes = sum(one.nbytes for one in inputs)
@@ -105,7 +107,9 @@ def calls_of(workload: Workload, inputs: list[torch.Tensor]) -> Iterator[tuple[s
         )
 
 
-def _contender(name: str, call: Call, prepared: Prepared) -> Contender:
+def contender_of(name: str, call: Call, prepared: Prepared) -> Contender:
+    """A call as a contender; without launches, and with the reason, if it is wrong or fails."""
+
     def launch() -> None:
         call()
 

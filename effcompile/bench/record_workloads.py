@@ -87,8 +87,8 @@ def recording_config(config: TuneConfig, *, n_trials: int) -> TuneConfig:
         energy_policy="top",
         energy_model="constant",
         energy_band=2.0,
-        energy_top=9,
-        energy_random=4,
+        energy_top=7,
+        energy_random=3,
     )
     measure = replace(
         config.measure,

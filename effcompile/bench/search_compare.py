@@ -1,125 +1,129 @@
 """Ways to search for low energy, compared on a recorded device over several seeds.
 
-Every way gets the same number of trials on the same recording. What it chose is judged by
-the best estimate of all windows the recording holds of it, never by what it measured
-itself; what it spent is counted in the seconds the device took when it was recorded.
+Every workload is searched by itself. What a way chose is judged by the best estimate of all
+windows the recording holds of it, never by what it measured itself; what it spent is
+counted in the seconds the device took when it was recorded.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from cost_models.transfer import TransferModel
+from effcompile.bench.replayed import Replayed, latency_winner
+from effcompile.bench.search_spent import Spent, spent
+from effcompile.bench.search_ways import REFERENCE, WAYS
 from effcompile.config import TuneConfig
 from effcompile.errors import UsageError
-from effcompile.replaying import replay
 from search.config import SearchConfig
-from search.database import Database
-from search.identity import Identity, search_settings
-from search.memory import RunMemory
-from search.model_quality import model_quality
+from search.recorded_rows import recorded_rows
 from search.recording import RecordedBinary, RecordedTask, Recording
-from search.replay import binaries_of
-from search.stored import EnergyRecord
-from search.winners import Winner, winners
+from search.training import power_model
+from search.trial import Trial
 
-REFERENCE = "measure all (k=1)"
+TIME_TRIES = 3
+CLOSE_ENOUGH = 0.03
+"""Of equal time."""
 
-CONTENDERS: dict[str, dict[str, Any]] = {
-    "latency, then top 32": {"energy_policy": "never", "energy_warmup": 0, "n_finalists": 32},
-    REFERENCE: {"energy_policy": "measure_all"},
-    "never (k=0)": {"energy_policy": "never"},
-    "random": {"strategy": "random"},
-    "published model, raw snr": {
-        "energy_policy": "snr",
-        "energy_snr": "raw",
-        "energy_model": "published",
-    },
-    "top": {"energy_policy": "top"},
-    "snr": {"energy_policy": "snr"},
-    "overlap": {"energy_policy": "overlap"},
-}
-"""Settings that differ between the ways to search, by name."""
+MOST_TRIALS = 8
+"""Times as many trials as the reference; whoever measures no energy may need them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOutcome:
-    """One way to search with one seed.
+    """One way to search, on one workload with one seed.
 
     Attributes:
+        way: Which way.
+        workload: Name.
         seed: Seed of the search.
-        excess_energy: Energy of the network's chosen candidates over the least that the
-            recording holds, minus 1; tasks weigh by energy. Candidates slower than the latency
-            limit are charged as much more energy as they are slower: a search that missed the
-            fast ones must not look frugal.
-        slowdown: Their latency over the least recorded, minus 1; tasks weigh by latency.
-        saved: Energy saved against the default schedules, as a share.
-        n_unknown: Chosen candidates without a recorded energy, left out of the energies.
         n_trials: Trials.
         n_energies: Energy windows while searching.
-        trial_s: Device and compiler seconds of building, checking and timing.
-        energy_s: Device seconds of energy windows while searching.
-        final_s: Device seconds of the interleaved re-measurement.
-        spearman: Of the energy model, see :class:`cost_models.quality.ModelQuality`.
-        coverage: Likewise.
+        spent: Recorded seconds and joules.
+        energy_mj: Of the chosen candidate, ``None`` if the recording holds no energy of it.
+        latency_us: Of the chosen candidate, in short bursts.
+        excess: Energy over the least that the recording holds within the latency limit, minus
+            1. A choice beyond the limit is charged as much more energy as it is slower: a
+            search that missed the fast ones must not look frugal.
+        saved: Energy saved against the fastest candidate of the same trials, as a share.
+        slowdown: Latency given up against it, as a share; under lasting load where recorded.
+        model_s: Seconds of models and proposals, of this computer.
     """
 
+    way: str
+    workload: str
     seed: int
-    excess_energy: float | None
-    slowdown: float
-    saved: float | None
-    n_unknown: int
     n_trials: int
     n_energies: int
-    trial_s: float
-    energy_s: float
-    final_s: float
-    spearman: float | None
-    coverage: float | None
+    spent: Spent
+    energy_mj: float | None
+    latency_us: float
+    excess: float | None
+    saved: float | None
+    slowdown: float
+    model_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """A mean with half the width of its 95 % interval by Student, ``None`` for one value."""
+
+    value: float
+    ci95: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRow:
-    """One way to search, over all seeds; intervals are 95 % by Student.
+    """One way to search, over all workloads and seeds; percentages.
 
     Attributes:
-        name: Which way.
-        excess_percent: Mean excess energy over the best recorded.
-        excess_ci95: Half width of its interval.
-        versus_k1_percent: Mean energy against measuring everything, seed by seed.
-        versus_k1_ci95: Half width of its interval.
-        saved_percent: Mean energy saved against the defaults.
-        slowdown_percent: Mean latency given up against the fastest recorded.
+        way: Which way.
+        about: What it is.
+        n_outcomes: Workloads times seeds.
+        saved: Energy saved against the fastest candidate of the same trials.
+        best_saved: The largest saving of a workload, mean over its seeds.
+        slowdown: Latency given up against it.
+        excess: Energy over the least recorded within the latency limit.
+        versus_reference: Energy over that of ``V2`` with the same seed.
+        versus_all: Energy over that of measuring everything (``B4``).
         n_trials: Mean trials.
         n_energies: Mean energy windows while searching.
-        energy_s: Mean seconds of them.
-        final_s: Mean seconds of the final comparison.
-        trial_s: Mean seconds of building, checking and timing.
-        spearman: Mean rank correlation of predicted energies.
-        coverage: Mean share inside the stated 90 % intervals.
-        outcomes: The seeds one by one.
+        energy_share: Their seconds over those of ``B4``, minus nothing: 0.2 is a fifth.
+        wall_s: Mean recorded seconds, all phases one after the other.
+        build_s: Of them.
+        latency_s: Of them.
+        energy_s: Of them.
+        final_s: Of them.
+        model_s: Mean seconds of models on this computer, not recorded.
+        joules: Mean joules of the device.
+        n_unknown: Choices whose energy the recording does not hold, left out.
     """
 
-    name: str
-    excess_percent: float | None
-    excess_ci95: float | None
-    versus_k1_percent: float | None
-    versus_k1_ci95: float | None
-    saved_percent: float | None
-    slowdown_percent: float | None
-    n_trials: float | None
-    n_energies: float | None
-    energy_s: float | None
-    final_s: float | None
-    trial_s: float | None
-    spearman: float | None
-    coverage: float | None
-    outcomes: tuple[SearchOutcome, ...]
+    way: str
+    about: str
+    n_outcomes: int
+    saved: Mean | None = None
+    best_saved: float | None = None
+    slowdown: Mean | None = None
+    excess: Mean | None = None
+    versus_reference: Mean | None = None
+    versus_all: Mean | None = None
+    n_trials: float | None = None
+    n_energies: float | None = None
+    energy_share: float | None = None
+    wall_s: float | None = None
+    build_s: float | None = None
+    latency_s: float | None = None
+    energy_s: float | None = None
+    final_s: float | None = None
+    model_s: float | None = None
+    joules: float | None = None
+    n_unknown: int = 0
 
 
 def bench_search(
@@ -127,117 +131,152 @@ def bench_search(
     *,
     config: TuneConfig,
     seeds: Sequence[int],
-    names: Sequence[str] = tuple(CONTENDERS),
+    names: Sequence[str] = tuple(WAYS),
+    processes: int = 1,
     watch: Callable[[str], None] = lambda text: None,
-) -> list[SearchRow]:
-    """Run every way to search with every seed.
+) -> list[SearchOutcome]:
+    """Search every workload in every way with every seed.
 
     Args:
         recording: What is searched.
-        config: Settings that all ways share.
-        seeds: At least one; intervals need two.
-        names: Which of :data:`CONTENDERS`.
-        watch: Told what is running.
+        config: Settings that all ways share; the number of trials is per workload.
+        seeds: At least one.
+        names: Which of :data:`~effcompile.bench.search_ways.WAYS`.
+        processes: Workloads searched at a time.
+        watch: Told what is done.
 
     Raises:
         UsageError: An unknown way to search.
     """
-    unknown = sorted(set(names) - set(CONTENDERS))
+    unknown = sorted(set(names) - set(WAYS))
     if unknown:
         raise UsageError(
-            f"unknown way to search {unknown[0]!r}: expected one of {', '.join(CONTENDERS)}."
+            f"unknown way to search {unknown[0]!r}: expected one of {', '.join(WAYS)}."
         )
-    outcomes: dict[str, list[SearchOutcome]] = {name: [] for name in names}
-    for name in names:
-        for seed in seeds:
-            watch(f"{name}, seed {seed}")
-            search = replace(config.search, seed=seed, **CONTENDERS[name])
-            outcomes[name].append(_outcome(recording, replace(config, search=search)))
-    reference = outcomes.get(REFERENCE, [])
-    return [_row(name, found, reference) for name, found in outcomes.items()]
-
-
-def _outcome(recording: Recording, config: TuneConfig) -> SearchOutcome:
-    identity = Identity(
-        model_hash="bench",
-        target=recording.tasks[0].task.target,
-        settings=search_settings(config.search),
-    )
-    with (
-        tempfile.TemporaryDirectory(prefix="effcompile-bench-") as folder,
-        Database(Path(folder)) as database,
-    ):
-        database.claim(identity, config_json="{}")
-        replay(recording, database, config=config)
-        return _judge(recording, database, config.search)
-
-
-def _judge(recording: Recording, database: Database, config: SearchConfig) -> SearchOutcome:
-    chosen = winners(database, config)
-    histories = RunMemory(database.tasks(), database).histories
-    quality = model_quality(histories, model=config.energy_model)[0]
-    choices = [_choice(one, chosen[one.task.task_id], config) for one in recording.tasks]
-    known = [one for one in choices if one.energy_mj is not None and one.least_mj is not None]
-    energy = sum(one.weight * (one.charged_mj or 0.0) for one in known)
-    spent = sum(one.weight * (one.energy_mj or 0.0) for one in known)
-    least = sum(one.weight * (one.least_mj or 0.0) for one in known)
-    default = sum(one.weight * (one.default_mj or 0.0) for one in known)
-    latency = sum(one.weight * one.latency_us for one in choices)
-    fastest = sum(one.weight * one.fastest_us for one in choices)
-    trials, energies = database.trials(), database.energies()
-    binaries = binaries_of(recording)
-    built = [(trial, trial.build) for trial in trials if trial.build is not None]
-    return SearchOutcome(
-        seed=config.seed,
-        excess_energy=energy / least - 1.0 if least else None,
-        slowdown=latency / fastest - 1.0,
-        saved=1.0 - spent / default if default else None,
-        n_unknown=len(choices) - len(known),
-        n_trials=len(trials),
-        n_energies=sum(one.phase == "search" for one in energies),
-        trial_s=sum(
-            build.build_s
-            + (binaries[trial.task_id, build.binary_id].run_s if trial.same_as is None else 0.0)
-            for trial, build in built
-        ),
-        energy_s=_window_s(recording, energies, "search"),
-        final_s=config.n_final_rounds * _window_s(recording, energies, "final"),
-        spearman=quality.spearman,
-        coverage=quality.coverage,
-    )
+    jobs = [
+        _Job(
+            recording=replace(recording, tasks=(task,)),
+            others=replace(recording, tasks=tuple(t for t in recording.tasks if t is not task)),
+            config=config,
+            seeds=tuple(seeds),
+            names=tuple(names),
+        )
+        for task in recording.tasks
+    ]
+    found: list[SearchOutcome] = []
+    for job, outcomes in zip(jobs, _run(jobs, processes), strict=True):
+        watch(f"{job.recording.tasks[0].task.workload.name}: {len(outcomes)} searches")
+        found += outcomes
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Choice:
-    """What was chosen for a task, beside the best that is recorded."""
+class _Job:
+    """All searches of one workload.
 
-    weight: int
-    energy_mj: float | None
-    latency_us: float
-    default_mj: float | None
-    charged_mj: float | None
-    least_mj: float | None
-    fastest_us: float
+    Attributes:
+        recording: Of it alone.
+        others: Of the other workloads, which teach warm ways.
+        config: Common settings.
+        seeds: One search of each way per seed.
+        names: Of the ways.
+    """
+
+    recording: Recording
+    others: Recording
+    config: TuneConfig
+    seeds: tuple[int, ...]
+    names: tuple[str, ...]
 
 
-def _choice(task: RecordedTask, winner: Winner, config: SearchConfig) -> _Choice:
-    usable = [(one, _latency_us(one)) for one in task.binaries if _is_usable(one)]
-    fastest_us = min(latency_us for _, latency_us in usable)
-    limit_us = fastest_us * (1.0 + config.max_slowdown)
-    charged = [_charged_mj(one, limit_us) for one, _ in usable]
-    by_id = {one.binary_id: one for one in task.binaries}
-    build = winner.trial.build
-    if build is None:
-        raise ValueError(f"winner {winner.trial.trial_id} was never built")
-    return _Choice(
-        weight=task.task.weight,
-        energy_mj=by_id[build.binary_id].energy_mj(),
-        latency_us=_latency_us(by_id[build.binary_id]),
-        default_mj=by_id[task.default.binary_id].energy_mj(),
-        charged_mj=_charged_mj(by_id[build.binary_id], limit_us),
-        least_mj=min((one for one in charged if one is not None), default=None),
-        fastest_us=fastest_us,
+def _run(jobs: Sequence[_Job], processes: int) -> Iterable[list[SearchOutcome]]:
+    if processes == 1:
+        yield from map(_search_workload, jobs)
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_search_workload, jobs)
+
+
+def _search_workload(job: _Job) -> list[SearchOutcome]:
+    outcomes = []
+    prior = None
+    if any(WAYS[name].is_warm for name in job.names):
+        prior = power_model(recorded_rows(job.others))
+    for seed in job.seeds:
+        config = replace(job.config, search=replace(job.config.search, seed=seed))
+        limit_s = None
+        if any(WAYS[name].has_equal_time for name in job.names):
+            limit_s = _search(REFERENCE, job.recording, config).spent.wall_s
+        for name in job.names:
+            if WAYS[name].has_equal_time and limit_s is not None:
+                outcomes.append(_search_for(limit_s, name, job.recording, config))
+            else:
+                outcomes.append(_search(name, job.recording, config, prior))
+    return outcomes
+
+
+def _search_for(
+    limit_s: float, name: str, recording: Recording, config: TuneConfig
+) -> SearchOutcome:
+    """A search with as many trials as take a given recorded time, as nearly as possible."""
+    most = MOST_TRIALS * config.search.n_trials
+    n_trials = config.search.n_trials
+    found = _search(name, recording, config)
+    for _ in range(TIME_TRIES):
+        wanted = min(most, max(2, round(n_trials * limit_s / found.spent.wall_s)))
+        # A recording that is searched to its end has nothing more to try.
+        is_spent = found.n_trials < n_trials and wanted > n_trials
+        if is_spent or abs(wanted - n_trials) <= CLOSE_ENOUGH * n_trials:
+            break
+        n_trials = wanted
+        search = replace(config.search, n_trials=n_trials)
+        found = _search(name, recording, replace(config, search=search))
+    return found
+
+
+def _search(
+    name: str, recording: Recording, config: TuneConfig, prior: TransferModel | None = None
+) -> SearchOutcome:
+    found = WAYS[name].search(recording, config, prior)
+    return _judge(name, recording, found, config.search)
+
+
+def _judge(name: str, recording: Recording, found: Replayed, config: SearchConfig) -> SearchOutcome:
+    (task,), (history,) = recording.tasks, found.histories
+    binaries = {one.binary_id: one for one in task.binaries}
+    chosen = _binary_of(found.winners[task.task.task_id].trial, binaries)
+    fastest = _binary_of(latency_winner(history), binaries)
+    energy_mj, fastest_mj = chosen.energy_mj(), fastest.energy_mj()
+    known = energy_mj is not None and fastest_mj is not None
+    return SearchOutcome(
+        way=name,
+        workload=task.task.workload.name,
+        seed=config.seed,
+        n_trials=len(history.trials),
+        n_energies=sum(one.phase == "search" for one in found.energies),
+        spent=spent(recording, found, config),
+        energy_mj=energy_mj,
+        latency_us=_latency_us(chosen),
+        excess=_excess(task, chosen, config.max_slowdown),
+        saved=1.0 - energy_mj / fastest_mj if known and energy_mj and fastest_mj else None,
+        slowdown=_slowdown(chosen, fastest),
+        model_s=found.model_s,
     )
+
+
+def _binary_of(trial: Trial, binaries: dict[str, RecordedBinary]) -> RecordedBinary:
+    if trial.build is None:
+        raise ValueError(f"trial {trial.trial_id} was never built")
+    return binaries[trial.build.binary_id]
+
+
+def _excess(task: RecordedTask, chosen: RecordedBinary, max_slowdown: float) -> float | None:
+    usable = [one for one in task.binaries if one.failure is None and one.latency is not None]
+    limit_us = min(map(_latency_us, usable)) * (1.0 + max_slowdown)
+    charged = [_charged_mj(one, limit_us) for one in usable]
+    least = min((one for one in charged if one is not None), default=None)
+    own = _charged_mj(chosen, limit_us)
+    return None if own is None or least is None else own / least - 1.0
 
 
 def _charged_mj(binary: RecordedBinary, limit_us: float) -> float | None:
@@ -246,62 +285,104 @@ def _charged_mj(binary: RecordedBinary, limit_us: float) -> float | None:
     return None if energy is None else energy * max(1.0, _latency_us(binary) / limit_us)
 
 
-def _is_usable(binary: RecordedBinary) -> bool:
-    return binary.failure is None and binary.latency is not None
-
-
 def _latency_us(binary: RecordedBinary) -> float:
     if binary.latency is None:
         raise ValueError(f"binary {binary.binary_id} was never timed")
     return binary.latency.latency_us
 
 
-def _window_s(recording: Recording, energies: Sequence[EnergyRecord], phase: str) -> float:
-    """Device seconds of the windows of a phase, with the load before each."""
-    settle_ms = float(recording.settings.get("measure.settle_ms", 0.0))
-    taken = [one.measurement for one in energies if one.phase == phase and one.measurement]
-    # Older recordings hold no length of the whole load.
-    loads_ms = [one.load_ms or one.window_ms + settle_ms for one in taken if one.window_ms]
-    return sum(loads_ms) / 1000.0
+def _slowdown(chosen: RecordedBinary, fastest: RecordedBinary) -> float:
+    ours, theirs = chosen.sustained_latency_us(), fastest.sustained_latency_us()
+    if ours is None or theirs is None:
+        ours, theirs = _latency_us(chosen), _latency_us(fastest)
+    return ours / theirs - 1.0
 
 
-def _row(
-    name: str, outcomes: Sequence[SearchOutcome], reference: Sequence[SearchOutcome]
-) -> SearchRow:
-    def mean(values: Sequence[float | None], factor: float = 1.0) -> float | None:
-        known = [value for value in values if value is not None]
-        return factor * float(np.mean(known)) if known else None
+def rows_of(recording: Recording, outcomes: Sequence[SearchOutcome]) -> list[SearchRow]:
+    """One row per way, in the order they were searched, and the libraries' after the first."""
+    ways = list(dict.fromkeys(one.way for one in outcomes))
+    rows = [_row(way, outcomes) for way in ways]
+    return [*rows[:1], _peers_row(recording, outcomes), *rows[1:]]
 
-    versus = [
-        100.0 * ((1.0 + one.excess_energy) / (1.0 + other.excess_energy) - 1.0)
-        for one, other in zip(outcomes, reference, strict=False)
-        if one.excess_energy is not None and other.excess_energy is not None
-    ]
-    excess = [100.0 * one.excess_energy for one in outcomes if one.excess_energy is not None]
+
+def _row(way: str, outcomes: Sequence[SearchOutcome]) -> SearchRow:
+    own = [one for one in outcomes if one.way == way]
     return SearchRow(
-        name=name,
-        excess_percent=mean(excess),
-        excess_ci95=_ci95(excess),
-        versus_k1_percent=mean(versus),
-        versus_k1_ci95=_ci95(versus),
-        saved_percent=mean([one.saved for one in outcomes], 100.0),
-        slowdown_percent=mean([one.slowdown for one in outcomes], 100.0),
-        n_trials=mean([one.n_trials for one in outcomes]),
-        n_energies=mean([one.n_energies for one in outcomes]),
-        energy_s=mean([one.energy_s for one in outcomes]),
-        final_s=mean([one.final_s for one in outcomes]),
-        trial_s=mean([one.trial_s for one in outcomes]),
-        spearman=mean([one.spearman for one in outcomes]),
-        coverage=mean([one.coverage for one in outcomes]),
-        outcomes=tuple(outcomes),
+        way=way,
+        about=WAYS[way].about,
+        n_outcomes=len(own),
+        saved=_mean([one.saved for one in own], 100.0),
+        best_saved=_best_saved(own),
+        slowdown=_mean([one.slowdown for one in own], 100.0),
+        excess=_mean([one.excess for one in own], 100.0),
+        versus_reference=_versus(own, outcomes, REFERENCE),
+        versus_all=_versus(own, outcomes, "B4"),
+        n_trials=_average([one.n_trials for one in own]),
+        n_energies=_average([one.n_energies for one in own]),
+        energy_share=_energy_share(own, outcomes),
+        wall_s=_average([one.spent.wall_s for one in own]),
+        build_s=_average([one.spent.build_s for one in own]),
+        latency_s=_average([one.spent.latency_s for one in own]),
+        energy_s=_average([one.spent.energy_s for one in own]),
+        final_s=_average([one.spent.final_s for one in own]),
+        model_s=_average([one.model_s for one in own]),
+        joules=_average([one.spent.joules for one in own]),
+        n_unknown=sum(one.saved is None for one in own),
     )
 
 
-def _ci95(values: Sequence[float]) -> float | None:
-    """Half width of Student's interval of the mean; one value has none."""
-    if len(values) < 2:
+def _peers_row(recording: Recording, outcomes: Sequence[SearchOutcome]) -> SearchRow:
+    """The libraries' kernel of least energy for each workload, beside the reference."""
+    ours = [one for one in outcomes if one.way == REFERENCE and one.energy_mj]
+    least = {
+        task.task.workload.name: min(known)
+        for task in recording.tasks
+        if (known := [one.energy_mj for one in task.peers if one.energy_mj is not None])
+    }
+    pairs = [(least[one.workload], one.energy_mj) for one in ours if one.workload in least]
+    return SearchRow(
+        way="B2",
+        about="vendor library" if least else "vendor library: not measured",
+        n_outcomes=len(least),
+        versus_reference=_mean([a / b - 1.0 for a, b in pairs if b], 100.0),
+    )
+
+
+def _versus(
+    own: Sequence[SearchOutcome], outcomes: Sequence[SearchOutcome], other: str
+) -> Mean | None:
+    """Energy over another way's on the same workload with the same seed, per cent."""
+    theirs = {(one.workload, one.seed): one.energy_mj for one in outcomes if one.way == other}
+    pairs = [(one.energy_mj, theirs.get((one.workload, one.seed))) for one in own]
+    return _mean([a / b - 1.0 for a, b in pairs if a and b], 100.0)
+
+
+def _energy_share(own: Sequence[SearchOutcome], outcomes: Sequence[SearchOutcome]) -> float | None:
+    every = [one for one in outcomes if one.way == "B4"]
+    total_s = sum(one.spent.energy_s for one in every)
+    return sum(one.spent.energy_s for one in own) / total_s if total_s else None
+
+
+def _best_saved(own: Sequence[SearchOutcome]) -> float | None:
+    means = [
+        _average([one.saved for one in own if one.workload == name and one.saved is not None])
+        for name in {one.workload for one in own}
+    ]
+    return max((100.0 * one for one in means if one is not None), default=None)
+
+
+def _average(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _mean(values: Sequence[float | None], factor: float) -> Mean | None:
+    known = np.array([value for value in values if value is not None]) * factor
+    if not len(known):
         return None
+    if len(known) == 1:
+        return Mean(value=float(known[0]), ci95=None)
     from scipy.special import stdtrit
 
-    error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
-    return float(stdtrit(len(values) - 1, 0.975)) * error
+    error = float(np.std(known, ddof=1) / np.sqrt(len(known)))
+    ci95 = float(stdtrit(len(known) - 1, 0.975)) * error
+    return Mean(value=float(known.mean()), ci95=ci95)

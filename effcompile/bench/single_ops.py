@@ -46,6 +46,40 @@ def attention_model(
     )
 
 
+def headwise_attention_model(
+    query: Sequence[int],
+    key: Sequence[int],
+    dtype: str,
+    *,
+    modes: Sequence[tuple[int, int]] | None,
+    text_tokens: int,
+    order: str = "image_first",
+    cached: bool = False,
+) -> onnx.ModelProto:
+    """Head-wise attention; modes are an initialiser, or an input where they are ``None``."""
+    inputs = {"q": list(query), "k": list(key), "v": list(key)}
+    if cached:
+        inputs["cache"] = list(query)
+    names = ["q", "k", "v", "modes", *(["cache"] if cached else [])]
+    node = helper.make_node(
+        "HeadwiseAttention",
+        names,
+        ["y"],
+        domain="effcompile",
+        text_tokens=text_tokens,
+        order=order,
+    )
+    model = _model(node, inputs, {"y": list(query)}, dtype)
+    shape = [query[1], 2]
+    if modes is None:
+        value = helper.make_tensor_value_info("modes", TensorProto.INT32, shape)
+        model.graph.input.insert(3, value)
+        return model
+    flat = [int(number) for mode in modes for number in mode]
+    model.graph.initializer.append(helper.make_tensor("modes", TensorProto.INT32, shape, flat))
+    return model
+
+
 def conv_model(
     shape: tuple[int, int, int, int], n_filters: int, dtype: str, *, kernel: int, stride: int
 ) -> onnx.ModelProto:
@@ -87,4 +121,7 @@ def _model(
         ]
 
     graph = helper.make_graph([node], node.op_type.lower(), values(inputs), values(outputs))
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    domains = [helper.make_opsetid("", opset)]
+    if node.domain:
+        domains.append(helper.make_opsetid(node.domain, 1))
+    return helper.make_model(graph, opset_imports=domains, ir_version=10)

@@ -13,6 +13,7 @@ from effcompile.cli.tune_commands import Json
 from effcompile.config import MeterName
 from effcompile.errors import UsageError
 
+Dim = Annotated[list[str] | None, typer.Option(help="Extent of an open dimension, T=64.")]
 Entry = Annotated[str | None, typer.Option(help="Entry point; needed only if there are several.")]
 
 
@@ -55,6 +56,7 @@ def build(
         f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): entry points "
         f"{', '.join(entry.name for entry in manifest.entries)}; "
         f"{tuned} of {len(manifest.workloads)} workloads with a tuned schedule"
+        + (f"; PREDICTED by {manifest.predicted_by}" if manifest.predicted_by else "")
     )
 
 
@@ -82,7 +84,7 @@ def run(
     module = load(artifact)
     chosen = chosen_entry(module.signature, entry)
     dtypes = {spec.name: spec.dtype for spec in chosen.inputs}
-    given = parse_pairs(input, "--input")
+    given = parse_pairs(input, "--input", [spec.name for spec in chosen.inputs])
     arrays = {key: read_array(path, dtypes.get(key, "")) for key, path in given.items()}
     targets = _output_paths(output, [spec.name for spec in chosen.outputs])
     for path in targets.values():
@@ -101,7 +103,7 @@ def run(
 def _output_paths(texts: list[str], names: list[str]) -> dict[str, Path]:
     if len(names) == 1 and len(texts) == 1 and "=" not in texts[0]:
         return {names[0]: Path(texts[0])}
-    paths = parse_pairs(texts, "--output")
+    paths = parse_pairs(texts, "--output", names)
     unknown = sorted(set(paths) - set(names))
     if unknown:
         raise UsageError(
@@ -113,8 +115,10 @@ def _output_paths(texts: list[str], names: list[str]) -> dict[str, Path]:
 def verify(
     artifact: Annotated[Path, typer.Argument(help="Artifact made by build.")],
     against: Annotated[str, typer.Option(help="model.onnx, or file.py:function for PyTorch.")],
+    *,
     entry: Entry = None,
     seed: Annotated[int, typer.Option(help="Seed of the inputs.", min=0)] = 0,
+    dim: Dim = None,
     json: Json = False,
 ) -> None:
     """Compare an artifact's outputs with PyTorch or with ONNX's reference on seeded inputs.
@@ -123,7 +127,9 @@ def verify(
     """
     from effcompile.verification import verify_artifact_outputs
 
-    comparisons = verify_artifact_outputs(artifact, against, entry=entry, seed=seed)
+    comparisons = verify_artifact_outputs(
+        artifact, against, entry=entry, seed=seed, dims=_dims(dim or [])
+    )
     if json:
         print_json(comparisons)
     else:
@@ -139,9 +145,7 @@ def measure(
     entry: Entry = None,
     versus: Annotated[Path | None, typer.Option(help="Artifact to measure in turn with.")] = None,
     rounds: Annotated[int, typer.Option(help="Repetitions, interleaved.", min=1)] = 5,
-    dim: Annotated[
-        list[str] | None, typer.Option(help="Extent of an open dimension, T=64.")
-    ] = None,
+    dim: Dim = None,
     meter: Annotated[str, typer.Option(help="auto, nvml, rapl or none.")] = "auto",
     json: Json = False,
 ) -> None:

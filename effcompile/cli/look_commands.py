@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command()(report)
     app.command()(show)
     app.command()(record)
+    app.command(name="train-models")(train_models)
     app.command()(doctor)
 
 
@@ -66,6 +67,9 @@ def show(
 def record(
     run: Annotated[Path, typer.Argument(help="Run folder, or a copy of its database.")],
     out: Annotated[Path, typer.Option(help="Recording to write, NAME.effrec.")],
+    command: Annotated[
+        str, typer.Option(help="How the run was made; guessed from its settings if left out.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """A run to one file that --device replay:FILE tunes again without the device.
@@ -74,7 +78,7 @@ def record(
     """
     from effcompile.replaying import record_run
 
-    recording = record_run(run, out)
+    recording = record_run(run, out, command=command)
     counts = {
         "path": out,
         "size_bytes": out.stat().st_size,
@@ -90,6 +94,38 @@ def record(
         typer.echo(
             f"wrote {out} ({counts['size_bytes']} bytes): {counts['n_tasks']} tasks, "
             f"{counts['n_candidates']} candidates, {counts['n_energies']} builds with energy"
+        )
+
+
+def train_models(
+    device: Annotated[list[str], typer.Option(help="replay:NAME or replay:FILE; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="Models to write, NAME.effmodels.")],
+    json: Json = False,
+) -> None:
+    """Power and latency models of a GPU from recordings of it.
+
+    Example: effcompile train-models --device replay:h100 --out effcompile/models/h100.effmodels
+    """
+    from effcompile.training import train_from
+
+    models = train_from(device, out)
+    told = {
+        "path": out,
+        "size_bytes": out.stat().st_size,
+        "training": models.training,
+        "errors": {
+            one.quantity: {"level": one.level_error, "within": one.within_error}
+            for one in (models.power, models.latency)
+        },
+    }
+    if json:
+        print_json(told)
+        return
+    typer.echo(f"wrote {out} ({told['size_bytes']} bytes): {models.label()}")
+    for one in (models.power, models.latency):
+        typer.echo(
+            f"{one.quantity}, on a workload it does not know: off by {one.level_error:.1%} on the "
+            f"whole, by {one.within_error:.1%} between candidates (standard deviations)"
         )
 
 

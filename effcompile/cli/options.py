@@ -53,8 +53,13 @@ def parse_share(text: str, option: str) -> float:
     return value
 
 
-def parse_pairs(texts: Sequence[str], option: str) -> dict[str, Path]:
+def parse_pairs(texts: Sequence[str], option: str, names: Sequence[str]) -> dict[str, Path]:
     """``["x=x.npy"]`` as ``{"x": Path("x.npy")}``.
+
+    Args:
+        texts: As given.
+        option: Names the option in messages.
+        names: What may be named, for the message only.
 
     Raises:
         UsageError: A text has no ``=``, or a name is given twice.
@@ -63,7 +68,10 @@ def parse_pairs(texts: Sequence[str], option: str) -> dict[str, Path]:
     for text in texts:
         name, equals, path = text.partition("=")
         if not equals or not name or not path:
-            raise UsageError(f"cannot read {option} {text!r}: expected NAME=FILE.")
+            raise UsageError(
+                f"cannot read {option} {text!r}: expected NAME=FILE with the name "
+                f"{' or '.join(names)}, for example {option} {names[0]}=FILE.npy."
+            )
         if name in pairs:
             raise UsageError(f"{option} names {name!r} twice: give each name once.")
         pairs[name] = Path(path)

@@ -117,6 +117,10 @@ def tune(
         str | None,
         typer.Option(help="Who is metered: top, snr, overlap, measure_all or never."),
     ] = None,
+    measure: Annotated[
+        str | None,
+        typer.Option(help="device, or none: run nothing, predict for a known --target."),
+    ] = None,
     meter: Annotated[
         str | None, typer.Option(help="Energy meter: auto, nvml, rapl or none.")
     ] = None,
@@ -135,6 +139,9 @@ def tune(
 ) -> None:
     """Search schedules for low energy at low latency; resumable, safe to interrupt.
 
+    With --measure none no GPU is needed: candidates are compiled, and latency and energy
+    predicted by the models shipped for the target.
+
     Example: effcompile tune block.onnx --trials 256 --max-slowdown 2% --out runs/block
     """
     overrides: dict[str, dict[str, Any]] = {"search": {}, "measure": {}}
@@ -147,9 +154,10 @@ def tune(
     overrides["search"] = {name: value for name, value in given.items() if value is not None}
     if max_slowdown is not None:
         overrides["search"]["max_slowdown"] = parse_share(max_slowdown, "--max-slowdown")
-    overrides["measure"] = {
-        name: value for name, value in {"meter": meter, "cache": cache}.items() if value is not None
-    }
+    measuring = {"source": measure, "meter": meter, "cache": cache}
+    overrides["measure"] = {name: value for name, value in measuring.items() if value is not None}
+    if measure == "none":
+        _refuse_beside_predictions(meter=meter, energy_policy=energy_policy)
     settings = _settings(effort, config, overrides)
     if print_config:
         print_json(settings)
@@ -158,7 +166,9 @@ def tune(
 
     start: Start
     if device is not None:
-        _refuse_beside_replay(models=models, shape=shape, meter=meter, cache=cache, target=target)
+        _refuse_beside_replay(
+            models=models, shape=shape, measure=measure, meter=meter, cache=cache, target=target
+        )
         start = partial(_start_replay, device, out, config=settings)
     else:
         start = partial(
@@ -186,6 +196,22 @@ def _refuse_beside_replay(**given: Any) -> None:
         raise UsageError(
             f"cannot use {', '.join(set_names)} with --device: the recording holds its own "
             "workloads, measured in one way on one device. Leave them out."
+        )
+
+
+def _refuse_beside_predictions(**given: str | None) -> None:
+    """What only means something where a device is measured.
+
+    Raises:
+        UsageError: Something of it was asked for.
+    """
+    from effcompile.errors import UsageError
+
+    set_names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if set_names:
+        raise UsageError(
+            f"cannot use {', '.join(set_names)} with --measure none: nothing is measured. "
+            "Leave it out."
         )
 
 
@@ -228,7 +254,8 @@ def _run_tuning(start: Start, out: Path, *, json: bool) -> None:
     if json:
         print_json(run)
     else:
-        print_text(f"{run.path}: ended by {run.stopped_by}; effcompile report {run.path}")
+        origin = f"; PREDICTED by {run.predicted_by}, nothing was run" if run.predicted_by else ""
+        print_text(f"{run.path}: ended by {run.stopped_by}{origin}; effcompile report {run.path}")
     if run.stopped_by == "request":
         raise typer.Exit(STOPPED_EARLY)
 

@@ -1,6 +1,6 @@
 """What is known before compilation, computed in the ONNX graph with NumPy.
 
-Constants that exporters write as nodes become initialisers, and batch normalisation
+What follows from constants and fixed shapes becomes an initialiser, and batch normalisation
 goes into the convolution before it. Doing this here, in float64, is exact and takes
 milliseconds; in the compiler each distinct shape would be a kernel to build and run.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from effcompile.frontend.known_values import fold_known_values
 from effcompile.frontend.quantised import merge_dequantised_products
 from effcompile.frontend.tensors import array_of
 
@@ -24,7 +25,7 @@ def fold(model: Any) -> Any:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     _drop_defaulted_inputs(copy.graph)
-    _store_constants(copy.graph)
+    fold_known_values(copy)
     _fold_batch_norms(copy.graph)
     merge_dequantised_products(copy.graph)
     _drop_unused_initialisers(copy.graph)
@@ -43,30 +44,6 @@ def _drop_defaulted_inputs(graph: Any) -> None:
 def constant_values(graph: Any) -> dict[str, Any]:
     """Initialisers of a graph by name, as ``TensorProto``."""
     return {tensor.name: tensor for tensor in graph.initializer}
-
-
-def _store_constants(graph: Any) -> None:
-    from onnx import numpy_helper
-
-    stored = constant_values(graph)
-    kept = []
-    for node in graph.node:
-        value = _constant_of(node, stored)
-        if value is None:
-            kept.append(node)
-            continue
-        tensor = numpy_helper.from_array(value, node.output[0])
-        graph.initializer.append(tensor)
-        stored[tensor.name] = tensor
-    _replace_nodes(graph, kept)
-
-
-def _constant_of(node: Any, stored: dict[str, Any]) -> np.ndarray | None:
-    if node.domain or node.op_type != "ConstantOfShape" or node.input[0] not in stored:
-        return None
-    shape = tuple(int(extent) for extent in array_of(stored[node.input[0]]))
-    fill = next((array_of(a.t) for a in node.attribute if a.name == "value"), np.zeros(1, "f4"))
-    return np.full(shape, fill.reshape(-1)[0], dtype=fill.dtype)
 
 
 def _replace_nodes(graph: Any, nodes: list[Any]) -> None:

@@ -73,8 +73,9 @@ def _refuse(nodes: list[UnsupportedNode]) -> None:
     listed = "; ".join(
         f"{node.name} ({node.domain + '::' if node.domain else ''}{node.op_type})" for node in nodes
     )
+    counted = "1 node has an operator" if len(nodes) == 1 else f"{len(nodes)} nodes have operators"
     raise UnsupportedOperators(
-        f"{len(nodes)} nodes have operators that cannot be converted: {listed}. "
+        f"{counted} that cannot be converted: {listed}. "
         "Export with another opset, replace these operators, or register a converter "
         "(effcompile.frontend.converters.registry.converter)."
     )

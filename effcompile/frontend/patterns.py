@@ -14,6 +14,7 @@ from typing import Any
 from effcompile.frontend.matchers.accumulation import widen_products, widen_sums
 from effcompile.frontend.matchers.attention import match_attention
 from effcompile.frontend.matchers.expressions import Scope
+from effcompile.frontend.matchers.modulation import match_modulated_norm
 from effcompile.frontend.matchers.norms import match_layer_norm, match_rms_norm
 from effcompile.frontend.matchers.softmax import match_softmax
 from effcompile.frontend.matchers.whole import mark_attention, mark_norm
@@ -26,6 +27,7 @@ SWEEPS: tuple[tuple[Matcher, ...], ...] = (
     (match_attention, match_layer_norm),
     (match_rms_norm,),
     (match_softmax, mark_norm, mark_attention, widen_products, widen_sums),
+    (match_modulated_norm,),
 )
 
 

@@ -53,8 +53,8 @@ def gpu_facts(index: int = 0) -> GpuFacts:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         raise DeviceUnavailable(
-            "no CUDA driver (libcuda.so.1) on this machine. Use --target cpu, or name a known "
-            "GPU to build for one that is elsewhere."
+            "no CUDA driver (libcuda.so.1) on this machine, and kernels are tuned on the GPU "
+            "itself. Use --target cpu, or run this where the GPU is."
         ) from None
     _call(driver, "cuInit", 0)
     count, device = ctypes.c_int(), ctypes.c_int()

@@ -23,6 +23,7 @@ _SYMBOLS = (
     "cuFuncSetAttribute",
     "cuGetErrorName",
     "cuGetErrorString",
+    "cuInit",
     "cuLaunchKernelEx",
     "cuModuleGetFunction",
     "cuModuleLoadData",
@@ -56,7 +57,7 @@ def _load(library: str) -> bool:
 
 
 def _stub_path() -> Path | None:
-    path = user_cache_dir() / "driver-stub-1" / _DRIVER
+    path = user_cache_dir() / "driver-stub-2" / _DRIVER
     compiler = shutil.which("cc") or shutil.which("gcc")
     if path.is_file() or compiler is None:
         return path if path.is_file() else None

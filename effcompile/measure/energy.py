@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from effcompile.errors import MeterUnavailable
@@ -44,6 +44,13 @@ STALL_S = 2.0
 WHOLE_WINDOW_SHARE = 0.98
 # A fast counter steps at every reading; a window is looked at less often.
 LOOK_AGAIN_S = 0.02
+# A device at its power limit takes clocks back only after some tenths of a second, too far at
+# first: power swings around the limit before it lies within this share of it.
+REGULATED_SHARE = 0.03
+# A limit of another kind, which board power does not show, is not waited for longer.
+MOST_REGULATION_S = 3.0
+# What is still regulated then must at least be as steady as this.
+REGULATED_TREND_SHARE = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,42 +104,74 @@ def observe(
         experience: What is known of the meter.
         clock: Seconds.
     """
-    readings: list[Reading] = []
-    states: list[DeviceState] = []
+    watch = _Watch(load, meter, effort, experience, clock)
     lost = ""
     try:
-        for reading in _read_until_closed(load, meter, effort, experience, clock):
-            readings.append(reading)
-            # Not at once: a device that was idle needs a moment to raise its clocks.
-            if not states and reading.counter_mj != readings[0].counter_mj:
-                states.append(meter.state())
-        states.append(meter.state())
+        watch.run()
     except MeterUnavailable as error:
         lost = str(error)
     finally:
         load.finish()
-    return Observation(readings=readings, states=states, lost=lost)
+    return Observation(readings=watch.readings, states=watch.states, lost=lost)
 
 
-def _read_until_closed(
-    load: Load, meter: Meter, effort: Effort, experience: Experience, clock: Callable[[], float]
-) -> Iterator[Reading]:
-    stall_s = max(STALL_S, 20 * meter.period_ms / 1000)
-    begin_s = last_step_s = looked_s = clock()
-    readings: list[Reading] = []
-    while not readings or readings[-1].time_s - last_step_s <= stall_s:
-        load.advance()
-        reading = _read(load, meter, clock)
-        stepped = bool(readings) and reading.counter_mj != readings[-1].counter_mj
-        readings.append(reading)
-        yield reading
-        if not stepped:
-            continue
-        last_step_s = reading.time_s
-        if reading.time_s - looked_s >= LOOK_AGAIN_S:
-            looked_s = reading.time_s
-            if _is_enough(readings, effort, experience, reading.time_s - begin_s):
-                return
+class _Watch:
+    """Reads until a window has closed; keeps what it read whatever happens."""
+
+    def __init__(
+        self,
+        load: Load,
+        meter: Meter,
+        effort: Effort,
+        experience: Experience,
+        clock: Callable[[], float],
+    ) -> None:
+        self.readings: list[Reading] = []
+        self.states: list[DeviceState] = []
+        self._load, self._meter, self._clock = load, meter, clock
+        self._effort, self._experience = effort, experience
+
+    def run(self) -> None:
+        """Read until there is enough, or until the counter stands still."""
+        stall_s = max(STALL_S, 20 * self._meter.period_ms / 1000)
+        begin_s = last_step_s = looked_s = self._clock()
+        while not self.readings or self.readings[-1].time_s - last_step_s <= stall_s:
+            self._load.advance()
+            reading = _read(self._load, self._meter, self._clock)
+            stepped = bool(self.readings) and reading.counter_mj != self.readings[-1].counter_mj
+            self.readings.append(reading)
+            if not stepped:
+                continue
+            # Not at once: a device that was idle needs a moment to raise its clocks.
+            if not self.states:
+                self.states.append(self._meter.state())
+            last_step_s = reading.time_s
+            if reading.time_s - looked_s >= LOOK_AGAIN_S:
+                looked_s = reading.time_s
+                if self._may_close(reading.time_s - begin_s):
+                    return
+        self.states.append(self._meter.state())
+
+    def _may_close(self, load_s: float) -> bool:
+        """Whether there is enough; the state under load at that moment is kept if so."""
+        if not _is_enough(self.readings, self._effort, self._experience, load_s):
+            return False
+        state = self._meter.state()
+        window = steady_window(self.readings, self._experience)
+        if load_s < MOST_REGULATION_S and _is_regulating(window, state):
+            return False
+        self.states.append(state)
+        return True
+
+
+def _is_regulating(window: Window | None, state: DeviceState) -> bool:
+    """Whether the device still seeks the power that it is limited to."""
+    if window is None or not state.power_limit_w:
+        return False
+    over = window.power_w / state.power_limit_w - 1
+    return over > REGULATED_SHARE or (
+        over < -REGULATED_SHARE and "sw_power_cap" in state.throttle_reasons
+    )
 
 
 def _is_enough(
@@ -240,7 +279,7 @@ def _problem(
         or _limit_problem(conditions)
         or _length_problem(readings, window, effort)
         or _clock_problem(conditions)
-        or _trend_problem(window)
+        or _trend_problem(window, observation.states)
     )
 
 
@@ -306,8 +345,12 @@ def _clock_problem(conditions: Conditions) -> tuple[Verdict, str] | None:
     return None
 
 
-def _trend_problem(window: Window | None) -> tuple[Verdict, str] | None:
-    if window is not None and abs(window.trend_share) > TREND_SHARE:
+def _trend_problem(
+    window: Window | None, states: Sequence[DeviceState]
+) -> tuple[Verdict, str] | None:
+    regulated = bool(states) and _is_regulating(window, states[-1])
+    share = REGULATED_TREND_SHARE if regulated else TREND_SHARE
+    if window is not None and abs(window.trend_share) > share:
         return (
             Verdict.UNSETTLED,
             f"power was still changing: {window.trend_share:+.1%} from the first half of the "

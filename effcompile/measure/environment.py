@@ -48,6 +48,22 @@ def detect_target(name: str = "auto") -> Target:
     return known_target(name)
 
 
+def require_device(target: Target) -> None:
+    """Refuse to tune for a GPU that is not here.
+
+    Raises:
+        DeviceUnavailable: There is no GPU, or one of another architecture.
+    """
+    if target.kind != "cuda":
+        return
+    found = cuda_target(gpu_facts())
+    if found.arch != target.arch:
+        raise DeviceUnavailable(
+            f"cannot tune for {target.name} ({target.arch}): the GPU here is {found.name} "
+            f"({found.arch}). Use --target cuda, or run this where the other GPU is."
+        )
+
+
 def require_meter_for(target: Target, config: MeasureConfig) -> None:
     """Refuse to go on without a meter that the settings name.
 

@@ -51,6 +51,13 @@ class CudaFrontEnd(Protocol):
         """
 
 
+def errors_first(log: str) -> str:
+    """A compiler's log with its errors on top: what is kept of a long one is its opening."""
+    lines = log.splitlines()
+    errors = [line for line in lines if " error" in line or " fatal" in line]
+    return "\n".join([*errors, *lines])
+
+
 class Nvrtc:
     """NVIDIA's run-time compilation library: in process, no host compiler, no files."""
 
@@ -76,7 +83,9 @@ class Nvrtc:
             )
             log = self._log(program)
             if int(status) != 0:
-                raise SourceRejected(f"{self.version} refused the source ({status.name}):\n{log}")
+                raise SourceRejected(
+                    f"{self.version} refused the source ({status.name}):\n{errors_first(log)}"
+                )
             cubin = bytearray(_checked(nvrtc.nvrtcGetCUBINSize(program)))
             _checked(nvrtc.nvrtcGetCUBIN(program, cubin))
             return MachineCode(cubin=bytes(cubin), log=log)
@@ -115,7 +124,7 @@ class Nvcc:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             log = done.stdout + done.stderr
             if done.returncode != 0:
-                raise SourceRejected(f"nvcc refused the source:\n{log}")
+                raise SourceRejected(f"nvcc refused the source:\n{errors_first(log)}")
             return MachineCode(cubin=cubin.read_bytes(), log=log)
 
 

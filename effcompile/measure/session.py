@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,9 +34,6 @@ from search.trial import EnergyMeasurement, LatencyMeasurement
 # Long enough that queued batches outlast a slow reading of the meter, short enough to
 # count launches finely.
 LOAD_BATCH_US = {"cuda": 5000.0, "llvm": 1000.0}
-# One launch alone takes some microseconds more than one of many.
-N_PROBE = 32
-SHORT_US = 1000.0
 
 MakeLoad = Callable[[Sequence[timing.Launch], int], Load]
 """Launches, gone through in turn, as a load; the number is that of one batch."""
@@ -211,12 +207,8 @@ class Session:
 
     def load_of(self, launches: list[timing.Launch]) -> Load:
         """Launches as a load without gaps, in batches that are neither long nor tiny."""
-        each_us = self._stopwatch.batch(launches, 1).run_us()
-        if each_us < SHORT_US:
-            probe = self._stopwatch.batch(launches, N_PROBE)
-            each_us = probe.run_us() / probe.n_launches
-        n_launches = math.ceil(LOAD_BATCH_US[self._target.kind] / max(each_us, 0.1))
-        return self._make_load(launches, min(n_launches, timing.MAX_LAUNCHES))
+        batch_us = LOAD_BATCH_US[self._target.kind]
+        return self._make_load(launches, timing.n_launches_for(self._stopwatch, launches, batch_us))
 
     def _ready_launches(
         self, workload: Workload, folder: Path, library_path: str

@@ -19,6 +19,8 @@ from search.trial import LatencyMeasurement, Verdict
 MAX_LAUNCHES = 20_000
 MIN_REPEATS = 2
 WARM_UP_SHARE = 0.1
+N_PROBE = 32
+SHORT_US = 1000.0
 # An interval wider than this share of the median says nothing about the kernel.
 UNSTABLE_SHARE = 0.5
 # What disturbs a measurement on a busy machine is often over by the next one.
@@ -107,6 +109,25 @@ def plan(first_us: float, config: MeasureConfig) -> Plan:
     spare = max(0, affordable - n_repeats)
     n_warm_up = min(spare, max(1, round(config.n_repeats * WARM_UP_SHARE)))
     return Plan(n_launches=n_launches, n_repeats=n_repeats, n_warm_up=n_warm_up)
+
+
+def n_launches_for(stopwatch: Stopwatch, launches: Sequence[Launch], length_us: float) -> int:
+    """How many launches make a batch of a length.
+
+    One launch alone takes some microseconds more than one of many, and the first run of a
+    batch some tens, which makes ready what it replays. Batches of short kernels that were
+    planned from such times came out so short that the device waited between them.
+
+    Args:
+        stopwatch: Of the device the launches go to.
+        launches: See :func:`measure_latency`.
+        length_us: Of the batch.
+    """
+    each_us = stopwatch.batch(launches, 1).run_us()
+    if each_us < SHORT_US:
+        probe = stopwatch.batch(launches, N_PROBE)
+        each_us = min(probe.run_us() for _ in range(2)) / probe.n_launches
+    return min(MAX_LAUNCHES, math.ceil(length_us / max(each_us, 0.1)))
 
 
 def measure_latency(

@@ -23,6 +23,7 @@ from schedules.workload import TensorSpec
 from search.database import Database
 from search.final import Final, Finalist
 from search.history import TaskHistory
+from search.identity import PREDICTED_BY
 from search.meter_facts import METER_NOTE, MeterFacts
 from search.model_quality import model_quality
 from search.objective import choose
@@ -71,6 +72,7 @@ def collect(folder: Path) -> RunReport:
             payback=payback_of(spent, models, reports),
             meter=_last(database.notes(METER_NOTE, MeterFacts)),
             n_damaged=len(database.quarantined()),
+            predicted_by=identity.versions.get(PREDICTED_BY, "") if identity else "",
             model_quality=model_quality(
                 histories, model=str(settings.get("search.energy_model", "power"))
             ),

@@ -205,6 +205,8 @@ class RunReport:
         spent: What the search cost.
         payback: When it pays back.
         n_damaged: Rows of the database that were set aside.
+        predicted_by: The models that all numbers of tasks come from, if nothing was run while
+            tuning; empty where they were measured.
         model_quality: How good energy predictions were: the run's model, and constant power
             on the same measurements.
     """
@@ -223,5 +225,6 @@ class RunReport:
     payback: Payback
     n_damaged: int
     meter: MeterFacts | None = None
+    predicted_by: str = ""
     model_quality: tuple[ModelQuality, ...] = ()
     schema_version: int = 1

@@ -17,6 +17,8 @@ from search.final import Ratio
 def render(report: RunReport) -> RenderableType:
     """Whole model, tasks, failures and cost; print it with a rich console."""
     parts: list[RenderableType] = [_heading(report)]
+    if report.predicted_by:
+        parts.append(Text(wording.predicted(report), style="bold yellow"))
     if report.models:
         parts.append(_model_table(report))
     parts.append(_task_table(report))
@@ -47,7 +49,7 @@ def _model_table(report: RunReport) -> Table:
 
 
 def _task_table(report: RunReport) -> Table:
-    table = _table("Tasks", "task")
+    table = _table("Tasks (predicted)" if report.predicted_by else "Tasks", "task")
     table.add_column("schedule", overflow="fold")
     table.add_column("trials\n(failed)", no_wrap=True)
     for task in report.tasks:

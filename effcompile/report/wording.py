@@ -29,6 +29,16 @@ def energy(measured: Measured | None) -> str:
     return rounding.quantity(measured.value, measured.ci95, "mJ")
 
 
+def predicted(report: RunReport) -> str:
+    """What to know of numbers that nobody measured; empty where they were measured."""
+    if not report.predicted_by:
+        return ""
+    return (
+        f"PREDICTED, not measured: no candidate was run or checked. Latencies, energies and "
+        f"intervals of tasks come from {report.predicted_by}."
+    )
+
+
 def latency_change(comparison: Comparison) -> str:
     """Change against the default; empty where nothing was compared."""
     return "" if comparison.latency_ratio is None else rounding.change(comparison.latency_ratio)

@@ -2,19 +2,27 @@
 // rows of a key head in one pass. Both products are on tensor cores with fragments as memory
 // delivers them in 16-byte pieces: no transposition, no exchange between threads.
 //
-// Lane = 4 * g + c. Scores = Q K^T: the lane loads pieces c, c + 4, ... (8 elements each) of keys
-// g and g + 8 of a tile of 16, and the same pieces of query rows g and g + 8, so both operands
-// take the elements of the width in the same changed order. Output^T = V^T P^T: the lane loads
-// pieces g, g + 8, ... of the values of keys 2c, 2c + 1, 2c + 8, 2c + 9, which are the keys whose
-// probabilities the first product left in it.
+// Lane = 4 * g + c, 16 bytes per load and lane.
+//
+// Scores = Q K^T, a tile of 8 keys at a time. With 64 bytes of a key per load (KEY_ROWS 1), the lane
+// has elements c * 8 ... of key g, an operand as it is; queries are held in the same changed order
+// of elements. With 128 bytes (KEY_ROWS 2), load h gives an even lane (by g) elements c * 8 ... of
+// key g + h, and the odd lane above it elements 32 + c * 8 ... of the same key. In a product with
+// the first halves of the queries, columns of even lanes are half a score; in one with the second
+// halves, those of odd lanes. Both columns of a key end up in one lane, so no lane has to ask another.
+//
+// Output^T = V^T P^T: the lane has elements g * 8 ... of the values of keys 2c, 2c + 1, 2c + 8,
+// 2c + 9, which are the keys whose probabilities the scores left in it.
 //
 // Before this text: the constants of schedules/attention_decode_cuda.py, and the types elem,
 // length_t and mask_t.
 
 constexpr int STEP_KEYS = 16 * SUBS;
-constexpr int K_PIECES = (WIDTH + 31) / 32;        // of one key in a lane
-constexpr int V_PIECES = (VALUE_WIDTH + 63) / 64;  // of one value in a lane
-constexpr int K_LOADS = 2 * SUBS * K_PIECES;
+constexpr int STRIDE = (IN_TURNS ? SPLITS : 1) * WARPS * STEP_KEYS;  // between steps of a warp
+constexpr int KEY_SPAN = 32 * KEY_ROWS;  // elements of a key in one load of a warp
+constexpr int K_PIECES = (WIDTH + KEY_SPAN - 1) / KEY_SPAN;
+constexpr int V_PIECES = (VALUE_WIDTH + 63) / 64;
+constexpr int K_LOADS = 2 * SUBS * KEY_ROWS * K_PIECES;
 constexpr int V_LOADS = 4 * SUBS * V_PIECES;
 constexpr int ROW_TILES = PASS_ROWS / 8;
 constexpr int SCORE_TILES = (ROW_TILES + 1) / 2;
@@ -55,6 +63,13 @@ __device__ __forceinline__ void multiply(float (&d)[4], unsigned a0, unsigned a1
         " {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+// Counts to SPLITS - 1, then from zero again.
+__device__ __forceinline__ unsigned count_arrival(unsigned* at) {
+  unsigned before;
+  asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
+               : "=r"(before) : "l"(at), "r"(SPLITS - 1) : "memory");
+  return before;
 }
 __device__ __forceinline__ float power_of_two(float x) {
   float y;
@@ -133,14 +148,16 @@ __device__ __forceinline__ void fetch(uint4& held, uint4* place, const elem* fro
 // Keys behind the last one are that one again: what they would hold may be no number.
 __device__ __forceinline__ void fetch_keys(Pieces& held, const Lane& lane, int slot, const elem* keys,
                                            int first, int end) {
+  int column = lane.g % KEY_ROWS * 32 + lane.c * 8;
 #pragma unroll
-  for (int u = 0; u < 2 * SUBS; ++u) {
-    const elem* from = keys + (long long)min(first + u * 8 + lane.g, end - 1) * WIDTH + lane.c * 8;
+  for (int u = 0; u < 2 * SUBS * KEY_ROWS; ++u) {
+    int key = first + u / KEY_ROWS * 8 + lane.g / KEY_ROWS * KEY_ROWS + u % KEY_ROWS;
+    const elem* from = keys + (long long)min(key, end - 1) * WIDTH + column;
 #pragma unroll
     for (int p = 0; p < K_PIECES; ++p) {
       int i = u * K_PIECES + p;
-      bool inside = WIDTH % 32 == 0 || p * 32 + lane.c * 8 < WIDTH;
-      fetch(held.k[IN_SHARED ? 0 : i], lane.place(slot, i), inside ? from + p * 32 : keys, inside);
+      bool inside = WIDTH % KEY_SPAN == 0 || p * KEY_SPAN + column < WIDTH;
+      fetch(held.k[IN_SHARED ? 0 : i], lane.place(slot, i), inside ? from + p * KEY_SPAN : keys, inside);
     }
   }
   if constexpr (IN_SHARED) end_copies();
@@ -171,7 +188,7 @@ __device__ __forceinline__ uint4 value_piece(const Pieces& held, const Lane& lan
 }
 
 struct Queries {
-  uint4 rows[ROW_TILES][K_PIECES];
+  uint4 rows[ROW_TILES][KEY_ROWS * K_PIECES];
 };
 
 __device__ __forceinline__ void load_queries(Queries& q, const elem* query, int first_row, const Lane& lane) {
@@ -179,7 +196,7 @@ __device__ __forceinline__ void load_queries(Queries& q, const elem* query, int 
   for (int t = 0; t < ROW_TILES; ++t) {
     int row = first_row + t * 8 + lane.g;
 #pragma unroll
-    for (int p = 0; p < K_PIECES; ++p) {
+    for (int p = 0; p < KEY_ROWS * K_PIECES; ++p) {
       int column = p * 32 + lane.c * 8;
       bool inside = row < GROUP_ROWS && column < WIDTH;
       q.rows[t][p] = inside ? load_piece(query + row * WIDTH + column) : make_uint4(0, 0, 0, 0);
@@ -199,22 +216,28 @@ __device__ __forceinline__ void score(Scores& s, const Queries& q, const Pieces&
                                       int slot) {
 #pragma unroll
   for (int u = 0; u < 2 * SUBS; ++u) {
+    float parts[SCORE_TILES][KEY_ROWS][KEY_ROWS][4] = {};  // by load and part of the width
+#pragma unroll
+    for (int i = 0; i < KEY_ROWS * K_PIECES; ++i) {
+      int load = i / K_PIECES, piece = i % K_PIECES;
+      uint4 k = key_piece(held, lane, slot, u * KEY_ROWS * K_PIECES + i);
+#pragma unroll
+      for (int m = 0; m < SCORE_TILES; ++m)
+#pragma unroll
+        for (int part = 0; part < KEY_ROWS; ++part) {
+          uint4 low = q.rows[2 * m][piece * KEY_ROWS + part], high = make_uint4(0, 0, 0, 0);
+          if constexpr (ROW_TILES > 1) high = q.rows[2 * m + 1][piece * KEY_ROWS + part];
+          multiply(parts[m][load][part], low.x, high.x, low.y, high.y, k.x, k.y);
+          multiply(parts[m][load][part], low.z, high.z, low.w, high.w, k.z, k.w);
+        }
+    }
 #pragma unroll
     for (int m = 0; m < SCORE_TILES; ++m)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) s[m][u][i] = 0.0f;
-#pragma unroll
-    for (int p = 0; p < K_PIECES; ++p) {
-      uint4 k = key_piece(held, lane, slot, u * K_PIECES + p);
-#pragma unroll
-      for (int m = 0; m < SCORE_TILES; ++m) {
-        uint4 low = q.rows[2 * m][p];
-        uint4 high = 2 * m + 1 < ROW_TILES ? q.rows[2 * m + 1 < ROW_TILES ? 2 * m + 1 : 0][p]
-                                           : make_uint4(0, 0, 0, 0);
-        multiply(s[m][u], low.x, high.x, low.y, high.y, k.x, k.y);
-        multiply(s[m][u], low.z, high.z, low.w, high.w, k.z, k.w);
-      }
-    }
+      for (int i = 0; i < 4; ++i)
+        s[m][u][i] = KEY_ROWS == 1 ? parts[m][0][0][i]
+                                   : parts[m][i % 2 % KEY_ROWS][0][i / 2 * 2] +
+                                         parts[m][i % 2 % KEY_ROWS][KEY_ROWS - 1][i / 2 * 2 + 1];
   }
 }
 
@@ -438,19 +461,17 @@ __device__ __forceinline__ void combine_cluster(const Partials& mine, elem* y, i
 
 __device__ unsigned arrived[COMBINES_LAST ? GROUPS * PASSES : 1];  // zero again after every launch
 
+// Whether all other blocks of the group and pass have left their results; one thread's atomic
+// passes on what the barriers gave it.
 __device__ __forceinline__ bool is_last(int at) {
-  __threadfence();
   __syncthreads();
-  bool first_thread = threadIdx.x == 0;
-  bool last = __syncthreads_or(first_thread && atomicInc(&arrived[at], SPLITS - 1) == SPLITS - 1);
-  __threadfence();
-  return last;
+  bool last = threadIdx.x == 0 && count_arrival(&arrived[at]) == SPLITS - 1;
+  return __syncthreads_or(last);
 }
 
 __device__ __forceinline__ void walk(Totals& totals, const Queries& q, const Lane& lane, const Place& place,
                                      const Reach& reach, const elem* keys, const elem* values,
                                      const mask_t* mask, int first, int n) {
-  constexpr int STRIDE = WARPS * STEP_KEYS;
   Pieces ring[IN_SHARED ? 1 : DEPTH];
 #pragma unroll
   for (int d = 0; d < DEPTH; ++d) {
@@ -528,9 +549,11 @@ __device__ __forceinline__ void attention_decode(const elem* __restrict__ query,
   Reach reach = reach_of(lengths, place.batch);
   int n_keys = max(0, reach.end - reach.begin);
   int n_steps = (n_keys + STEP_KEYS - 1) / STEP_KEYS;
-  int begin = (int)((long long)split * n_steps / SPLITS);
-  int end = (int)((long long)(split + 1) * n_steps / SPLITS);
-  int n = max(0, (end - begin - warp + WARPS - 1) / WARPS);
+  // Warps take steps in turn: those of all blocks, or those of this block in its own range.
+  int begin = IN_TURNS ? split * WARPS : (int)((long long)split * n_steps / SPLITS);
+  int end = IN_TURNS ? n_steps : (int)((long long)(split + 1) * n_steps / SPLITS);
+  constexpr int TAKERS = STRIDE / STEP_KEYS;
+  int n = max(0, (end - begin - warp + TAKERS - 1) / TAKERS);
 
   Queries q;
   load_queries(q, query + (long long)group * GROUP_ROWS * WIDTH, place.first_row, lane);

@@ -1,6 +1,8 @@
 // Attention forward for compute capability 9.0. One producer warp copies Q, K and V tiles, 1 to 3
 // consumer warpgroups own 64 query rows each. Namespace `attention` holds the constants that
-// schedules/attention_hopper.py writes in front, and the two products.
+// schedules/attention_hopper.py writes in front, and the two products. Which tiles there are, and
+// what is masked in them, comes from another file (Sources, Plan, Work, Tile, Rule): see
+// attention_window.cuh and attention_headwise.cuh.
 //
 //   producer      Q  K0 V0  K1 V1  K2 V2 ...        ring of STAGES, full and empty barriers
 //   warpgroup     S=QK0 | S=QK1 (async), O+=P V0 (async), softmax of S, rescale O | ...
@@ -20,15 +22,13 @@ constexpr int V_BYTES = V_BLOCKS * KV_BLOCK;
 constexpr int N_S = BN / 2;                   // accumulators of a thread
 constexpr int N_O = VALUE_WIDTH / 2;
 constexpr int CONSUMER_WARPS = 4 * WARPGROUPS;
-constexpr int QUERY_TILES = (QUERIES + BM - 1) / BM;
-constexpr int TILES = QUERY_TILES * BATCH_HEADS;
 
 __device__ __forceinline__ float lowest() { return __int_as_float(0xff800000); }
 
 struct Arena {
   u32 q, k, v, bars;
   __device__ __forceinline__ explicit Arena(unsigned char* raw) {
-    q = (shared_address(raw) + 1023) & ~1023u;
+    q = (shared_address(raw) + PLAN_BYTES + 1023) & ~1023u;
     k = q + Q_BYTES;
     v = k + STAGES * K_BYTES;
     bars = v + STAGES * V_BYTES;
@@ -53,37 +53,19 @@ struct Place {
   }
 };
 
-// Which rows of which head, and the key tiles [first, last) that any of them may attend.
-struct Tile {
-  int head, row, first, last;
-  __device__ __forceinline__ explicit Tile(int index) {
-    int tile;
-    if (LONGEST_FIRST) {
-      tile = QUERY_TILES - 1 - index / BATCH_HEADS;
-      head = index % BATCH_HEADS;
-    } else {
-      head = index / QUERY_TILES;
-      tile = index % QUERY_TILES;
-    }
-    row = tile * BM;
-    first = 0;
-    last = (KEYS + BN - 1) / BN;
-    if (HAS_RIGHT) {
-      int end = row + BM + OFFSET + RIGHT;    // one past the last key of the last row
-      last = min(last, end <= 0 ? 0 : (end + BN - 1) / BN);
-    }
-    if (HAS_LEFT) first = max(0, row + OFFSET - LEFT) / BN;
-  }
-  __device__ __forceinline__ bool empty() const { return first >= last; }
-  __device__ __forceinline__ int kv_head() const {
-    return head / HEADS * KV_HEADS + head % HEADS / (HEADS / KV_HEADS);
-  }
-};
-
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+}
+
+// 2^x for x < 127 by the other units: the exponent from rounding, the rest of [-1/2, 1/2] from a
+// polynomial with a relative error below 1.2e-4; 0 below 2^-126.
+__device__ __forceinline__ float exp2_by_hand(float x) {
+  constexpr float ROUND = 12582912.0f;        // 1.5 * 2^23: integers end in the mantissa
+  float clipped = fmaxf(x, -127.0f), rounded = clipped + ROUND, rest = clipped - (rounded - ROUND);
+  float raised = fmaf(fmaf(fmaf(0.0550085811f, rest, 0.242210374f), rest, 0.6932829f), rest, 1.0f);
+  return __int_as_float(__float_as_int(raised) + (__float_as_int(rounded) << 23));
 }
 
 __device__ __forceinline__ void load_blocks(u32 to, int block_bytes, int n_blocks,
@@ -93,26 +75,28 @@ __device__ __forceinline__ void load_blocks(u32 to, int block_bytes, int n_block
 }
 
 __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q,
-                                        const CUtensorMap& k, const CUtensorMap& v) {
+                                        const CUtensorMap& k, const CUtensorMap& v,
+                                        Work work) {
   Place place;
   u32 q_phase = 0;
-  for (int index = blockIdx.x; index < TILES; index += gridDim.x) {
-    Tile tile(index);
-    if (tile.empty()) continue;
+  for (; work.some(); work.next()) {
+    Tile tile = work.tile();
+    if (tile.count == 0) continue;
     mbarrier_wait(arena.q_empty(), q_phase ^ 1);
     mbarrier_expect(arena.q_full(), Q_BYTES);
     load_blocks(arena.q, Q_BLOCK, QK_BLOCKS, q, arena.q_full(), tile.row, tile.head);
     q_phase ^= 1;
-    int kv_head = tile.kv_head();
-    for (int n = tile.last - 1; n >= tile.first; --n) {
+    int kv_head = tile.head / HEADS * KV_HEADS + tile.head % HEADS / (HEADS / KV_HEADS);
+    for (int step = 0; step < tile.count; ++step) {
+      int key = tile.key(step);
       int slot = place.slot;
       mbarrier_wait(arena.k_empty(slot), place.phase ^ 1);
       mbarrier_expect(arena.k_full(slot), K_BYTES);
-      load_blocks(arena.k + slot * K_BYTES, KV_BLOCK, QK_BLOCKS, k, arena.k_full(slot), n * BN,
+      load_blocks(arena.k + slot * K_BYTES, KV_BLOCK, QK_BLOCKS, k, arena.k_full(slot), key,
                   kv_head);
       mbarrier_wait(arena.v_empty(slot), place.phase ^ 1);
       mbarrier_expect(arena.v_full(slot), V_BYTES);
-      load_blocks(arena.v + slot * V_BYTES, KV_BLOCK, V_BLOCKS, v, arena.v_full(slot), n * BN,
+      load_blocks(arena.v + slot * V_BYTES, KV_BLOCK, V_BLOCKS, v, arena.v_full(slot), key,
                   kv_head);
       place.next();
     }
@@ -146,35 +130,6 @@ __device__ __forceinline__ void pack(u32 (&p)[N_S / 2], const float (&s)[N_S]) {
   }
 }
 
-// Whether some key of tile n is forbidden to some of 64 rows from `row`.
-__device__ __forceinline__ bool needs_mask(int row, int n) {
-  bool needed = false;
-  if (KEYS % BN) needed |= (n + 1) * BN > KEYS;
-  if (HAS_RIGHT) needed |= (n + 1) * BN - 1 > row + OFFSET + RIGHT;
-  if (HAS_LEFT) needed |= n * BN < row + 63 + OFFSET - LEFT;
-  return needed;
-}
-
-// `row` is this thread's first row, `column` its first column of tile n.
-__device__ __forceinline__ void apply_mask(float (&s)[N_S], int row, int column) {
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    int position = row + 8 * r + OFFSET;
-    int most = KEYS - 1, least = 0;
-    if (HAS_RIGHT) most = min(most, position + RIGHT);
-    if (HAS_LEFT) least = max(least, position - LEFT);
-    most -= column;
-    least -= column;
-#pragma unroll
-    for (int j = 0; j < N_S / 4; ++j)
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        int i = 4 * j + 2 * r + e;
-        if (8 * j + e > most || (HAS_LEFT && 8 * j + e < least)) s[i] = lowest();
-      }
-  }
-}
-
 __device__ __forceinline__ float quad_max(float x) {
   x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
   return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
@@ -185,7 +140,8 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-// Running maximum and this thread's share of the running sum, of two rows.
+// Running maximum and this thread's share of the running sum, of two rows. With a SLACK the maximum
+// stays while no score exceeds it by more, so that outputs need no rescaling.
 struct Rows {
   float most[2] = {lowest(), lowest()};
   float sum[2] = {0.0f, 0.0f};
@@ -199,6 +155,7 @@ struct Rows {
       for (int j = 0; j < N_S / 4; ++j)
         now = fmaxf(now, fmaxf(s[4 * j + 2 * r], s[4 * j + 2 * r + 1]));
       now = quad_max(now);
+      if (SLACK > 0.0f && now <= most[r] + SLACK) now = most[r];
       // Nothing attended yet: any finite shift turns minus infinity into zero.
       float shift = now == lowest() ? 0.0f : now * SCALE_LOG2;
       rescale[r] = exp2_fast(most[r] * SCALE_LOG2 - shift);
@@ -208,7 +165,9 @@ struct Rows {
       for (int j = 0; j < N_S / 4; ++j)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          float raised = exp2_fast(s[4 * j + 2 * r + e] * SCALE_LOG2 - shift);
+          float power = s[4 * j + 2 * r + e] * SCALE_LOG2 - shift;
+          float raised =
+              (2 * j + e) % 8 < BY_HAND ? exp2_by_hand(power) : exp2_fast(power);
           s[4 * j + 2 * r + e] = raised;
           total += raised;
         }
@@ -224,6 +183,12 @@ __device__ __forceinline__ void multiply(float (&o)[N_O], const float (&factor)[
     for (int r = 0; r < 2; ++r)
 #pragma unroll
       for (int e = 0; e < 2; ++e) o[4 * j + 2 * r + e] *= factor[r];
+}
+
+// The same where factors are mostly 1.
+__device__ __forceinline__ void rescaled(float (&o)[N_O], const float (&factor)[2]) {
+  bool changes = factor[0] != 1.0f || factor[1] != 1.0f;
+  if (SLACK == 0.0f || __any_sync(0xffffffffu, changes)) multiply(o, factor);
 }
 
 __device__ __forceinline__ void store(element* out, const float (&o)[N_O], int head, int row) {
@@ -287,15 +252,16 @@ struct Consumer {
     release(arena.v_empty(values.slot));
     values.next();
   }
-  __device__ __forceinline__ void mask(float (&s)[N_S], const Tile& tile, int n) {
-    if (needs_mask(tile.row + 64 * group, n)) apply_mask(s, tile.row + row, n * BN + column);
+  __device__ __forceinline__ void mask(float (&s)[N_S], const Tile& tile, int step) {
+    Rule rule(tile, step, tile.row + 64 * group);
+    if (rule.needed()) rule.apply(s, tile.row + row, column);
   }
 
   // One product after the other.
   __device__ __forceinline__ void attend_in_turn(float (&o)[N_O], Rows& rows, const Tile& tile) {
     float s[N_S], rescale[2];
     u32 p[N_S / 2];
-    for (int n = tile.last - 1; n >= tile.first; --n) {
+    for (int step = 0; step < tile.count; ++step) {
       mbarrier_wait(arena.k_full(keys.slot), keys.phase);
       await_turn(group);
       wgmma_fence();
@@ -303,10 +269,10 @@ struct Consumer {
       wgmma_wait<0>();
       hold(s);
       pass_turn(group);
-      scores_done(n == tile.first);
-      mask(s, tile, n);
+      scores_done(step == tile.count - 1);
+      mask(s, tile, step);
       rows.step(s, rescale);
-      multiply(o, rescale);
+      rescaled(o, rescale);
       pack(p, s);
       mbarrier_wait(arena.v_full(values.slot), values.phase);
       wgmma_fence();
@@ -322,7 +288,6 @@ struct Consumer {
                                                     const Tile& tile) {
     float s[N_S], rescale[2];
     u32 p[N_S / 2];
-    int n = tile.last - 1;
     mbarrier_wait(arena.k_full(keys.slot), keys.phase);
     await_turn(group);
     wgmma_fence();
@@ -330,11 +295,11 @@ struct Consumer {
     pass_turn(group);
     wgmma_wait<0>();
     hold(s);
-    scores_done(n == tile.first);
-    mask(s, tile, n);
+    scores_done(tile.count == 1);
+    mask(s, tile, 0);
     rows.step(s, rescale);
     pack(p, s);
-    for (--n; n >= tile.first; --n) {
+    for (int step = 1; step < tile.count; ++step) {
       mbarrier_wait(arena.k_full(keys.slot), keys.phase);
       await_turn(group);
       wgmma_fence();
@@ -344,13 +309,13 @@ struct Consumer {
       pass_turn(group);
       wgmma_wait<1>();
       hold(s);
-      scores_done(n == tile.first);
-      if (HAS_RIGHT || HAS_LEFT) mask(s, tile, n);
+      scores_done(step == tile.count - 1);
+      if (MASKS_LATER_STEPS) mask(s, tile, step);
       rows.step(s, rescale);
       wgmma_wait<0>();
       hold(o);
       mix_done();
-      multiply(o, rescale);
+      rescaled(o, rescale);
       pack(p, s);
     }
     mbarrier_wait(arena.v_full(values.slot), values.phase);
@@ -361,15 +326,16 @@ struct Consumer {
     mix_done();
   }
 
-  __device__ __forceinline__ void consume(element* out) {
+  __device__ __forceinline__ void consume(element* out, Work work) {
     if (PINGPONG && group == WARPGROUPS - 1) pass_turn(group);
-    for (int index = blockIdx.x; index < TILES; index += gridDim.x) {
-      Tile tile(index);
+    for (; work.some(); work.next()) {
+      Tile tile = work.tile();
+      if (work.copied(tile, out)) continue;
       float o[N_O];
       Rows rows;
 #pragma unroll
       for (int i = 0; i < N_O; ++i) o[i] = 0.0f;
-      if (!tile.empty()) {
+      if (tile.count > 0) {
         mbarrier_wait(arena.q_full(), q_phase);
         q_phase ^= 1;
         if (OVERLAP)
@@ -389,14 +355,12 @@ struct Consumer {
   }
 };
 
-}  // namespace attention
-
-__device__ __forceinline__ void attention_forward(const CUtensorMap& q, const CUtensorMap& k,
-                                                  const CUtensorMap& v,
-                                                  attention::element* __restrict__ out,
-                                                  unsigned char* raw) {
-  using namespace attention;
+__device__ __forceinline__ void forward(const CUtensorMap& q, const CUtensorMap& k,
+                                        const CUtensorMap& v, element* __restrict__ out,
+                                        Sources sources, unsigned char* raw) {
   Arena arena(raw);
+  Plan* plan = reinterpret_cast<Plan*>(raw);
+  if (threadIdx.x < 32) plan->make(sources);
   if (threadIdx.x == 0) {
     mbarrier_init(arena.q_full(), 1);
     mbarrier_init(arena.q_empty(), CONSUMER_WARPS);
@@ -411,9 +375,11 @@ __device__ __forceinline__ void attention_forward(const CUtensorMap& q, const CU
   __syncthreads();
   if (threadIdx.x < 128) {
     fewer_registers<PRODUCER_REGISTERS>();
-    if (threadIdx.x == 0) produce(arena, q, k, v);
+    if (threadIdx.x == 0) produce(arena, q, k, v, Work(plan, sources));
   } else {
     more_registers<CONSUMER_REGISTERS>();
-    Consumer(arena).consume(out);
+    Consumer(arena).consume(out, Work(plan, sources));
   }
 }
+
+}  // namespace attention

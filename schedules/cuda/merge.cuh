@@ -3,98 +3,13 @@
 // All sizes are template parameters. A row of WIDTH elements is moved in chunks of VECTOR
 // elements, at most 16 bytes each. threadIdx.x is a lane within a row, threadIdx.y a row within
 // the block. Sums are float32 and in a fixed order: no atomics, the same bits on every run.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 namespace effcompile_merge {
 
-template <int BYTES> struct Word;
-template <> struct Word<16> { typedef uint4 type; };
-template <> struct Word<8> { typedef uint2 type; };
-template <> struct Word<4> { typedef unsigned int type; };
-template <> struct Word<2> { typedef unsigned short type; };
-
-
-// Reads a word, or leaves it as it is. Written out, because the compiler makes branches of
-// conditional loads, each waiting for the one before; these follow each other at once.
-__device__ __forceinline__ void load_if(bool wanted, bool streams, const uint4* from, uint4& to) {
-  if (streams)
-    asm volatile("{ .reg .pred p; setp.ne.u32 p, %5, 0;"
-                 " @p ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4]; }"
-                 : "+r"(to.x), "+r"(to.y), "+r"(to.z), "+r"(to.w) : "l"(from), "r"((unsigned)wanted));
-  else
-    asm volatile("{ .reg .pred p; setp.ne.u32 p, %5, 0; @p ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4]; }"
-                 : "+r"(to.x), "+r"(to.y), "+r"(to.z), "+r"(to.w) : "l"(from), "r"((unsigned)wanted));
-}
-__device__ __forceinline__ void load_if(bool wanted, bool streams, const uint2* from, uint2& to) {
-  if (streams)
-    asm volatile("{ .reg .pred p; setp.ne.u32 p, %3, 0;"
-                 " @p ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2]; }"
-                 : "+r"(to.x), "+r"(to.y) : "l"(from), "r"((unsigned)wanted));
-  else
-    asm volatile("{ .reg .pred p; setp.ne.u32 p, %3, 0; @p ld.global.nc.v2.u32 {%0, %1}, [%2]; }"
-                 : "+r"(to.x), "+r"(to.y) : "l"(from), "r"((unsigned)wanted));
-}
-__device__ __forceinline__ void load_if(bool wanted, bool streams, const unsigned int* from,
-                                        unsigned int& to) {
-  if (streams)
-    asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0;"
-                 " @p ld.global.nc.L1::no_allocate.u32 %0, [%1]; }"
-                 : "+r"(to) : "l"(from), "r"((unsigned)wanted));
-  else
-    asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; @p ld.global.nc.u32 %0, [%1]; }"
-                 : "+r"(to) : "l"(from), "r"((unsigned)wanted));
-}
-__device__ __forceinline__ void load_if(bool wanted, bool streams, const unsigned short* from,
-                                        unsigned short& to) {
-  if (streams)
-    asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0;"
-                 " @p ld.global.nc.L1::no_allocate.u16 %0, [%1]; }"
-                 : "+h"(to) : "l"(from), "r"((unsigned)wanted));
-  else
-    asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; @p ld.global.nc.u16 %0, [%1]; }"
-                 : "+h"(to) : "l"(from), "r"((unsigned)wanted));
-}
-
-__device__ __forceinline__ float widened(float x) { return x; }
-__device__ __forceinline__ float widened(half x) { return __half2float(x); }
-__device__ __forceinline__ float widened(nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ __forceinline__ void narrow(float x, float& y) { y = x; }
-__device__ __forceinline__ void narrow(float x, half& y) { y = __float2half_rn(x); }
-__device__ __forceinline__ void narrow(float x, nv_bfloat16& y) { y = __float2bfloat16_rn(x); }
+using namespace effcompile_rows;
 
 __device__ __forceinline__ int clamped(int x, int low, int high) {
   return min(max(x, low), high);
 }
-
-// VECTOR elements of type T as they lie in memory.
-template <typename T, int VECTOR> struct Chunk {
-  typedef typename Word<VECTOR * sizeof(T)>::type Raw;
-  Raw raw;
-
-  // Zeros unless wanted.
-  template <bool STREAM> __device__ __forceinline__ void load(bool wanted, const T* from) {
-    raw = Raw();
-    load_if(wanted, STREAM, reinterpret_cast<const Raw*>(from), raw);
-  }
-  template <bool STREAM> __device__ __forceinline__ void store(T* to) const {
-    Raw* place = reinterpret_cast<Raw*>(to);
-    if (STREAM) __stcs(place, raw);
-    else *place = raw;
-  }
-  __device__ __forceinline__ void widen(float (&to)[VECTOR]) const {
-    T held[VECTOR];
-    memcpy(held, &raw, sizeof(raw));
-#pragma unroll
-    for (int i = 0; i < VECTOR; ++i) to[i] = widened(held[i]);
-  }
-  __device__ __forceinline__ void fill(const float (&from)[VECTOR]) {
-    T held[VECTOR];
-#pragma unroll
-    for (int i = 0; i < VECTOR; ++i) narrow(from[i], held[i]);
-    memcpy(&raw, held, sizeof(raw));
-  }
-};
 
 // Which rows and chunks a thread works on: EACH rows, a block's height apart, and CHUNKS
 // chunks, LANES apart. Neighbouring blocks share rows before they move on to the next.
@@ -252,32 +167,6 @@ __device__ __forceinline__ void mix_rows(
       }
       first[r][c].template store<STREAM>(y + share.row(r) * WIDTH + share.chunk(c) * VECTOR);
     }
-  }
-}
-
-// The sum of each of N values over the lanes of a row, in lanes that ask for it: lane v holds
-// value v. Every thread of the block calls it. LANES is a power of two up to 32, or a multiple
-// of 32.
-template <int N, int LANES, int HEIGHT>
-__device__ __forceinline__ void sum_over_lanes(float (&values)[N], float* shared) {
-  constexpr int WARPS = LANES > 32 ? LANES / 32 : 1;
-#pragma unroll
-  for (int v = 0; v < N; ++v)
-#pragma unroll
-    for (int distance = (LANES > 32 ? 32 : LANES) / 2; distance > 0; distance /= 2)
-      values[v] += __shfl_xor_sync(0xffffffffu, values[v], distance);
-  if (WARPS == 1) return;
-  float* own = shared + threadIdx.y * (WARPS * N);
-  if (threadIdx.x % 32 == 0) {
-#pragma unroll
-    for (int v = 0; v < N; ++v) own[threadIdx.x / 32 * N + v] = values[v];
-  }
-  __syncthreads();
-#pragma unroll
-  for (int v = 0; v < N; ++v) {
-    float total = 0.0f;
-    for (int warp = 0; warp < WARPS; ++warp) total += own[warp * N + v];
-    values[v] = total;
   }
 }
 

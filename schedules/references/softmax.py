@@ -13,14 +13,18 @@ _FLOPS_PER_ELEMENT = 50
 
 def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
     """See ``schedules.references``; attributes ``scale`` and ``log``."""
-    (x,) = inputs
+    x, *masks = inputs
     rows = affordable_rows(workload, flops_per_row=_FLOPS_PER_ELEMENT * x.shape[-1])
     chosen = x if rows is None else x.reshape(-1, x.shape[-1])[rows]
     scale, log = float(workload.attrs.get("scale", 1.0)), bool(workload.attrs.get("log", False))
-    values = softmax(chosen.astype(np.float64) * scale, log=log)
+    scores = chosen.astype(np.float64) * scale
+    if masks:
+        mask = np.broadcast_to(masks[0].astype(np.float64), x.shape)
+        scores += mask if rows is None else mask.reshape(-1, x.shape[-1])[rows]
+    values = softmax(scores, log=log)
     if rows is None:
         return [Reference(values=values)]
-    return [Reference(values=values, rows=rows, limits=_limits(x, scale, log=log))]
+    return [Reference(values=values, rows=rows, limits=_limits(x, masks, scale, log=log))]
 
 
 def softmax(scores: np.ndarray, *, log: bool = False) -> np.ndarray:
@@ -31,9 +35,12 @@ def softmax(scores: np.ndarray, *, log: bool = False) -> np.ndarray:
     return np.asarray(shifted - np.log(total) if log else exponentials / total)
 
 
-def _limits(x: np.ndarray, scale: float, *, log: bool) -> tuple[float, float]:
+def _limits(
+    x: np.ndarray, masks: list[np.ndarray], scale: float, *, log: bool
+) -> tuple[float, float]:
     """Shares lie between 0 and 1; logarithms are at least the range less the row's length."""
     if not log:
         return 0.0, 1.0
     span = abs(scale) * (float(x.max()) - float(x.min()))
+    span += sum(float(mask.max()) - float(mask.min()) for mask in masks)
     return -span - float(np.log(x.shape[-1])), 0.0

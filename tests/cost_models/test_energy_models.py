@@ -8,6 +8,7 @@ import pytest
 from cost_models.baselines import ConstantPower, LinearEnergy
 from cost_models.energy import EnergyModel, PowerModel, low_energy_weights
 from cost_models.energy_rows import EnergyRows, energy_mj, power_w
+from cost_models.features import FEATURE_NAMES
 from cost_models.group_means import GroupMeans
 from cost_models.published import PublishedEnergyModel
 from cost_models.quality import spearman
@@ -19,7 +20,8 @@ def rows(n_rows: int, seed: int = 0) -> tuple[EnergyRows, np.ndarray]:
     """Three tasks; power has a level per task and follows early feature 2 and late feature 0."""
     rng = np.random.default_rng(seed)
     early = rng.random((n_rows, 8), dtype=np.float32)
-    late = rng.random((n_rows, 3), dtype=np.float32)
+    late = np.zeros((n_rows, len(FEATURE_NAMES)), dtype=np.float32)
+    late[:, :3] = rng.random((n_rows, 3), dtype=np.float32)
     groups = np.arange(n_rows) % 3
     latency_us = 10.0 ** (1 + groups) * (1.0 + 0.1 * early[:, 0])
     power = (150.0 + 100.0 * groups) * (1.0 + 0.2 * early[:, 2] + 0.1 * late[:, 0])

@@ -76,7 +76,7 @@ def run_lowered(
 
 def operators(program: LoweredProgram) -> list[str]:
     """Marked operators among the functions, sorted; one entry per function."""
-    from effcompile.extract import marks_of
+    from effcompile.frontend.kernels.marking import marks_of
 
     tvm = _tvm.load()
     functions = [

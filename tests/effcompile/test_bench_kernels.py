@@ -10,7 +10,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from effcompile.bench.kernels import merge_cases
+from effcompile.bench.kernels import (
+    combine_partials_cases,
+    frame_cosine_cases,
+    mixture_cases,
+    row_case,
+    segment_mean_cases,
+)
 from effcompile.bench.kernels.case import KernelCase, all_cases, chosen_cases, without_peers
 from effcompile.bench.kernels.contenders import contenders, difference, n_sets
 from effcompile.cli.main import app
@@ -100,13 +106,13 @@ def test_wrong_and_failing_peers_are_rows_that_say_so() -> None:
 
 
 SMALL_MERGES = {
-    "cosine": lambda: merge_cases._cosine(24, 8, 6, "float32"),
-    "mean": lambda: merge_cases._mean(24, 10, 8, 6, "float32"),
-    "pool": lambda: merge_cases._pool(2, 13, 9, 6, "float32"),
-    "expand": lambda: merge_cases._expand(2, 9, 13, 6, "float32"),
-    "renoise": lambda: merge_cases._renoise(3, 9, 5, 4, "float32"),
-    "select": lambda: merge_cases._select(5, 4, 8, "float32"),
-    "partials": lambda: merge_cases._partials(3, 7, 4, "float32"),
+    "cosine": lambda: frame_cosine_cases._cosine(24, 8, 6, "float32"),
+    "mean": lambda: segment_mean_cases._mean(24, 10, 8, 6, "float32"),
+    "pool": lambda: segment_mean_cases._pool(2, 13, 9, 6, "float32"),
+    "expand": lambda: mixture_cases._expand(2, 9, 13, 6, "float32"),
+    "renoise": lambda: mixture_cases._renoise(3, 9, 5, 4, "float32"),
+    "select": lambda: mixture_cases._select(5, 4, 8, "float32"),
+    "partials": lambda: combine_partials_cases._partials(3, 7, 4, "float32"),
 }
 
 
@@ -114,7 +120,8 @@ SMALL_MERGES = {
 def test_merge_models_references_and_peers_agree(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(merge_cases, "DEVICE", "cpu")
+    for module in (row_case, segment_mean_cases, mixture_cases):
+        monkeypatch.setattr(module, "DEVICE", "cpu")
     case = SMALL_MERGES[name]()
     inputs = case.inputs(0)
     expected = [one.numpy() for one in case.reference(inputs)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from schedules import _tvm
+from schedules.candidate import Candidate
 from schedules.inputs import make_inputs
 from schedules.lowering import pipeline
 from schedules.programs import workload_of
@@ -117,6 +119,50 @@ def cuda_source(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         return str(library.mod.imports[0].inspect_source())
 
     return make
+
+
+@pytest.fixture(scope="module")
+def card() -> Target:
+    """The GPU that is there; for tests marked ``gpu``."""
+    from effcompile.measure.environment import detect_target
+
+    return detect_target("cuda")
+
+
+@pytest.fixture(scope="module")
+def run_on_gpu(
+    card: Target, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., list[str]]]:
+    """Builds, checks and times candidates as tuning does; gives what was wrong with each."""
+    from effcompile.config import BuildConfig, MeasureConfig
+    from effcompile.measure.builder import ProcessBuilder
+    from effcompile.measure.runner import DeviceRunner
+    from search.trial import Build, LatencyMeasurement
+
+    folder: Path = tmp_path_factory.mktemp("gpu")
+    builder = ProcessBuilder(BuildConfig(cache_dir=str(folder / "cache")), work_dir=folder)
+    config = MeasureConfig(repeat_ms=0.5, n_repeats=3, meter="none")
+    runner = DeviceRunner(card, config, work_dir=folder)
+
+    def fault(task: Task, candidate: Candidate, build: Any) -> str | None:
+        if not isinstance(build, Build):
+            return f"{candidate.decisions}: not built: {build.message}"
+        measured = runner.time(task, build)
+        if not isinstance(measured, LatencyMeasurement):
+            return f"{candidate.decisions}: {measured.state}: {measured.message}"
+        print(f"{task.workload.name}: {measured.latency_us:.1f} us {candidate.decisions}")
+        return None
+
+    def run(workload: Workload, candidates: Sequence[Candidate]) -> list[str]:
+        task = Task(workload=workload, target=card)
+        builds = [builder.submit(task, candidate) for candidate in candidates]
+        pairs = zip(candidates, builds, strict=True)
+        found = [fault(task, candidate, build.result()) for candidate, build in pairs]
+        return [one for one in found if one is not None]
+
+    yield run
+    runner.close()
+    builder.close()
 
 
 @pytest.fixture(scope="session")

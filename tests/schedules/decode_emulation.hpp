@@ -12,7 +12,6 @@
 #define __forceinline__ inline
 #define __restrict__
 #define __syncthreads() block_barrier->arrive_and_wait()
-#define __threadfence() std::atomic_thread_fence(std::memory_order_seq_cst)
 struct uint4 { unsigned x, y, z, w; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct Dim { int x, y, z; };
@@ -45,11 +44,6 @@ Dim blockIdx;
 std::unique_ptr<std::barrier<>> block_barrier;
 std::vector<std::unique_ptr<std::barrier<>>> warp_barriers;
 std::atomic<int> votes;
-inline unsigned atomicInc(unsigned* at, unsigned most) {
-  unsigned old = *at;
-  *at = old >= most ? 0 : old + 1;
-  return old;
-}
 inline bool __syncthreads_or(bool mine) {
   if (mine) votes = 1;
   __syncthreads();
@@ -118,6 +112,11 @@ inline void await_copies() {
     }
     groups_of_copies.pop_front();
   }
+}
+inline unsigned count_arrival(unsigned* at) {
+  unsigned before = *at;
+  *at = before + 1 == SPLITS ? 0 : before + 1;
+  return before;
 }
 inline float power_of_two(float x) { return exp2f(x); }
 inline void rounded(half& to, float v) { to = __float2half_rn(v); }

@@ -1,5 +1,8 @@
 // Before the kernel text: what CUDA provides, one thread per CUDA thread.
+#include <algorithm>
+#include <atomic>
 #include <barrier>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -11,6 +14,7 @@
 #define __syncthreads() block_barrier->arrive_and_wait()
 struct uint4 { unsigned x, y, z, w; };
 struct uint2 { unsigned x, y; };
+struct float4 { float x, y, z, w; };
 struct Dim { int x, y, z; };
 typedef _Float16 half;
 struct nv_bfloat16 { uint16_t bits; };
@@ -19,6 +23,9 @@ inline uint2 make_uint2(unsigned a, unsigned b) { return {a, b}; }
 inline float __half2float(half h) { return (float)h; }
 inline half __float2half_rn(float f) { return (half)f; }
 inline half __ushort_as_half(unsigned short s) { half h; memcpy(&h, &s, 2); return h; }
+inline int __float_as_int(float f) { int i; memcpy(&i, &f, 4); return i; }
+inline float __int_as_float(int i) { float f; memcpy(&f, &i, 4); return f; }
+inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return u; }
 inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
 inline float __bfloat162float(nv_bfloat16 b) { return __uint_as_float((unsigned)b.bits << 16); }
 inline nv_bfloat16 __float2bfloat16_rn(float f) {
@@ -29,15 +36,37 @@ inline nv_bfloat16 __float2bfloat16_rn(float f) {
 }
 template <class T> T __ldg(const T* p) { return *p; }
 inline int __shfl_sync(unsigned, int v, int) { return v; }  // used on values equal in a warp
+using std::max, std::min;
 thread_local Dim threadIdx;
 Dim blockIdx;
 std::unique_ptr<std::barrier<>> block_barrier;
 std::vector<std::unique_ptr<std::barrier<>>> warp_barriers;
+inline void __syncwarp() { warp_barriers[threadIdx.x / 32]->arrive_and_wait(); }
+unsigned exchanged[32][32];
+template <class T> T __shfl_xor_sync(unsigned, T v, int other) {
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  exchanged[warp][lane] = (unsigned)v;
+  __syncwarp();
+  T found = (T)exchanged[warp][lane ^ other];
+  __syncwarp();
+  return found;
+}
+inline int byte_of(unsigned word, int i) { return (signed char)(word >> i * 8); }
+inline int __dp4a(int a, int b, int sum) {
+  for (int i = 0; i < 4; ++i) sum += byte_of(a, i) * byte_of(b, i);
+  return sum;
+}
+inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
+  uint64_t both = (uint64_t)b << 32 | a;
+  unsigned made = 0;
+  for (int i = 0; i < 4; ++i) made |= (unsigned)(both >> (selector >> i * 4 & 7) * 8 & 255) << i * 8;
+  return made;
+}
 struct Operands { unsigned a[4], b[2]; };
 Operands operands[32][32];
 const void *first_code, *last_code;
 int fault = 0;
-// CUT: in the place of loads and of the tensor-core product.
+// CUT: in the place of loads, of bulk copies and of the tensor-core product.
 inline uint4 load_codes(const uint4* a) {
   if ((const void*)a < first_code || (const void*)(a + 1) > last_code) {
     fault = 1;
@@ -47,33 +76,50 @@ inline uint4 load_codes(const uint4* a) {
 }
 inline unsigned load_pair(const elem* a) { unsigned v; memcpy(&v, a, 4); return v; }
 inline unsigned load_bytes(const unsigned char* a) { unsigned short v; memcpy(&v, a, 2); return v; }
-inline float half_of(unsigned pair, int which) {
-  unsigned bits = which ? pair >> 16 : pair & 0xffff;
-  return IS_HALF ? __half2float(__ushort_as_half(bits)) : __uint_as_float(bits << 16);
+inline uint4 load_eight(const elem* a) { uint4 v; memcpy(&v, a, 16); return v; }
+inline unsigned load_one(const elem* a) { unsigned short v; memcpy(&v, a, 2); return v; }
+inline float load_partial(const float* a) { return *a; }
+inline void release_next_kernel() {}
+inline void wait_for_previous_kernel() {}
+// A barrier holds the bytes it expects above the phases it has completed.
+typedef unsigned long long Barrier;
+inline std::atomic_ref<Barrier> shared(Barrier* barrier) { return std::atomic_ref<Barrier>(*barrier); }
+inline bool elected() { return threadIdx.x % 32 == 0; }
+inline void barrier_init(Barrier* barrier) { *barrier = 0; }
+inline void fence_barriers() {}
+inline void barrier_expect(Barrier* barrier, unsigned n_bytes) { shared(barrier) += (Barrier)n_bytes << 32; }
+inline void copy_bulk(void* to, const void* from, unsigned n_bytes, Barrier* barrier) {
+  if (((uintptr_t)to | (uintptr_t)from | n_bytes) % 16) fault = 3;
+  const char* end = (const char*)from + n_bytes;
+  if (from >= first_code && from < last_code && (const void*)end > last_code) { fault = 1; return; }
+  memcpy(to, from, n_bytes);
+  Barrier left = shared(barrier) -= (Barrier)n_bytes << 32;
+  if (left >> 32 == 0) shared(barrier) += 1;
 }
-inline void multiply(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0,
-                     unsigned b1) {
+inline void barrier_wait(Barrier* barrier, unsigned parity) {
+  while ((shared(barrier).load() & 1) == parity) std::this_thread::yield();
+}
+inline void multiply(int (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  operands[warp][lane] = {{a0, a1, a2, a3}, {b0, b1}};
+  operands[warp][lane] = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
   warp_barriers[warp]->arrive_and_wait();
-  float left[16][16], right[16][8];
+  int left[16][32], right[32][8];
   for (int other = 0; other < 32; ++other) {
     const Operands& from = operands[warp][other];
-    int row = other / 4, pair = other % 4 * 2;
-    for (int h = 0; h < 2; ++h) {
-      for (int i = 0; i < 4; ++i) left[row + i % 2 * 8][pair + i / 2 * 8 + h] = half_of(from.a[i], h);
-      for (int i = 0; i < 2; ++i) right[pair + i * 8 + h][row] = half_of(from.b[i], h);
+    int row = other / 4, first = other % 4 * 4;
+    for (int j = 0; j < 4; ++j) {
+      for (int i = 0; i < 4; ++i)
+        left[row + i % 2 * 8][first + i / 2 * 16 + j] = byte_of(from.a[i], j) & 255;
+      for (int i = 0; i < 2; ++i) right[first + i * 16 + j][row] = byte_of(from.b[i], j);
     }
   }
-  for (int i = 0; i < 4; ++i) {
-    double sum = d[i];
-    for (int k = 0; k < 16; ++k)
-      sum += (double)left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
-    d[i] = (float)sum;
-  }
+  for (int i = 0; i < 4; ++i)
+    for (int k = 0; k < 32; ++k)
+      d[i] += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
   warp_barriers[warp]->arrive_and_wait();
 }
-// CUT: after the kernel text. Returns 1 for codes read outside, 2 for a write behind the arena.
+// CUT: after the kernel text. Returns 1 for codes read outside, 2 for a write behind the arena,
+// 3 for a bulk copy that is not aligned.
 extern "C" int run(const elem* x, const unsigned* codes, const elem* scales,
                    const unsigned char* zeros, const elem* bias, elem* y, float* partial, int n_x,
                    int n_y, int n_z, int arena_bytes) {

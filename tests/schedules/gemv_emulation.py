@@ -15,7 +15,7 @@ import numpy as np
 
 from schedules.cuda_kernel import device_code
 from schedules.gemv_dequant import GemvDequantSpace
-from schedules.gemv_dequant_cuda import ROWS_PER_PASS, constants, shared_bytes
+from schedules.gemv_dequant_cuda import ROWS_PER_PASS, arena, constants
 
 PARTS = Path(__file__).with_suffix(".hpp")
 CUT = "// CUT"
@@ -26,7 +26,7 @@ FIRST_KEPT = "__device__ __forceinline__ float low_of"
 def emulate(
     space: GemvDequantSpace, values: dict[str, Any], inputs: list[np.ndarray], folder: Path
 ) -> tuple[np.ndarray, int]:
-    """Output of a point, and 1 or 2 if it read or wrote outside of its memory."""
+    """Output of a point, and not 0 if it used memory that it may not; see ``run``."""
     problem, schedule = space._problem, space.schedule(values)
     before, replaced, after = PARTS.read_text().split(CUT)
     text = device_code("gemv_dequant.cuh")
@@ -44,9 +44,9 @@ def emulate(
     arrays = [*(held.get(role) for role in ("x", "codes", "scales", "zeros", "bias")), y, partial]
     pointers = [ctypes.c_void_p(None if one is None else one.ctypes.data) for one in arrays]
     grid = (
-        -(-problem.n_tiles // schedule.block_tiles),
+        schedule.blocks_n,
         schedule.blocks_k,
         -(-problem.rows // ROWS_PER_PASS),
     )
-    fault = ctypes.CDLL(str(library)).run(*pointers, *grid, shared_bytes(problem, schedule))
+    fault = ctypes.CDLL(str(library)).run(*pointers, *grid, arena(problem, schedule).size)
     return y, int(fault)

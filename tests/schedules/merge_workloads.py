@@ -73,6 +73,17 @@ def partials(splits: int, rows: int, width: int, dtype: str) -> Workload:
     return workload_of("CombinePartials", inputs, outputs)
 
 
+def chains(rows: int, places: int, groups: int) -> Workload:
+    """Chains of rows, with room for some segments."""
+    inputs = (("cosine", ((rows,), "float32")), ("least", ((1,), "float32")))
+    outputs = tuple(
+        (name, ((size,), "int32"))
+        for name, size in (("r", rows), ("s", groups + 1), ("h", groups), ("c", 1))
+    )
+    attrs = (("places", places), ("groups", groups))
+    return workload_of("ChainSegments", inputs, outputs, attrs)
+
+
 def small_workloads() -> dict[str, Workload]:
     """One ragged workload per operator and form."""
     return {

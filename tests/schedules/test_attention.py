@@ -107,6 +107,8 @@ def test_the_points_that_should_win_do_not_spill(tmp_path: Path) -> None:
         "products": "overlapped",
         "blocks": "persistent",
         "order": "by_head",
+        "rescale": "seldom",
+        "by_hand": 2,
     }
     wide, narrow = [1, 24, 16896, 128], [1, 24, 4429, 64]
     for shape, groups, key_tile in ((wide, 2, 128), (wide, 2, 176), (narrow, 3, 128)):

@@ -95,22 +95,26 @@ def test_splits_fill_every_multiprocessor_with_whole_blocks() -> None:
     space = space_of(GROUPED)
     assert space is not None
     splits = space.knobs[0].values
-    # 132 multiprocessors, 10 key heads: a half, 1, 2, 3, 4, 6 and 8 blocks on each.
-    assert splits == (1, 6, 13, 26, 39, 52, 79, 105)
+    # 132 multiprocessors, 10 key heads: a half, 1, 2, 3, 4 and 6 blocks on each; 8 in a cluster.
+    assert splits == (1, 6, 8, 13, 26, 39, 52, 79)
 
 
 def point(**changes: Any) -> dict[str, Any]:
-    plain = {"splits": 13, "warps": 4, "tiles": 1, "in_flight": 2, "loads": "shared"}
-    return {**plain, "rows": 8, "combine": "last_block", **changes}
+    plain: dict[str, Any] = {"splits": 13, "order": "turns", "warps": 4, "tiles": 1, "in_flight": 2}
+    plain |= {"loads": "shared", "key_bytes": 64, "rows": 8, "combine": "last_block"}
+    return plain | changes
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"splits": 1, "combine": "launch"}, "nothing is to be combined"),
-        ({"splits": 105, "warps": 16, "tiles": 4}, "some warps would have no keys"),
+        ({"splits": 1}, "one block has no turns"),
+        ({"splits": 1, "order": "ranges", "combine": "launch"}, "nothing is to be combined"),
+        ({"splits": 79, "warps": 16, "tiles": 2}, "some warps would have no keys"),
         ({"splits": 79, "warps": 16, "in_flight": 3}, "more steps would be in flight"),
-        ({"loads": "registers", "tiles": 4}, "registers per thread"),
+        ({"combine": "cluster"}, "a cluster holds 8 blocks"),
+        ({"loads": "registers", "tiles": 2, "in_flight": 4}, "registers per thread"),
+        ({"in_flight": 1}, "memory would be idle"),
         ({"warps": 16, "tiles": 2, "in_flight": 4}, "bytes of shared memory"),
     ],
 )
@@ -143,7 +147,7 @@ def test_points_become_machine_code_without_spills(
     assert kernels[0].grid == (values["splits"], 1, 10)
     assert len(kernels) == 1 + (values["combine"] == "launch")
     estimate = space._registers(space.schedule(values))
-    assert 0.6 * estimate <= kernels[0].registers_per_thread <= 1.2 * estimate
+    assert 0.6 * estimate <= kernels[0].registers_per_thread <= 1.3 * estimate
 
 
 EMULATED = {
@@ -160,25 +164,24 @@ EMULATED = {
         heads=4, kv_heads=2, keys=111, width=64, batch=2, queries=15, mask=((2, 1, 15, 111), "bool")
     ),
 }
-# Which loads and combines with which workload.
 FORMS = {
-    "value_24": ("registers", "launch"),
-    "cache": ("shared", "last_block"),
-    "softcap": ("registers", "last_block"),
-    "tree": ("shared", "launch"),
+    "value_24": point(loads="registers", combine="launch", order="ranges", key_bytes=128),
+    "cache": point(loads="shared", combine="last_block", order="turns", key_bytes=64),
+    "softcap": point(loads="registers", combine="last_block", order="turns", key_bytes=128),
+    "tree": point(loads="shared", combine="launch", order="ranges", key_bytes=64),
 }
+FORM = ("loads", "combine", "order", "key_bytes")
 
 
-def emulated_fault(name: str, loads: str, combine: str, folder: Path) -> str | None:
-    """What is wrong with a random point of these forms that shares keys among blocks."""
+def emulated_fault(name: str, folder: Path) -> str | None:
+    """What is wrong with a random point of a form that shares keys among blocks."""
     shape = EMULATED[name]
     workload, space = shape.workload(), space_of(shape)
     assert space is not None
-    forms = {"loads": loads, "combine": combine}
     points = [
         one
         for one in space.points
-        if forms.items() <= one.items()
+        if all(one[knob] == FORMS[name][knob] for knob in FORM)
         and int(one["splits"]) > 1
         and space.schedule(one).n_threads <= MOST_THREADS
     ]
@@ -198,4 +201,4 @@ def emulated_fault(name: str, loads: str, combine: str, folder: Path) -> str | N
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 @pytest.mark.parametrize("name", EMULATED)
 def test_kernel_text_is_right_on_this_cpu(name: str, tmp_path: Path) -> None:
-    assert emulated_fault(name, *FORMS[name], tmp_path) is None
+    assert emulated_fault(name, tmp_path) is None

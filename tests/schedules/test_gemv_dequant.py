@@ -40,19 +40,15 @@ def test_definition_and_reference_agree(bits: int, dtype: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
-def lane_registers(unit: np.ndarray, fragment: int, bits: int, lane: int) -> list[tuple[int, int]]:
-    """Codes in the four registers of a lane, by the shifts and masks of the kernel."""
-    registers = []
-    for word in range(4):
-        words = [int(unit[load, lane, word]) for load in range(unit.shape[0])]
-        if bits == 3 and fragment == 15:
-            first, second, third = words
-            value = first >> 15 & 0x10001 | second >> 14 & 0x20002 | third >> 13 & 0x40004
-        else:
-            load, offset = (fragment // 5, fragment % 5 * 3) if bits == 3 else (0, fragment * bits)
-            value = words[load] >> offset & (2**bits - 1) * 0x10001
-        registers.append((value & 0xFFFF, value >> 16))
-    return registers
+def lane_register(words: list[int], fragment: int, bits: int) -> bytes:
+    """Four codes of a lane by the masks of the kernel, brought down by their class."""
+    if bits == 3 and fragment >= 6:
+        last = fragment - 6
+        value = words[last] & 0xC0C0C0C0 | words[2] >> 2 - last & 0x20202020
+        return (value >> 5).to_bytes(4, "little")
+    load, place = (fragment // 2, fragment % 2) if bits == 3 else (0, fragment)
+    value = words[load] & ((2**bits - 1) << place * bits) * 0x01010101
+    return (value >> place * bits).to_bytes(4, "little")
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
@@ -60,18 +56,22 @@ def test_fragments_are_operands_of_the_tensor_core(bits: int) -> None:
     depth = UNIT_DEPTH[bits]
     rng = np.random.default_rng(bits)
     codes = rng.integers(0, 2**bits, (16, depth)).astype(np.uint8)
-    x = rng.integers(-8, 8, (8, depth)).astype(np.int64)
+    x = rng.integers(-128, 128, (8, depth)).astype(np.int64)
     unit = pack_codes(codes, bits)[0, 0]
     total = np.zeros((16, 8), np.int64)
-    for fragment in range(depth // 16):
-        left, right = np.zeros((16, 16), np.int64), np.zeros((16, 8), np.int64)
+    for fragment in range(depth // 32):
+        left, right = np.zeros((16, 32), np.int64), np.zeros((32, 8), np.int64)
         for lane in range(32):
-            row, pair = lane // 4, lane % 4 * 2
-            for register, (low, high) in enumerate(lane_registers(unit, fragment, bits, lane)):
-                at = row + register % 2 * 8, pair + register // 2 * 8
-                left[at], left[at[0], at[1] + 1] = low, high
-            first = fragment // 2 * 32 + lane % 4 * 8 + fragment % 2 * 4
-            right[[pair, pair + 1, pair + 8, pair + 9], row] = x[row, first : first + 4]
+            row, quarter = lane // 4, lane % 4
+            first = fragment * 32 + quarter * 8
+            for register in range(4):
+                words = [int(unit[load, lane, register]) for load in range(unit.shape[0])]
+                at = quarter * 4 + register // 2 * 16
+                left[row + register % 2 * 8, at : at + 4] = list(
+                    lane_register(words, fragment, bits)
+                )
+            right[quarter * 4 : quarter * 4 + 4, row] = x[row, first : first + 4]
+            right[quarter * 4 + 16 : quarter * 4 + 20, row] = x[row, first + 4 : first + 8]
         total += left @ right
     np.testing.assert_array_equal(total, codes.astype(np.int64) @ x.T)
 
@@ -97,11 +97,12 @@ def built(workload: Any, target: Target, folder: Path, points: list[dict[str, An
 @pytest.mark.parametrize("device", ["h200", "a100"])
 def test_points_become_machine_code_without_spills(device: str, dtype: str, tmp_path: Path) -> None:
     target = known_target(device)
-    point = {"warps_k": 4, "warps_n": 2, "tiles": 1, "in_flight": 2, "blocks_k": 2, "x": "shared"}
+    point = {"warps_k": 2, "warps_n": 2, "blocks_per_core": 1, "blocks_k": 2, "in_flight": 2}
+    point["bulk"] = 1 if device == "h200" else 0
     workload = gemv_workload(2, 300, 4096, 3, 128, dtype=dtype, zeros=True, bias=True)
     ((main, total),) = built(workload, target, tmp_path, [point])
     assert main.spill_bytes == 0
-    assert main.grid == (10, 2, 1)
+    assert main.grid == (9, 2, 1)
     assert total.grid == (5, 1, 1)
     assert 0 < main.registers_per_thread <= 168
 

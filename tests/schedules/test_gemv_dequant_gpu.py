@@ -22,7 +22,14 @@ from tests.schedules.gemv_workloads import gemv_workload
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
-PLAIN = {"warps_k": 1, "warps_n": 1, "tiles": 1, "in_flight": 1, "blocks_k": 1, "x": "shared"}
+PLAIN: dict[str, int | str] = {
+    "warps_k": 1,
+    "warps_n": 1,
+    "blocks_per_core": 1,
+    "blocks_k": 1,
+    "in_flight": 1,
+    "bulk": 0,
+}
 # (rows, columns, depth, bits, block, dtype, zeros, bias)
 SHAPES: list[tuple[Any, ...]] = [
     (1, 16, 64, 4, 64, "float16", False, False),
@@ -48,6 +55,9 @@ SHAPES: list[tuple[Any, ...]] = [
     (16, 11008, 4096, 3, 128, "float16", False, True),
 ]
 N_RANDOM = 6
+CHAINED = (1, 1024, 1024, 4, 128, "bfloat16", False, False)
+SHAPES.append(CHAINED)
+N_CHAINED = 20
 
 
 class Kernels:
@@ -109,6 +119,43 @@ def test_random_points_are_right(kernels: Kernels, index: int) -> None:
         if fault is not None:
             faults.append(f"{values}: {fault}")
     assert not faults, "\n".join(faults)
+
+
+def test_products_in_a_row_wait_for_each_other(kernels: Kernels) -> None:
+    """Each kernel may start while the one before still runs; its x is that one's y."""
+    from effcompile.measure.session import load_runtime
+
+    index = SHAPES.index(CHAINED)
+    workload = kernels.workloads[index]
+    arrays = make_data(workload, 3).inputs
+    builds = [future.result() for _, future in kernels.builds[index]]
+    load_runtime("cuda")
+    import tvm
+
+    device = tvm.cuda(0)
+    weights = [tvm.runtime.empty(one.shape, one.dtype, device) for one in workload.inputs[1:]]
+    for tensor, array in zip(weights, arrays[1:], strict=True):
+        tensor.copyfrom(np.ascontiguousarray(array))
+    spec = workload.inputs[0]
+    rows = [tvm.runtime.empty(spec.shape, spec.dtype, device) for _ in range(3)]
+
+    def chained(function: Any, *, apart: bool) -> np.ndarray:
+        rows[0].copyfrom(np.ascontiguousarray(arrays[0]))
+        for step in range(N_CHAINED):
+            function(rows[step % 3], *weights, rows[(step + 1) % 3])
+            if apart:
+                device.sync()
+        device.sync()
+        return np.asarray(rows[N_CHAINED % 3].numpy())
+
+    for build in builds:
+        assert isinstance(build, Build), build
+        function = tvm.runtime.load_module(build.library_path)["main"]
+        expected = chained(function, apart=True)
+        assert np.isfinite(expected.astype(np.float32)).all()
+        assert np.abs(expected.astype(np.float32)).max() > 0
+        for _ in range(20):
+            np.testing.assert_array_equal(chained(function, apart=False), expected)
 
 
 def described(found: np.ndarray, expected: np.ndarray, workload: Workload) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 
 from schedules.gemv_dequant import GemvDequantSpace
 from schedules.inputs import make_data
-from schedules.reference import compare, tolerance_of
+from schedules.reference import compare, compute_reference, tolerance_of
 from schedules.target import known_target
 from schedules.task import Task
 from tests.schedules.gemv_emulation import emulate
@@ -41,3 +41,39 @@ def test_random_points_are_right_and_stay_inside_their_memory(
     found, fault = emulate(space, point, data.inputs, tmp_path)
     assert fault == 0, point
     assert compare(found, data.references[0].values, tolerance_of(workload)) is None, point
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_rows_of_any_size_keep_their_accuracy(tmp_path: Path) -> None:
+    """x becomes whole numbers, scaled by chunks: large, tiny, uneven, empty rows and no numbers."""
+    workload = gemv_workload(6, 16, 256, 4, 128, dtype="bfloat16")
+    space = GemvDequantSpace(Task(workload=workload, target=known_target("h200")))
+    point = {
+        "warps_k": 2,
+        "warps_n": 1,
+        "blocks_per_core": 1,
+        "blocks_k": 1,
+        "in_flight": 1,
+        "bulk": 1,
+    }
+    data = make_data(workload, 3)
+    x = data.inputs[0].astype(np.float32)
+    ordinary = data.references[0].values.copy()
+    x[0] *= 2.0**100
+    x[1] *= 2.0**-90
+    x[2, 7] = 2.0**12
+    x[3] = 0.0
+    x[4, 200] = np.nan
+    x[5, 3] = np.inf
+    found, fault = emulate(
+        space, point, [x.astype(data.inputs[0].dtype), *data.inputs[1:]], tmp_path
+    )
+    assert fault == 0
+    y = found.astype(np.float64)
+    np.testing.assert_allclose(y[0] * 2.0**-100, ordinary[0], rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(y[1] * 2.0**90, ordinary[1], rtol=0.02, atol=0.02)
+    (expected,) = compute_reference(workload, [x.astype(data.inputs[0].dtype), *data.inputs[1:]])
+    np.testing.assert_allclose(y[2], expected[2], rtol=0.01, atol=0.01)
+    assert (y[3] == 0.0).all()
+    assert np.isnan(y[4:]).all()

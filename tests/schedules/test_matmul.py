@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from schedules import _tvm
 from schedules.contraction import contraction_of
 from schedules.families import own_spaces
 from schedules.matmul import matmul_space
 from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS
+from schedules.programs import workload_of
 from schedules.target import known_target
 from schedules.task import Task
+from schedules.workload import Workload
 from tests.schedules.products import Product, built_point, product_space, product_workload
 
 
@@ -39,6 +42,32 @@ def test_the_ending_reads_bias_and_residual() -> None:
     assert [(side.m, side.n) for side in found.reads] == [(0, 1), (40, 1)]
     assert found.lines[1:3] == ("const float t1 = (t0 + x0);", "const float t2 = (t1 + x1);")
     assert any("erff" in line for line in found.lines)
+
+
+def convolution(channels: int, filters: int, *, kernel: int, pad: int) -> Workload:
+    """A (2, channels, 8, 16) image in half precision, summed in float32."""
+    _tvm.load()
+    from tvm import te, tirx, topi
+
+    image = te.placeholder((2, channels, 8, 16), name="x", dtype="float16")
+    weight = te.placeholder((filters, channels, kernel, kernel), name="w", dtype="float16")
+    sums = topi.nn.conv2d_nchw(image, weight, 1, pad, 1, out_dtype="float32")
+    result = te.compute(sums.shape, lambda *i: tirx.Cast("float16", sums(*i)), name="y")
+    return workload_of(te.create_prim_func([image, weight, result]), name="conv")
+
+
+def test_a_convolution_of_extent_one_is_a_product_of_its_filters_and_each_image() -> None:
+    found = contraction_of(convolution(24, 40, kernel=1, pad=0))
+    assert found is not None
+    assert (found.batch, found.m, found.n, found.k) == (2, 40, 128, 24)
+    assert (found.a.buffer, found.a.batch, found.a.row, found.a.depth) == ("w", 0, 24, 1)
+    assert (found.b.buffer, found.b.batch, found.b.row, found.b.depth) == ("x", 24 * 128, 1, 128)
+    assert (found.out.batch, found.out.m, found.out.n) == (40 * 128, 128, 1)
+
+
+@pytest.mark.parametrize(("kernel", "pad"), [(1, 1), (3, 1), (3, 0)])
+def test_other_convolutions_are_no_products(kernel: int, pad: int) -> None:
+    assert contraction_of(convolution(24, 40, kernel=kernel, pad=pad)) is None
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from effcompile.config import BuildConfig, MeasureConfig
-from effcompile.measure.builder import ProcessBuilder
-from effcompile.measure.environment import detect_target
-from effcompile.measure.runner import DeviceRunner
 from schedules.spaces import open_space
 from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
-from search.trial import Build, LatencyMeasurement
 from tests.schedules.merge_workloads import cosine, mean, mixture, partials, small_workloads
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
@@ -44,44 +38,11 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def target() -> Target:
-    return detect_target("cuda")
-
-
-@pytest.fixture(scope="module")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessBuilder]:
-    folder: Path = tmp_path_factory.mktemp("build")
-    made = ProcessBuilder(BuildConfig(cache_dir=str(folder / "cache")), work_dir=folder)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory, target: Target) -> Iterator[DeviceRunner]:
-    config = MeasureConfig(repeat_ms=0.5, n_repeats=3, meter="none")
-    made = DeviceRunner(target, config, work_dir=tmp_path_factory.mktemp("run"))
-    yield made
-    made.close()
-
-
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_random_points_are_right(
-    name: str, target: Target, builder: ProcessBuilder, runner: DeviceRunner
+    name: str, card: Target, run_on_gpu: Callable[..., list[str]]
 ) -> None:
-    task = Task(workload=WORKLOADS[name](), target=target)
-    space = open_space(task, "merge")
-    candidates = space.sample(N_POINTS, np.random.default_rng(len(name)))
-    futures = [builder.submit(task, candidate) for candidate in candidates]
-    faults = []
-    for candidate, future in zip(candidates, futures, strict=True):
-        build = future.result()
-        if not isinstance(build, Build):
-            faults.append(f"{candidate.decisions}: not built: {build.message}")
-            continue
-        measured = runner.time(task, build)
-        if not isinstance(measured, LatencyMeasurement):
-            faults.append(f"{candidate.decisions}: {measured.state}: {measured.message}")
-        else:
-            print(f"{name}: {measured.latency_us:.1f} us {candidate.decisions}")
-    assert not faults, f"{name}: {len(faults)} of {len(candidates)} points:\n" + "\n".join(faults)
+    task = Task(workload=WORKLOADS[name](), target=card)
+    candidates = open_space(task, "merge").sample(N_POINTS, np.random.default_rng(len(name)))
+    faults = run_on_gpu(task.workload, candidates)
+    assert not faults, "\n".join(faults)

@@ -43,16 +43,17 @@ def test_the_first_column_of_four_bits_in_order() -> None:
     codes = np.zeros((16, 64), np.uint8)
     codes[0] = np.arange(64) % 16
     (unit,) = pack_codes(codes, 4)[0]
-    # Lane 0 holds depth 0..7 and 32..39: pairs (0, 1) and (2, 3) in words 0 and 2, then (4, 5)
-    # and (6, 7) one place higher, then the same 32 further on, where codes repeat.
-    assert [hex(word) for word in unit[0, 0]] == ["0x51514040", "0x0", "0x73736262", "0x0"]
+    # Lane 0 holds depth 0..7 in words 0 and 2, lane 1 depth 8..15; in the upper halves of the
+    # bytes the same 32 further on, where codes repeat.
+    assert [hex(word) for word in unit[0, 0]] == ["0x33221100", "0x0", "0x77665544", "0x0"]
+    assert [hex(word) for word in unit[0, 1]] == ["0xbbaa9988", "0x0", "0xffeeddcc", "0x0"]
 
 
-def test_the_sixteenth_fragment_of_three_bits_takes_the_last_bits() -> None:
+def test_the_last_fragment_of_three_bits_takes_the_last_bits() -> None:
     codes = np.zeros((16, 256), np.uint8)
     codes[0, 7 * 32 + 4] = 0b101
     (unit,) = pack_codes(codes, 3)[0]
-    assert [int(word) for word in unit[:, 0, 0]] == [1 << 15, 0, 1 << 15]
+    assert [int(word) for word in unit[:, 0, 2]] == [0, 0b10 << 6, 1 << 6]
     assert np.count_nonzero(unit) == 2
 
 

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from schedules.defaults import DefaultSpace
 from schedules.dtypes import numpy_dtype
 from schedules.softmax import CpuSoftmaxSpace, CudaSoftmaxSpace, softmax_space
+from schedules.softmax_problem import softmax_problem
+from schedules.space import DesignSpace
 from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.softmax_workloads import masked
 
 SHAPES = [((1,), "float32"), ((7, 1), "float32"), ((3, 5, 17), "float16"), ((33, 260), "bfloat16")]
 
@@ -53,6 +57,52 @@ def test_masked_elements_and_masked_rows(
         assert run_on_cpu(workload, space.program_module(values), [rows]) is None
 
 
+MASKS = [((2, 3, 5, 17), (17,)), ((2, 3, 5, 17), (2, 1, 1, 17)), ((2, 3, 5, 17), (5, 17))]
+
+
+@pytest.mark.parametrize("shapes", MASKS, ids=str)
+@pytest.mark.parametrize("log", [False, True])
+def test_a_mask_and_its_scale_are_part_of_the_softmax(
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    log: bool,
+    cpu: Target,
+    run_on_cpu: Callable[..., Any],
+) -> None:
+    workload = masked(*shapes, "float16", log=log)
+    problem = softmax_problem(workload)
+    assert problem is not None
+    assert problem.mask is not None
+    assert (problem.mask.shape, problem.scale) == (shapes[1], 0.5)
+    spaces: list[DesignSpace] = [
+        cpu_space(workload, cpu),
+        DefaultSpace(Task(workload=workload, target=cpu)),
+    ]
+    for space in spaces:
+        for candidate in space.sample(2, np.random.default_rng(1)):
+            assert run_on_cpu(workload, space.realise(candidate)) is None
+
+
+def test_masked_scores_get_nothing(cpu: Target, run_on_cpu: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 40)).astype(np.float32)
+    mask = np.zeros((3, 40), np.float32)
+    mask[0, 10:], mask[1, :] = -np.inf, np.finfo(np.float32).min
+    workload = masked((2, 3, 40), (3, 40))
+    space = cpu_space(workload, cpu)
+    for candidate in space.sample(3, rng):
+        assert run_on_cpu(workload, space.realise(candidate), [x, mask]) is None
+
+
+def test_a_mask_is_read_as_wide_as_the_row(gpu: Target, cuda_source: Callable[..., str]) -> None:
+    space = cuda_space(masked((2, 8, 64, 1024), (2, 1, 1, 1024)), gpu)
+    values = {
+        "threads_per_row": 64, "rows_per_block": 2, "vector": 4,
+        "kept_percent": 100, "batch": 1, "exp": "fma", "blocks_per_row": 1,
+    }  # fmt: skip
+    text = kernel(cuda_source(space.program_module(values), gpu))
+    assert len(re.findall(r"= \*\(float4\*\)\(mask_ptr", text)) == 4
+
+
 def cuda_space(workload: Workload, target: Target) -> CudaSoftmaxSpace:
     return CudaSoftmaxSpace(Task(workload=workload, target=target))
 
@@ -67,7 +117,7 @@ def test_row_in_registers_is_read_once_by_wide_loads(
     space = cuda_space(softmax((64, 4096)), gpu)
     values = {
         "threads_per_row": 256, "rows_per_block": 1, "vector": 4,
-        "kept_percent": 100, "batch": 1, "exp": "fma",
+        "kept_percent": 100, "batch": 1, "exp": "fma", "blocks_per_row": 1,
     }  # fmt: skip
     text = kernel(cuda_source(space.program_module(values), gpu))
     assert len(re.findall(r"= \*\(float4\*\)\(A_ptr", text)) == 4
@@ -81,9 +131,34 @@ def test_half_precision_moves_sixteen_bytes_at_a_time(
     space = cuda_space(softmax((64, 4096), "bfloat16"), gpu)
     values = {
         "threads_per_row": 256, "rows_per_block": 1, "vector": 8,
-        "kept_percent": 100, "batch": 1, "exp": "fma",
+        "kept_percent": 100, "batch": 1, "exp": "fma", "blocks_per_row": 1,
     }  # fmt: skip
     assert "*(uint4*)(A_ptr" in kernel(cuda_source(space.program_module(values), gpu))
+
+
+def test_a_long_row_is_shared_by_a_cluster_and_read_once(
+    gpu: Target, softmax: Callable[..., Workload], cuda_source: Callable[..., str]
+) -> None:
+    space = cuda_space(softmax((16, 131072)), gpu)
+    values = {
+        "threads_per_row": 1024, "rows_per_block": 1, "vector": 4,
+        "kept_percent": 100, "batch": 1, "exp": "fma", "blocks_per_row": 4,
+    }  # fmt: skip
+    text = kernel(cuda_source(space.program_module(values), gpu))
+    assert len(re.findall(r"= \*\(float4\*\)\(A_ptr", text)) == 131072 // (4 * 1024 * 4)
+    assert [text.count(f"cluster_{name}(") for name in ("max", "sum", "end")] == [1, 1, 1]
+
+
+def test_clusters_are_for_long_rows_and_devices_that_have_them(
+    gpu: Target, softmax: Callable[..., Workload]
+) -> None:
+    def sizes(n: int, target: Target) -> tuple[object, ...]:
+        return {k.name: k.values for k in cuda_space(softmax((2, n)), target).knobs}[
+            "blocks_per_row"
+        ]
+
+    assert sizes(131072, gpu) == (1, 2, 4, 8, 16)
+    assert sizes(4096, gpu) == sizes(131072, known_target("a100")) == (1,)
 
 
 def test_vectors_divide_the_row(gpu: Target, softmax: Callable[..., Workload]) -> None:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from schedules.attention_decode import AttentionDecodeSpace
 from schedules.candidate import Candidate
 from schedules.errors import IllegalCandidate, UnknownSpace
+from schedules.families import own_spaces
 from schedules.generic import TvmSpace
-from schedules.matmul_rows import MatmulRowsSpace
-from schedules.matmul_simt import MatmulSimtSpace
-from schedules.merge import MergeSpace
 from schedules.softmax import softmax_space
 from schedules.space import DesignSpace
 from schedules.spaces import open_space, spaces_for
@@ -23,26 +19,26 @@ from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
 from tests.schedules.decode_workloads import Decode
-from tests.schedules.merge_workloads import mean
+from tests.schedules.integer_softmax_workloads import integer_softmax
+from tests.schedules.merge_workloads import chains, mean
+from tests.schedules.norm_workloads import norm
 from tests.schedules.products import Product, product_workload
 
 CASES = [(name, kind) for name in ("default", "tvm", "softmax") for kind in ("cpu", "gpu")]
-CASES += [
-    ("merge", "gpu"),
-    ("attention_decode", "gpu"),
-    ("matmul_simt", "gpu"),
-    ("matmul_rows", "gpu"),
-]
-ONE_CLASS: dict[str, Callable[[Task], DesignSpace]] = {
-    "merge": MergeSpace,
-    "attention_decode": AttentionDecodeSpace,
-    "matmul_simt": MatmulSimtSpace,
-    "matmul_rows": MatmulRowsSpace,
+OTHERS = {
+    "merge": lambda: mean((2, 40, 96), 9, "bfloat16"),
+    "attention_decode": lambda: Decode(
+        heads=8, kv_heads=2, keys=900, width=64, lengths="int32"
+    ).workload(),
+    "row_norm": lambda: norm((24, 96), "bfloat16", bias=True),
+    "integer_softmax": lambda: integer_softmax((24, 96), "float16"),
+    "chain_segments": lambda: chains(67, 6, 20),
+    "matmul_simt": lambda: product_workload(
+        Product(m=24, n=40, k=56, dtype="float32", ending="gelu")
+    ),
+    "matmul_rows": lambda: product_workload(Product(m=3, n=40, k=256, layout="nt")),
 }
-PRODUCTS = {
-    "matmul_simt": Product(m=24, n=40, k=56, dtype="float32", ending="gelu"),
-    "matmul_rows": Product(m=3, n=40, k=256, layout="nt"),
-}
+CASES += [(name, "gpu") for name in OTHERS]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -53,14 +49,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 def case(request: pytest.FixtureRequest, softmax: Callable[..., Workload]) -> tuple[Task, str]:
     name, kind = request.param
     target: Target = request.getfixturevalue(kind)
-    own = {
-        "merge": lambda: mean((2, 40, 96), 9, "bfloat16"),
-        "attention_decode": lambda: Decode(
-            heads=8, kv_heads=2, keys=900, width=64, lengths="int32"
-        ).workload(),
-        **{one: partial(product_workload, product) for one, product in PRODUCTS.items()},
-    }
-    workload = own.get(name, lambda: softmax((8, 96)))()
+    workload = OTHERS[name]() if name in OTHERS else softmax((8, 96))
     return Task(workload=workload, target=target), name
 
 
@@ -68,7 +57,7 @@ def families_of(case: tuple[Task, str]) -> list[str]:
     """The own families that cover the case."""
     if case[1] == "matmul_rows":
         return ["matmul_rows", "matmul"]
-    return [case[1] if case[1] in ONE_CLASS else "softmax"]
+    return [case[1] if case[1] in OTHERS else "softmax"]
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +74,9 @@ def fresh(case: tuple[Task, str]) -> DesignSpace:
         made = softmax_space(task)
         assert made is not None
         return made
-    if name in ONE_CLASS:
-        return ONE_CLASS[name](task)
+    if name in OTHERS:
+        (made,) = [one for one in own_spaces(task) if one.name == name]
+        return made
     return open_space(task, name)
 
 

@@ -88,6 +88,23 @@ def test_equals_trying_every_combination(seed: int) -> None:
     assert choice.latency_us <= budget_us
 
 
+def test_one_allowance_for_the_network_saves_more_than_the_same_share_for_every_task() -> None:
+    saved, max_slowdown = [], 0.1
+    for seed in range(20):
+        fronts = random_fronts(seed, n_tasks=8, n_points=12)
+        fastest_us = sum(one.weight * one.points[0].latency_us for one in fronts)
+        choice = choose_network(fronts, budget_us=fastest_us * (1.0 + max_slowdown))
+        assert choice is not None
+        alone_mj = 0.0
+        for one in fronts:
+            limit_us = one.points[0].latency_us * (1.0 + max_slowdown)
+            allowed = [point for point in one.points if point.latency_us <= limit_us]
+            alone_mj += one.weight * min(point.energy_mj for point in allowed)
+        assert choice.energy_mj <= alone_mj + 1e-9
+        saved.append(1.0 - choice.energy_mj / alone_mj)
+    assert np.mean(saved) > 0.03
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_common_price_stays_within_the_budget_and_close(
     seed: int, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,11 @@ _TYPES = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
     "bfloat16": TensorProto.BFLOAT16,
+    "int64": TensorProto.INT64,
     "int32": TensorProto.INT32,
+    "int8": TensorProto.INT8,
+    "uint16": TensorProto.UINT16,
+    "uint8": TensorProto.UINT8,
 }
 
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]

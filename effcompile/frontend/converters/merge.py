@@ -2,6 +2,8 @@
 
 ==================  ==========================================================================
 ``FrameCosine``     x (rows, width) [, previous (rows)], attribute ``places`` -> (rows)
+``ChainSegments``   cosine (rows), threshold (1), attributes ``places``, ``groups`` -> rows,
+                    starts (groups + 1), first rows (groups), number of segments (1)
 ``SegmentMean``     x, starts (groups + 1) [, rows], attributes ``axis``, ``longest``
 ``GatherRows``      x, index (groups), attribute ``axis``
 ``BlendRows``       x, low, high, weight (groups), attribute ``axis``
@@ -21,6 +23,7 @@ from typing import Any
 
 from effcompile.frontend.converters.registry import Node, converter
 from effcompile.frontend.kernels import merge
+from effcompile.frontend.kernels.chain_segments import chain_segments_call
 from effcompile.frontend.kernels.marking import type_of
 
 
@@ -79,6 +82,27 @@ def frame_cosine(node: Node) -> Any:
         raise ValueError(f"its input must be (rows, width), found {type_of(x)[0]}")
     mates = None if previous is None else _index(node, previous)
     return merge.frame_cosine_call(node.builder, x, places=places, previous=mates)
+
+
+@converter("ChainSegments", domain="effcompile")
+def chain_segments(node: Node) -> Any:
+    """Rows that follow each other in time closely enough, as segments to be averaged."""
+    from tvm import relax
+
+    cosine, threshold = _float(node, node.required(0)), _float(node, node.required(1))
+    shape = type_of(cosine)[0]
+    places, groups = (int(node.attrs.get(name, 0)) for name in ("places", "groups"))
+    if len(shape) != 1 or not isinstance(shape[0], int):
+        raise ValueError(f"its cosines must have one fixed dimension, found {shape}")
+    if places < 1 or not 1 <= groups <= shape[0]:
+        raise ValueError(
+            f"places is {places} and groups {groups}: expected at least 1 place and 1 to "
+            f"{shape[0]} groups, as many as there may be segments"
+        )
+    found = node.emit(
+        chain_segments_call(node.builder, cosine, threshold, places=places, groups=groups)
+    )
+    return relax.Tuple([node.emit(found[i]) for i in range(4)])
 
 
 @converter("SegmentMean", domain="effcompile")

@@ -161,7 +161,7 @@ _ROUNDINGS: dict[str, Callable[[Matrix], Matrix]] = {
 
 
 def _linear(distance: Matrix) -> Matrix:
-    return np.maximum(1 - np.abs(distance), 0)
+    return np.asarray(np.maximum(1 - np.abs(distance), 0))
 
 
 def _cubic(a: float) -> Callable[[Matrix], Matrix]:
@@ -171,6 +171,6 @@ def _cubic(a: float) -> Callable[[Matrix], Matrix]:
         t = np.abs(distance)
         near = ((a + 2) * t - (a + 3)) * t * t + 1
         far = ((t - 5) * t + 8) * t * a - 4 * a
-        return np.asarray(np.where(t <= 1, near, np.where(t < 2, far, 0.0)))
+        return near * (t <= 1) + far * ((t > 1) & (t < 2))
 
     return kernel

@@ -10,6 +10,7 @@ import numpy as np
 from effcompile.frontend.kernels.marking import marked_call, type_of
 from schedules.gemv_dequant_problem import DTYPES, MOST_ROWS, OP, usable_group
 from schedules.packing import (
+    FRAGMENT_DEPTH,
     PLACES_OF_THREE,
     TILE_COLUMNS,
     UNIT_DEPTH,
@@ -139,21 +140,20 @@ def _code(codes: Any, n: Any, k: Any, bits: int) -> Any:
 
     tile, column = n // TILE_COLUMNS, n % TILE_COLUMNS
     unit, inside = k // UNIT_DEPTH[bits], k % UNIT_DEPTH[bits]
-    fragment = inside // 32 * 2 + inside % 8 // 4
+    fragment = inside // FRAGMENT_DEPTH
     lane = column % 8 * 4 + inside % 32 // 8
-    word = inside % 4 // 2 * 2 + column // 8
-    half = inside % 2 * 16
+    word = inside % 8 // 4 * 2 + column // 8
+    byte = inside % 4 * 8
 
     def field(load: Any, offset: Any, width: int) -> Any:
         mask = tirx.const(2**width - 1, "uint32")
         return (codes[tile, unit, load, lane, word] >> offset.astype("uint32")) & mask
 
     if bits != 3:
-        return field(0, half + fragment * bits, bits)
-    last = 3 * PLACES_OF_THREE
-    spread = field(0, half + 15, 1)
-    for load in (1, 2):
-        spread = spread | (field(load, half + 15, 1) << tirx.const(load, "uint32"))
+        return field(0, byte + fragment * bits, bits)
+    # The last two fragments: two bits of a load of their own, one of the third.
+    last = tirx.max(fragment - 3 * PLACES_OF_THREE, 0)
+    spread = (field(last, byte + 6, 2) << tirx.const(1, "uint32")) | field(2, byte + 7 - last, 1)
     load = tirx.min(fragment // PLACES_OF_THREE, 2)
-    place = tirx.min(fragment % PLACES_OF_THREE * 3, 12)
-    return tirx.Select(fragment < last, field(load, half + place, 3), spread)
+    whole = field(load, byte + fragment % PLACES_OF_THREE * 3, 3)
+    return tirx.Select(fragment < 3 * PLACES_OF_THREE, whole, spread)

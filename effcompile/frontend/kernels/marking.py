@@ -11,6 +11,7 @@ from schedules.workload import Attribute
 
 # TVM's pattern kind "opaque": fusion leaves the function as it is, so the mark stays true.
 OPAQUE = 8
+GENERIC = "generic"
 
 
 def marked_call(
@@ -40,6 +41,17 @@ def marked_call(
             "op_pattern": OPAQUE,
         },
     )
+
+
+def marks_of(function: Any) -> tuple[str, dict[str, Attribute]]:
+    """Operator and attributes that the front end recorded on a function."""
+    attributes = function.attrs or {}
+    if "effcompile.op" not in attributes:
+        return GENERIC, {}
+    attrs = msgspec.json.decode(
+        str(attributes["effcompile.attrs"]), type=dict[str, int | float | str | bool]
+    )
+    return str(attributes["effcompile.op"]), attrs
 
 
 def type_of(expression: Any) -> tuple[list[Any], str]:

@@ -7,17 +7,29 @@ from typing import Any
 from effcompile.frontend.kernels.marking import marked_call
 
 
-def softmax_call(builder: Any, x: Any, *, log: bool = False, scale: float = 1.0) -> Any:
-    """``softmax(scale * x)`` over the last axis, or its logarithm; dtype of ``x``."""
+def softmax_call(
+    builder: Any, x: Any, *, mask: Any = None, log: bool = False, scale: float = 1.0
+) -> Any:
+    """``softmax(scale * x + mask)`` over the last axis, or its logarithm; dtype of ``x``.
 
-    def definition(data: Any) -> Any:
-        return _softmax(data, log=log, scale=scale)
+    Args:
+        builder: The ``relax.BlockBuilder`` of the module.
+        x: Shape (..., row).
+        mask: Floating point, of the last axes of ``x``, 1 where it is repeated, except for the
+            last axis; ``None`` for none.
+        log: Whether the logarithm is wanted.
+        scale: Factor on ``x``.
+    """
+
+    def definition(data: Any, *masks: Any) -> Any:
+        return _softmax(data, masks[0] if masks else None, log=log, scale=scale)
 
     attrs = {"axis": -1, "log": log, "scale": scale}
-    return marked_call(builder, definition, [x], op="softmax", attrs=attrs)
+    inputs = [x] if mask is None else [x, mask]
+    return marked_call(builder, definition, inputs, op="softmax", attrs=attrs)
 
 
-def _softmax(x: Any, *, log: bool, scale: float) -> Any:
+def _softmax(x: Any, mask: Any, *, log: bool, scale: float) -> Any:
     from tvm import te, tirx
 
     *rows, width = x.shape
@@ -26,7 +38,16 @@ def _softmax(x: Any, *, log: bool, scale: float) -> Any:
 
     def scaled(*index: Any) -> Any:
         value = x(*index).astype("float32")
-        return value if scale == 1.0 else value * tirx.const(scale, "float32")
+        value = value if scale == 1.0 else value * tirx.const(scale, "float32")
+        return value if mask is None else value + added(*index).astype("float32")
+
+    def added(*index: Any) -> Any:
+        """The mask's element, repeated along its axes of extent 1."""
+        own = [int(extent) for extent in mask.shape]
+        whole = x.shape[len(x.shape) - len(own) :]
+        used = index[len(index) - len(own) :]
+        pairs = zip(used, own, whole, strict=True)
+        return mask(*(0 if size == 1 and full != 1 else place for place, size, full in pairs))
 
     largest = te.compute(rows, lambda *i: te.max(scaled(*i, k_max), axis=k_max), name="softmax_max")
     raised = te.compute(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from effcompile.frontend.constants import constant_array
-from effcompile.frontend.kernels.marking import type_of
+from effcompile.frontend.kernels.marking import GENERIC, marks_of, type_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,14 @@ class Scope:
         return (
             found if getattr(found.op, "name", "") in {f"relax.{name}" for name in names} else None
         )
+
+    def marked(self, expression: Any) -> tuple[str, Any, Any] | None:
+        """Operator, attributes and inputs of the marked function called, or ``None``."""
+        called = self.call(expression, "call_tir")
+        if called is None:
+            return None
+        op, attrs = marks_of(self.builder.get()[called.args[0]])
+        return None if op == GENERIC else (op, attrs, called.args[1].fields)
 
     def scalar(self, expression: Any) -> float | None:
         """The value of a constant with one element, or ``None``."""

@@ -1,7 +1,8 @@
-"""Softmax with the constant factor in front of it."""
+"""Softmax with the mask and the constant factor in front of it."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from effcompile.frontend.kernels.marking import type_of
@@ -15,5 +16,31 @@ def match_softmax(call: Any, scope: Scope) -> Any:
         return None
     if not is_last_axis([call.attrs.axis], len(type_of(call)[0])):
         return None
-    x, scale = scope.scaled(call.args[0])
-    return softmax_call(scope.builder, x, log=call.op.name == "relax.nn.log_softmax", scale=scale)
+    log = call.op.name == "relax.nn.log_softmax"
+    scores, mask = _without_mask(call.args[0], scope)
+    x, scale = scope.scaled(scores)
+    return softmax_call(scope.builder, x, mask=mask, log=log, scale=scale)
+
+
+def _without_mask(scores: Any, scope: Scope) -> tuple[Any, Any]:
+    """What a mask is added to, and the mask; ``None`` for it where nothing like one is added.
+
+    A mask is smaller than the scores: a sum of equals says nothing about which is the mask, and
+    would be read by softmax twice where it fits no registers.
+    """
+    added = scope.call(scores, "add")
+    if added is None:
+        return scores, None
+    for this, other in ((0, 1), (1, 0)):
+        x, mask = added.args[this], added.args[other]
+        if type_of(x) == type_of(scores) and _is_row_mask(mask, x):
+            return x, mask
+    return scores, None
+
+
+def _is_row_mask(mask: Any, x: Any) -> bool:
+    shape, whole = type_of(mask)[0], type_of(x)[0]
+    if not all(isinstance(extent, int) for extent in (*shape, *whole)) or not shape:
+        return False
+    smaller = prod(shape) < prod(whole)
+    return smaller and shape[-1] == whole[-1] and type_of(mask)[1] == type_of(x)[1]

@@ -9,7 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.effcompile.cli.commands import refusal, run_command, write_perceptron
+from effcompile.errors import DeviceUnavailable
+from effcompile.measure import cuda_facts, environment
+from schedules.target import known_target
+from tests.effcompile.cli.commands import refusal, run_command, write_model, write_perceptron
 from tests.effcompile.made_run import make_run
 from tests.effcompile.tiny_artifact import write_tiny
 
@@ -153,10 +156,21 @@ def test_models_without_names_are_refused(
     assert said in refusal(capsys, "tune", *models, "--out", "run")
 
 
-def test_cuda_without_gpu_says_what_to_do(here: Path, capsys: Shown) -> None:
+@pytest.mark.parametrize("target", ["cuda", "h200"])
+def test_cuda_without_gpu_says_what_to_do(here: Path, capsys: Shown, target: str) -> None:
     write_perceptron(here / "m.onnx")
-    message = refusal(capsys, "tune", "m.onnx", "--out", "run", "--target", "cuda", status=1)
+    message = refusal(capsys, "tune", "m.onnx", "--out", "run", "--target", target, status=1)
     assert "--target cpu" in message
+    assert not (here / "run").exists()
+
+
+def test_a_gpu_of_another_kind_is_not_tuned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = dict.fromkeys(cuda_facts._ATTRIBUTES, 8) | {"capability_minor": 0}
+    here = cuda_facts.GpuFacts(name="A100", uuid="GPU-1", driver_version="13.0", attributes=numbers)
+    monkeypatch.setattr(environment, "gpu_facts", lambda: here)
+    environment.require_device(known_target("a100"))
+    with pytest.raises(DeviceUnavailable, match=r"sm_90\): the GPU here is A100 \(sm_80\)"):
+        environment.require_device(known_target("h200"))
 
 
 def test_meter_that_does_not_fit_is_refused_before_anything_is_written(
@@ -332,7 +346,7 @@ def refused_run(cwd: Path, artifact: Path, *options: str, entry: str = "half") -
         ("x=text.npy", "Expected one array of numbers"),
         ("x=object.npy", "Expected one array of numbers"),
         ("x=several.npz", "Expected one array of numbers"),
-        ("x64.npy", "expected NAME=FILE"),
+        ("x64.npy", "NAME=FILE with the name x, for example --input x=FILE.npy"),
     ],
 )
 def test_input_that_does_not_fit_is_explained(
@@ -364,6 +378,13 @@ def test_output_that_cannot_be_written_is_explained(
 ) -> None:
     np.save("x.npy", np.zeros(8, np.uint16).view("V2"))
     assert said in refused_run(here, artifact, "--input", "x=x.npy", "--output", output)
+
+
+def test_several_outputs_want_a_name_each(here: Path, artifact: Path) -> None:
+    np.save("x.npy", np.zeros((4, 64), np.float32))
+    options = ["--input", "x=x.npy", "--output", "y.npy"]
+    message = refused_run(here, artifact, *options, entry="main")
+    assert "with the name y or y_half, for example --output y=FILE.npy" in message
 
 
 @pytest.mark.parametrize(
@@ -413,3 +434,16 @@ def test_reference_with_other_inputs_is_refused(here: Path, artifact: Path) -> N
     )  # fmt: skip
     assert ended.status == 2
     assert "other.onnx has the inputs x, the artifact a, b, keep" in ended.err
+
+
+def test_reference_that_the_evaluator_cannot_run_names_the_other_way(
+    here: Path, artifact: Path
+) -> None:
+    product = helper.make_node("MatMul", ["x", "w"], ["y"])
+    weights = {"w": np.zeros((8, 8), np.float32)}  # the artifact takes rows of 64
+    write_model(here / "other.onnx", [product], weights, x=("N", "K"), y=("N", 8))
+    command = ["verify", artifact, "--against", "other.onnx", "--entry", "rows"]
+    assert "for example --dim n=128" in run_command(*command, cwd=here).err
+    ended = run_command(*command, "--dim", "n=3", cwd=here)
+    assert ended.status == 2
+    assert "--against FILE.py:FUNCTION" in ended.err

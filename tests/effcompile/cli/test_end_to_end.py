@@ -108,6 +108,7 @@ def test_folder_of_another_model_is_refused_with_the_difference(block: Path) -> 
     write_perceptron(block / "other.onnx")
     ended = run_command("tune", "other.onnx", "--out", "run", *TUNE, cwd=block)
     assert ended.status == 2
+    assert "it tunes another model" in ended.err
     assert "model_hash: recorded" in ended.err
 
 
@@ -137,6 +138,10 @@ def test_runs_join_in_one_artifact_that_shares_weights(tmp_path: Path) -> None:
     expected = module.free(x=x)
     np.testing.assert_allclose(module.free(x=x[:2]), expected[:2], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(module.fixed(x=x[:4]), expected[:4], rtol=1e-4, atol=1e-5)
+    succeed(
+        *["verify", "two.effc", "--against", "open.onnx", "--entry", "free", "--dim", "N=5"],
+        cwd=tmp_path,
+    )
     measured = printed("measure", "two.effc", "--entry", "free", "--dim", "N=3", cwd=tmp_path)
     assert measured[0]["measurement"] is not None
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from effcompile.extract import marks_of
 from effcompile.frontend.kernels.attention import AttentionRule, attention_call
+from effcompile.frontend.kernels.marking import marks_of
 from schedules import _tvm, expected
 from schedules.inputs import make_inputs
 from schedules.program_reference import run_program

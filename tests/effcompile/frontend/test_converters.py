@@ -71,6 +71,22 @@ def test_powers_keep_the_dtype_of_the_base(dtype: str, exponent: np.ndarray) -> 
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("dtype", ["int64", "int32"])
+def test_gather_counts_from_the_end_and_stays_inside(axis: int, dtype: str) -> None:
+    x, indices = normal(5, 7), np.array([[0, -1], [3, -5]], dtype)
+    node = helper.make_node("Gather", ["x", "i"], ["y"], axis=axis)
+    model = graph_model([node], {"x": x, "i": indices}, ["y"])
+    program = lowered(model)
+    np.testing.assert_array_equal(
+        run_lowered(program, [x, indices])[0], np.take(x, indices, axis=axis)
+    )
+    outside = np.array([[10**6, 0], [-(10**6), 0]], dtype)
+    (found,) = run_lowered(program, [x, outside])
+    inside = np.array([[x.shape[axis] - 1, 0], [0, 0]])
+    np.testing.assert_array_equal(found, np.take(x, inside, axis=axis))
+
+
 def test_truth_values_are_compared() -> None:
     inputs = {"a": np.array([[True, False], [False, True]]), "b": np.array([True, False])}
     node = helper.make_node("Equal", list(inputs), ["y"])

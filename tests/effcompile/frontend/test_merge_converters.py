@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from effcompile.bench.kernels.custom_models import custom_model
 from effcompile.errors import BadModel
-from tests.effcompile.lowered_models import lowered, operators, run_lowered
+from tests.effcompile.lowered_models import graph_model, lowered, operators, run_lowered
 
 
 def run(op_type: str, inputs: dict[str, np.ndarray], shapes: list[Any], **attrs: Any) -> list[Any]:
@@ -43,6 +44,44 @@ def test_frame_cosine_by_list_of_predecessors() -> None:
     (found,) = run("FrameCosine", {"x": rows, "previous": before}, [(12,)])
     (expected,) = run("FrameCosine", {"x": rows}, [(12,)], places=3)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def merging_model(rows: np.ndarray, groups: int) -> Any:
+    """Cosines, chains and means in one graph, as a video model would merge its tokens."""
+    nodes = [
+        ("FrameCosine", ["x"], ["cosine"], {"places": 3}),
+        ("ChainSegments", ["cosine", "least"], ["rows", "starts", "heads", "count"],
+         {"places": 3, "groups": groups}),
+        ("SegmentMean", ["x", "starts", "rows"], ["merged"], {"longest": 4}),
+    ]  # fmt: skip
+    made = [
+        helper.make_node(op, names, outs, domain="effcompile", **attrs)
+        for op, names, outs, attrs in nodes
+    ]
+    least = {"least": np.array([0.99], np.float32)}
+    types = {"heads": TensorProto.INT32, "count": TensorProto.INT32}
+    return graph_model(
+        made, {"x": rows}, ["merged", "heads", "count"], constants=least, output_types=types
+    )
+
+
+def test_a_graph_merges_the_published_example_without_leaving_the_device() -> None:
+    rows = video_rows()
+    merged, heads, count = run_lowered(lowered(merging_model(rows, 9)), [rows])
+    assert count.tolist() == [7]
+    assert heads.tolist() == [0, 1, 2, 5, 7, 8, 11, -1, -1]
+    np.testing.assert_allclose(merged[0], [1.7350, 0.1999], atol=5e-5)
+    np.testing.assert_allclose(merged[1], [0.8523, 0.5223], atol=5e-5)
+    np.testing.assert_allclose(merged[4], [-0.5439, 0.8375], atol=5e-5)
+    np.testing.assert_allclose(merged[2], rows[2], atol=1e-6)
+    assert (merged[7:] == 0).all()
+
+
+def test_segments_without_room_are_counted() -> None:
+    rows = video_rows()
+    merged, heads, count = run_lowered(lowered(merging_model(rows, 5)), [rows])
+    assert (count.tolist(), heads.tolist()) == ([7], [0, 1, 2, 5, 7])
+    np.testing.assert_allclose(merged[4], [-0.5439, 0.8375], atol=5e-5)
 
 
 def test_segment_mean_merges_the_published_example() -> None:

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from effcompile.extract import marks_of
+from effcompile.frontend.kernels.marking import marks_of
 from effcompile.lower import LoweredProgram
 from tests.effcompile.lowered_models import graph_model, lowered, operators, run_lowered
 
@@ -168,6 +168,23 @@ def test_constant_factor_joins_the_softmax() -> None:
     model = graph_model(nodes, inputs, ["y"], constants={"f": scalar(0.5)})
     program = lowered_as_reference(model, inputs)
     assert attributes(program, "softmax") == {"axis": -1, "log": True, "scale": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("mask", "marked"), [((7,), 2), ((4, 1, 7), 2), ((1, 3, 1), 1), ((4, 3, 7), 1)], ids=str
+)
+def test_a_mask_of_whole_rows_joins_the_softmax(mask: tuple[int, ...], marked: int) -> None:
+    nodes = [
+        helper.make_node("Div", ["x", "f"], ["s"]),
+        helper.make_node("Add", ["m", "s"], ["a"]),
+        helper.make_node("Softmax", ["a"], ["y"], axis=-1),
+    ]
+    inputs = {"x": normal(4, 3, 7), "m": normal(*mask, seed=1)}
+    model = graph_model(nodes, inputs, ["y"], constants={"f": scalar(4)})
+    program = lowered_as_reference(model, inputs)
+    (function,) = [f for v, f in program.module.functions_items() if v.name_hint == "softmax"]
+    assert len(function.params) == marked + 1
+    assert attributes(program, "softmax")["scale"] == (0.25 if marked == 2 else 1.0)
 
 
 def test_softmax_over_another_axis_stays_generic() -> None:

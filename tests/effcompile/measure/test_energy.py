@@ -200,3 +200,38 @@ def test_no_meter_is_recorded_as_unmeasured_with_the_reason() -> None:
         "turned off.",
     )
     assert energy.unmeasured(NoMeter("x", denied=True)).verdict is Verdict.NO_PERMISSION
+
+
+class Regulated(SimulatedMeter):
+    """At its limit of 700 W: too much for 0.35 s, too little until 1.2 s, then the limit."""
+
+    def _joules(self, since_s: float) -> float:
+        early, low = min(since_s, 0.35), min(max(since_s - 0.35, 0.0), 0.85)
+        return 770.0 * early + 600.0 * low + 700.0 * max(since_s - 1.2, 0.0)
+
+    def state(self) -> DeviceState:
+        return DeviceState(clock_mhz=1400, power_limit_w=700.0, throttle_reasons=("sw_power_cap",))
+
+
+def test_power_that_swings_around_its_limit_is_waited_for() -> None:
+    clock = Clock()
+    meter = Regulated(clock)
+    effort = Effort(window_ms=300.0, settle_ms=400.0)
+    seen = observe(SimulatedLoad(clock), meter, effort=effort, clock=clock)
+    result = evaluate(seen, effort=effort, meter=meter.name)
+    assert result.verdict is Verdict.POWER_CAPPED
+    assert result.power_w == pytest.approx(700.0, rel=0.02)
+    assert 1400.0 < result.load_ms < 2000.0
+
+
+def test_a_limit_that_board_power_does_not_show_is_waited_for_no_longer_than_that() -> None:
+    other = DeviceState(power_limit_w=700.0, throttle_reasons=("sw_power_cap",))
+    result = measured(load_w=560.0, states=[other] * 100)
+    assert result.verdict is Verdict.POWER_CAPPED
+    assert result.power_w == pytest.approx(560.0, rel=0.01)
+    assert 3000.0 <= result.load_ms < 3300.0
+
+
+def test_a_load_below_the_limit_waits_for_nothing() -> None:
+    free = DeviceState(power_limit_w=700.0)
+    assert measured(load_w=560.0, states=[free] * 9).load_ms < 800.0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from effcompile.measure.nvrtc import errors_first
 from effcompile.measure.ptxas_log import parse
 
 LOG = """\
@@ -27,3 +28,11 @@ def test_every_kernel_has_its_own_numbers() -> None:
 def test_a_log_that_ends_early_gives_what_it_has() -> None:
     assert [report.name for report in parse(LOG[: LOG.index("Used 21")])] == ["main_kernel_1"]
     assert parse("") == []
+
+
+def test_what_is_kept_of_a_long_log_begins_with_its_errors() -> None:
+    log = "a.cu(1): warning #177-D: unused\n  int x;\na.cu(9): error: too many arguments\n    f(1);"
+    first, *rest = errors_first(log).splitlines()
+    assert first == "a.cu(9): error: too many arguments"
+    assert rest == log.splitlines()
+    assert errors_first("nothing wrong") == "nothing wrong"

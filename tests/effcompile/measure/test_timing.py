@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from effcompile.config import MeasureConfig
-from effcompile.measure.timing import HostStopwatch, measure_latency, n_copies_for, plan
+from effcompile.measure.timing import (
+    HostStopwatch,
+    measure_latency,
+    n_copies_for,
+    n_launches_for,
+    plan,
+)
 from search.trial import Verdict
 
 
@@ -82,3 +88,15 @@ def test_cold_copies_cover_twice_the_cache(footprint: int, copies: int) -> None:
 
 def test_hot_uses_one_set() -> None:
     assert n_copies_for(MeasureConfig(), footprint_bytes=1, cache_bytes=100) == 1
+
+
+class TestLaunchesOfABatch:
+    def test_the_first_run_of_a_batch_does_not_count(self) -> None:
+        # Alone 40 us; of 32, the first run takes 8 us each and the second 1.
+        stopwatch = ScriptedStopwatch([40.0, 8.0, 1.0])
+        assert n_launches_for(stopwatch, [], 5000.0) == 5000
+
+    def test_a_long_kernel_is_run_once(self) -> None:
+        stopwatch = ScriptedStopwatch([2500.0])
+        assert n_launches_for(stopwatch, [], 5000.0) == 2
+        assert n_launches_for(ScriptedStopwatch([9000.0]), [], 5000.0) == 1

@@ -1,0 +1,354 @@
+"""How well models predict the energy of fast candidates, judged on recordings.
+
+Two situations, the same rows for every model:
+
+``unseen``  Every other workload of the recording is known, this one not at all.
+``tuning``  The workload's energies arrive in the order they were measured; each lot is
+            predicted from the ones before it alone.
+
+Only candidates inside the low-latency band are judged: the others are never asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from cost_models.base import Prediction
+from cost_models.baselines import ConstantPower, LinearEnergy
+from cost_models.calibration import conformal_factor
+from cost_models.energy import EnergyModel, PowerModel
+from cost_models.energy_rows import EnergyRows, stacked
+from cost_models.published import PublishedEnergyModel
+from cost_models.quality import Judged, ModelQuality, quality_of
+from cost_models.transfer import TransferModel
+from search.policy_overlap import COVERAGE
+from search.recorded_rows import RecordedRows, recorded_rows
+from search.recording import Recording
+from search.training import power_model
+
+Situation = Literal["unseen", "tuning"]
+UNSEEN = ("constant", "linear", "published", "power")
+TUNING = ("constant", "linear", "published", "power", "power, warm")
+LOT = 8
+LEAST_JUDGED = 8
+"""A workload with fewer measured candidates in the band says nothing of a model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadQuality:
+    """One model on one workload, or on all of them.
+
+    Attributes:
+        workload: Its name, ``all`` for the mean over workloads by number of candidates.
+        situation: ``unseen`` or ``tuning``.
+        n_band: Measured candidates inside the band.
+        spread_percent: Their energies, from the least to the most, as a share of the least.
+        ceiling: Correlation that a perfect model would reach, given the measuring noise.
+        quality: What the model reached.
+    """
+
+    workload: str
+    situation: Situation
+    n_band: int
+    spread_percent: float | None
+    ceiling: float | None
+    quality: ModelQuality
+
+    def cells(self) -> dict[str, object]:
+        """For a table, one row per model and workload."""
+        one = self.quality
+        return {
+            "workload": self.workload,
+            "situation": self.situation,
+            "model": one.model,
+            "n": one.n_predictions,
+            "spread %": self.spread_percent,
+            "ceiling": self.ceiling,
+            "Spearman": one.spearman,
+            "Kendall": one.kendall,
+            "top-1 regret %": _percent(one.top1_regret),
+            "top-5 regret %": _percent(one.top5_regret),
+            "SNR dB": one.centred_snr_db,
+            "MAPE %": _percent(one.mape),
+            "coverage %": _percent(one.coverage),
+        }
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100.0 * share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Workload:
+    """The rows of one workload with an energy, by space."""
+
+    name: str
+    parts: list[RecordedRows]
+
+    @property
+    def best_us(self) -> float:
+        return min(float(one.rows.latency_us.min()) for one in self.parts)
+
+    def measured(self) -> list[RecordedRows]:
+        return [one.taken(one.has_energy) for one in self.parts]
+
+    def n_judged(self, band: float) -> int:
+        return sum(int(_in_band(one.rows, self, band).sum()) for one in self.measured())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Answers:
+    """Predictions of one workload in the order they were made."""
+
+    measured: np.ndarray
+    predicted: np.ndarray
+    spread: np.ndarray
+    lots: np.ndarray
+
+
+def bench_models(
+    recording: Recording,
+    *,
+    band: float,
+    watch: Callable[[str], None] = lambda text: None,
+) -> list[WorkloadQuality]:
+    """Every model in both situations, each workload and all together.
+
+    Args:
+        recording: What they are judged on.
+        band: Candidates within this share of a workload's least latency are judged.
+        watch: Told what is running.
+    """
+    every = _workloads(recording)
+    judged = [one for one in every if one.n_judged(band) >= LEAST_JUDGED]
+    others = {one.name: [other for other in every if other is not one] for one in judged}
+    priors = {}
+    for one in judged:
+        watch(f"power model without {one.name}")
+        priors[one.name] = power_model([p for other in others[one.name] for p in other.parts])
+    found: list[WorkloadQuality] = []
+    for name in UNSEEN:
+        watch(f"{name}, unseen")
+        answers = {
+            one.name: _unseen(name, one, others[one.name], priors[one.name], band) for one in judged
+        }
+        found += _qualities(name, "unseen", judged, answers, band)
+    for name in TUNING:
+        watch(f"{name}, tuning")
+        answers = {one.name: _tuning(name, one, priors[one.name], band) for one in judged}
+        found += _qualities(name, "tuning", judged, answers, band)
+    return found
+
+
+def _workloads(recording: Recording) -> list[_Workload]:
+    by_task: dict[int, list[RecordedRows]] = {}
+    for one in recorded_rows(recording):
+        by_task.setdefault(int(one.rows.groups[0]), []).append(one)
+    # Two tasks may bear one name; the rest of this module tells workloads apart by it.
+    names = [parts[0].name for parts in by_task.values()]
+    return [
+        _Workload(
+            name=parts[0].name
+            if names.count(parts[0].name) == 1
+            else f"{parts[0].name} {task + 1}",
+            parts=parts,
+        )
+        for task, parts in by_task.items()
+    ]
+
+
+def _in_band(rows: EnergyRows, workload: _Workload, band: float) -> np.ndarray:
+    return np.asarray(rows.latency_us <= workload.best_us * (1.0 + band))
+
+
+def _new(name: str, prior: TransferModel | None) -> EnergyModel:
+    makers: dict[str, Callable[[], EnergyModel]] = {
+        "constant": ConstantPower,
+        "linear": LinearEnergy,
+        "published": PublishedEnergyModel,
+        "power": PowerModel,
+        "power, warm": lambda: PowerModel(prior=prior),
+    }
+    return makers[name]()
+
+
+def _unseen(
+    name: str,
+    workload: _Workload,
+    others: Sequence[_Workload],
+    prior: TransferModel,
+    band: float,
+) -> _Answers:
+    known = [part for one in others for part in one.measured()]
+    made = []
+    for part in workload.measured():
+        asked = part.taken(_in_band(part.rows, workload, band))
+        if len(asked.rows):
+            answer = _knowing_others(name, asked, known, prior).predict(asked.rows)
+            made.append((asked, answer, np.zeros(len(asked.rows))))
+    return _answers(made)
+
+
+def _knowing_others(
+    name: str, asked: RecordedRows, others: Sequence[RecordedRows], prior: TransferModel
+) -> EnergyModel:
+    """A model that learnt from other workloads; constant power where that taught it nothing."""
+    if name == "power" and prior.is_fitted:
+        return PowerModel(prior=prior)
+    known = list(others)
+    if name == "published":  # its features mean something inside one space only
+        shape = asked.space, asked.rows.early.shape[1]
+        known = [one for one in others if (one.space, one.rows.early.shape[1]) == shape]
+    model = _new("constant" if name == "power" else name, None)
+    if known:
+        rows, energies_mj = _joined(known, with_early=name == "published")
+        model.fit(_with_least(rows, energies_mj), energies_mj)
+    if not model.is_fitted:
+        model = ConstantPower()
+        model.fit(*_joined(others, with_early=False))
+    return model
+
+
+def _tuning(name: str, workload: _Workload, prior: TransferModel, band: float) -> _Answers:
+    parts = workload.measured()
+    usable = prior if prior.is_fitted else None
+    made = []
+    for number, (known, asked) in enumerate(_lots(parts)):
+        constant = ConstantPower()
+        rows, energies_mj = _joined(known, with_early=False)
+        constant.fit(rows, energies_mj)
+        for before, new in zip(known, asked, strict=True):
+            part = new.taken(_in_band(new.rows, workload, band))
+            if not len(part.rows):
+                continue
+            model = _new(name, usable)
+            if len(before.rows):
+                model.fit(_with_least(before.rows, before.energy_mj), before.energy_mj)
+            least = np.full(len(part.rows), energies_mj.min())
+            able = model if model.is_fitted else constant
+            answer = able.predict(replace(part.rows, least_mj=least))
+            made.append((part, answer, np.full(len(part.rows), number)))
+    return _answers(made)
+
+
+def _lots(parts: Sequence[RecordedRows]) -> Iterator[tuple[list[RecordedRows], list[RecordedRows]]]:
+    """What is known and what comes next: an equal share of every space at a time."""
+    n_rows = sum(len(one.rows) for one in parts)
+    for begin in range(LOT, n_rows, LOT):
+        ends = [
+            (round(begin * len(one.rows) / n_rows), round((begin + LOT) * len(one.rows) / n_rows))
+            for one in parts
+        ]
+        yield (
+            [one.taken(np.arange(a)) for one, (a, _) in zip(parts, ends, strict=True)],
+            [
+                one.taken(np.arange(a, min(b, len(one.rows))))
+                for one, (a, b) in zip(parts, ends, strict=True)
+            ],
+        )
+
+
+def _joined(parts: Sequence[RecordedRows], *, with_early: bool) -> tuple[EnergyRows, np.ndarray]:
+    rows = [
+        one.rows if with_early else replace(one.rows, early=one.rows.early[:, :0]) for one in parts
+    ]
+    return stacked(rows), np.concatenate([one.energy_mj for one in parts])
+
+
+def _with_least(rows: EnergyRows, energies_mj: np.ndarray) -> EnergyRows:
+    least = np.full(len(rows), np.nan)
+    for group in np.unique(rows.groups):
+        least[rows.groups == group] = energies_mj[rows.groups == group].min()
+    return replace(rows, least_mj=least)
+
+
+def _answers(made: Sequence[tuple[RecordedRows, Prediction, np.ndarray]]) -> _Answers:
+    order = np.argsort(np.concatenate([lots for _, _, lots in made]), kind="stable")
+    return _Answers(
+        measured=np.concatenate([part.energy_mj for part, _, _ in made])[order],
+        predicted=np.concatenate([answer.mean for _, answer, _ in made])[order],
+        spread=np.concatenate([answer.spread for _, answer, _ in made])[order],
+        lots=np.concatenate([lots for _, _, lots in made])[order],
+    )
+
+
+def _qualities(
+    name: str,
+    situation: Situation,
+    workloads: Sequence[_Workload],
+    answers: dict[str, _Answers],
+    band: float,
+) -> list[WorkloadQuality]:
+    judged = {one.name: _judged(one.name, situation, answers) for one in workloads}
+    found = []
+    for one in workloads:
+        spread, ceiling = _limits(one, band)
+        found.append(
+            WorkloadQuality(
+                workload=one.name,
+                situation=situation,
+                n_band=len(answers[one.name].measured),
+                spread_percent=spread,
+                ceiling=ceiling,
+                quality=quality_of(name, [judged[one.name]]),
+            )
+        )
+    return [
+        *found,
+        WorkloadQuality(
+            workload="all",
+            situation=situation,
+            n_band=sum(one.n_band for one in found),
+            spread_percent=None,
+            ceiling=None,
+            quality=quality_of(name, list(judged.values())),
+        ),
+    ]
+
+
+def _judged(workload: str, situation: Situation, answers: dict[str, _Answers]) -> Judged:
+    own = answers[workload]
+    covered = []
+    for lot in np.unique(own.lots):
+        now = own.lots == lot
+        if situation == "unseen":
+            before = [one for name, one in answers.items() if name != workload]
+            known = (
+                [np.concatenate([getattr(o, f) for o in before]) for f in _SCORED]
+                if before
+                else None
+            )
+        else:
+            known = [getattr(own, f)[own.lots < lot] for f in _SCORED]
+        factor = _factor(known)
+        inside = np.abs(own.measured[now] - own.predicted[now]) <= factor * own.spread[now]
+        covered.append(np.where(own.spread[now] > 0, inside, np.nan))
+    return Judged(
+        measured=own.measured,
+        predicted=own.predicted,
+        is_covered=np.concatenate(covered) if covered else np.empty(0),
+    )
+
+
+_SCORED = ("measured", "predicted", "spread")
+
+
+def _factor(known: Sequence[np.ndarray] | None) -> float:
+    if known is None:
+        return 2.0
+    measured, predicted, spread = (one[known[2] > 0] for one in known)
+    return conformal_factor(measured, predicted, spread, coverage=COVERAGE)
+
+
+def _limits(workload: _Workload, band: float) -> tuple[float, float]:
+    """Spread of the energies in the band in per cent, and the best possible correlation."""
+    parts = [one.taken(_in_band(one.rows, workload, band)) for one in workload.measured()]
+    energies = np.concatenate([one.energy_mj for one in parts])
+    noise = np.concatenate([one.noise_mj for one in parts])
+    signal, error = float(energies.var()), float(np.mean(noise**2))
+    ceiling = float(np.sqrt(max(0.0, 1.0 - error / signal))) if signal > 0.0 else 0.0
+    return 100.0 * float(energies.max() / energies.min() - 1.0), ceiling

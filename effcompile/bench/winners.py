@@ -1,0 +1,327 @@
+"""Winners of searches on a recording, built and measured again on the device itself.
+
+A recording tells what a search would have chosen; only fresh, interleaved measurements tell
+what the choice saves against the fastest candidate of the same trials.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from effcompile import rounding
+from effcompile.bench.replayed import latency_winner, replayed
+from effcompile.config import TuneConfig
+from effcompile.errors import UsageError
+from effcompile.measure.builder import ProcessBuilder
+from effcompile.measure.runner import DeviceRunner
+from schedules.candidate import Candidate
+from schedules.target import Target
+from schedules.task import Task
+from search.comparison import ratio_of
+from search.default_trials import DEFAULT_CANDIDATE
+from search.final import Ratio
+from search.ports import FinalEffort, FinalMeasurement
+from search.recording import Recording
+from search.trial import Build, Failure
+
+LEAST_S = 8.0
+"""With less time left no other workload is begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WinnerPair:
+    """What one search found for one workload.
+
+    Attributes:
+        workload: Its name.
+        task_id: Its id.
+        seed: Of the search.
+        latency_winner: The fastest of its trials in short bursts.
+        energy_winner: What it chose: least energy within the latency limit.
+    """
+
+    workload: str
+    task_id: str
+    seed: int
+    latency_winner: Candidate
+    energy_winner: Candidate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WinnerRow:
+    """A pair measured again; ratios are energy winner over latency winner, round by round.
+
+    Attributes:
+        workload: Its name.
+        seed: Of the search.
+        latency_us: Of the latency winner, in short bursts.
+        energy_mj: Of the latency winner.
+        power_w: Of the latency winner.
+        default_energy_mj: Of the default schedule.
+        energy: Ratio, ``None`` if something was not measured.
+        sustained: Ratio of times under lasting load.
+        burst: Ratio of times in short bursts.
+        is_same: True if both are the same candidate; nothing is saved then.
+        verdicts: Of the two energy measurements.
+        error: Why there are no numbers.
+    """
+
+    workload: str
+    seed: int
+    latency_us: float | None = None
+    energy_mj: float | None = None
+    power_w: float | None = None
+    default_energy_mj: float | None = None
+    energy: Ratio | None = None
+    sustained: Ratio | None = None
+    burst: Ratio | None = None
+    is_same: bool = False
+    verdicts: str = ""
+    error: str = ""
+
+    def cells(self) -> dict[str, object]:
+        """For a table: ratios as changes in per cent."""
+        return {
+            "workload": self.workload,
+            "seed": self.seed,
+            "fastest, us": self.latency_us,
+            "mJ": self.energy_mj,
+            "W": self.power_w,
+            "default, mJ": self.default_energy_mj,
+            "energy": _change(self.energy),
+            "sustained": _change(self.sustained),
+            "burst": _change(self.burst),
+            "same": "yes" if self.is_same else "",
+            "verdicts": self.verdicts,
+            "error": self.error,
+        }
+
+
+def _change(ratio: Ratio | None) -> str:
+    return "" if ratio is None else rounding.change(ratio)
+
+
+def find_pairs(
+    recording: Recording,
+    config: TuneConfig,
+    seeds: Sequence[int],
+    watch: Callable[[str], None] = lambda text: None,
+) -> list[WinnerPair]:
+    """Search every task by itself with every seed, as a run of that task alone would.
+
+    Args:
+        recording: What is searched.
+        config: How; its number of trials is per task.
+        seeds: At least one.
+        watch: Told what is running.
+    """
+    pairs = []
+    for task in recording.tasks:
+        alone = replace(recording, tasks=(task,))
+        for seed in seeds:
+            watch(f"{task.task.workload.name}, seed {seed}")
+            search = replace(config.search, seed=seed)
+            found = replayed(alone, replace(config, search=search))
+            pairs.append(
+                WinnerPair(
+                    workload=task.task.workload.name,
+                    task_id=task.task.task_id,
+                    seed=seed,
+                    latency_winner=latency_winner(found.histories[0]).candidate,
+                    energy_winner=found.winners[task.task.task_id].trial.candidate,
+                )
+            )
+    return pairs
+
+
+def measure_pairs(
+    recording: Recording,
+    pairs: Sequence[WinnerPair],
+    *,
+    target: Target,
+    config: TuneConfig,
+    work: Path,
+    n_rounds: int,
+    seconds: float,
+    report: Callable[[Sequence[WinnerRow]], None],
+) -> list[WinnerRow]:
+    """Build the candidates of all pairs and measure each workload's in turn.
+
+    Args:
+        recording: Where the pairs come from.
+        pairs: Of any of its workloads.
+        target: The device here.
+        config: How to build and measure.
+        work: Folder of libraries, references and logs.
+        n_rounds: Interleaved rounds, each with one energy window per candidate.
+        seconds: No workload is begun that would end later.
+        report: Gets a workload's rows as soon as they are there.
+
+    Raises:
+        UsageError: The recording is of another kind of device.
+    """
+    tasks = [_here(one.task, target) for one in recording.tasks]
+    rows: list[WinnerRow] = []
+    end_s = time.monotonic() + seconds
+    longest_s = LEAST_S
+    with _device(target, config, work) as (builder, runner):
+        wanted = {task.task_id: _wanted(task, pairs) for task in tasks}
+        runner.warm_up([task for task in tasks if wanted[task.task_id]])
+        builds = {
+            (task.task_id, one.candidate_id): builder.submit(task, one)
+            for task in tasks
+            for one in wanted[task.task_id]
+        }
+        for task in tasks:
+            own = [pair for pair in pairs if pair.task_id == task.task_id]
+            if not own or time.monotonic() + longest_s > end_s:
+                continue
+            began_s = time.monotonic()
+            outcomes = {
+                one.candidate_id: builds[task.task_id, one.candidate_id].result()
+                for one in wanted[task.task_id]
+            }
+            found = _measured(task, own, outcomes, runner, n_rounds)
+            longest_s = max(longest_s, time.monotonic() - began_s)
+            report(found)
+            rows += found
+    return rows
+
+
+@contextmanager
+def _device(
+    target: Target, config: TuneConfig, work: Path
+) -> Iterator[tuple[ProcessBuilder, DeviceRunner]]:
+    builder = ProcessBuilder(config.build, work_dir=work)
+    runner = DeviceRunner(target, config.measure, work_dir=work, build_config=config.build)
+    try:
+        builder.warm_up(target)
+        yield builder, runner
+    finally:
+        runner.close()
+        builder.close()
+
+
+def _here(task: Task, target: Target) -> Task:
+    """The task for the device here, which must take the same candidates."""
+    old = task.target
+    if (old.kind, old.arch, old.n_cores) != (target.kind, target.arch, target.n_cores):
+        raise UsageError(
+            f"cannot measure winners of {old.name} ({old.arch}, {old.n_cores} cores) on "
+            f"{target.name} ({target.arch}, {target.n_cores} cores): their schedules would not "
+            "fit. Name a recording of the device here."
+        )
+    return replace(task, target=target)
+
+
+def _wanted(task: Task, pairs: Sequence[WinnerPair]) -> list[Candidate]:
+    """Distinct candidates of a task, the default first; nothing if no pair is of it."""
+    own = [pair for pair in pairs if pair.task_id == task.task_id]
+    if not own:
+        return []
+    every = [DEFAULT_CANDIDATE, *(c for p in own for c in (p.latency_winner, p.energy_winner))]
+    return list({one.candidate_id: one for one in every}.values())
+
+
+def _measured(
+    task: Task,
+    pairs: Sequence[WinnerPair],
+    outcomes: dict[str, Build | Failure],
+    runner: DeviceRunner,
+    n_rounds: int,
+) -> list[WinnerRow]:
+    # Candidates may compile to the same code; it is measured once.
+    built = {one.binary_id: one for one in outcomes.values() if isinstance(one, Build)}
+    effort = FinalEffort(n_rounds=n_rounds, n_energy_rounds=n_rounds)
+    measured = runner.compare(task, list(built.values()), effort)
+    by_binary = dict(zip(built, measured, strict=True))
+    by_candidate = {
+        key: by_binary[one.binary_id] if isinstance(one, Build) else one
+        for key, one in outcomes.items()
+    }
+    return [_row(pair, by_candidate) for pair in pairs]
+
+
+def _row(pair: WinnerPair, found: dict[str, FinalMeasurement | Failure]) -> WinnerRow:
+    fast = found[pair.latency_winner.candidate_id]
+    frugal = found[pair.energy_winner.candidate_id]
+    default = found[DEFAULT_CANDIDATE.candidate_id]
+    for one in (fast, frugal):
+        if isinstance(one, Failure):
+            return WinnerRow(
+                workload=pair.workload,
+                seed=pair.seed,
+                error=f"{one.state.value}: {one.message[:200]}",
+            )
+    assert isinstance(fast, FinalMeasurement) and isinstance(frugal, FinalMeasurement)
+    return WinnerRow(
+        workload=pair.workload,
+        seed=pair.seed,
+        latency_us=fast.latency.latency_us,
+        energy_mj=fast.energy.energy_mj,
+        power_w=fast.energy.power_w,
+        default_energy_mj=default.energy.energy_mj
+        if isinstance(default, FinalMeasurement)
+        else None,
+        energy=_ratio(frugal.energy_ratios, fast.energy_ratios),
+        sustained=_ratio(frugal.sustained_ratios, fast.sustained_ratios),
+        burst=_ratio(frugal.latency_ratios, fast.latency_ratios),
+        is_same=fast is frugal,
+        verdicts=f"{fast.energy.verdict.value}, {frugal.energy.verdict.value}",
+    )
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio | None:
+    """Ours over theirs, both over the same first build; rounds must all be there."""
+    if len(ours) != len(theirs):
+        return None
+    return ratio_of([a / b for a, b in zip(ours, theirs, strict=True)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanSaving:
+    """Savings of all workloads together.
+
+    Attributes:
+        n_workloads: With a measured ratio.
+        saved_percent: Mean over workloads of the mean over seeds.
+        ci95_percent: Half width of its interval, from the intervals of the ratios.
+        best_percent: The largest saving of a workload.
+        best: Whose it is.
+        slowdown_percent: Mean of the times under lasting load, likewise.
+    """
+
+    n_workloads: int
+    saved_percent: float
+    ci95_percent: float
+    best_percent: float
+    best: str
+    slowdown_percent: float | None
+
+
+def mean_saving(rows: Sequence[WinnerRow]) -> MeanSaving | None:
+    """The mean over workloads, each the mean over its seeds; ``None`` without ratios."""
+    names = list(dict.fromkeys(row.workload for row in rows if row.energy is not None))
+    if not names:
+        return None
+    saved, errors, slower = {}, [], []
+    for name in names:
+        own = [row for row in rows if row.workload == name and row.energy is not None]
+        ratios = [row.energy for row in own if row.energy is not None]
+        saved[name] = 100.0 * (1.0 - sum(one.median for one in ratios) / len(ratios))
+        # Seeds often share candidates, so their errors are not independent.
+        errors.append(50.0 * sum(one.high - one.low for one in ratios) / len(ratios))
+        slower += [100.0 * (row.sustained.median - 1.0) for row in own if row.sustained]
+    best = max(saved, key=lambda name: saved[name])
+    return MeanSaving(
+        n_workloads=len(names),
+        saved_percent=sum(saved.values()) / len(saved),
+        ci95_percent=sum(one**2 for one in errors) ** 0.5 / len(errors),
+        best_percent=saved[best],
+        best=best,
+        slowdown_percent=sum(slower) / len(slower) if slower else None,
+    )

@@ -1,0 +1,50 @@
+"""Models of known devices that are shipped, and how to find the ones for a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cost_models.device_models import DeviceModels, read_models
+from effcompile.errors import UsageError
+from schedules.target import Target
+
+SUFFIX = ".effmodels"
+
+
+def shipped_models() -> dict[str, Path]:
+    """Every shipped file by name, for example ``h100``."""
+    return {one.stem: one for one in sorted(Path(__file__).parent.glob(f"*{SUFFIX}"))}
+
+
+def models_of(target: Target, *, same_device: bool) -> DeviceModels | None:
+    """Shipped models for a target, ``None`` if there are none.
+
+    Args:
+        target: What is compiled for.
+        same_device: Only those of the very same kind of device. Otherwise models of a device
+            of the same architecture with as many cores will do: their order of candidates is
+            worth something, their watts are another card's.
+    """
+    found = [read_models(path) for path in shipped_models().values()]
+    exact = [one for one in found if one.training.device == target.name]
+    if exact or same_device:
+        return exact[0] if exact else None
+    alike = (target.arch, target.n_cores)
+    return next((one for one in found if (one.training.arch, one.training.n_cores) == alike), None)
+
+
+def require_models(target: Target) -> DeviceModels:
+    """Shipped models for a target that will be predicted alone.
+
+    Raises:
+        UsageError: There are none.
+    """
+    found = models_of(target, same_device=False)
+    if found is None:
+        known = ", ".join(shipped_models()) or "none"
+        raise UsageError(
+            f"nothing can be predicted for {target.name} ({target.arch}): models are shipped for "
+            f"{known}. Measure on the device itself, or make models from recordings of it with: "
+            "effcompile train-models"
+        )
+    return found

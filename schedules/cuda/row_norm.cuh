@@ -1,0 +1,95 @@
+// Layer and root-mean-square norms of rows that stay in registers: one read, one write. What is
+// fixed for one program stands before this text:
+//
+//   elem, weight_t            element types of rows and of weights
+//   WIDTH, ROWS               length and number of rows
+//   VECTOR, LANES, HEIGHT     elements moved at once, threads of a row, rows of a block
+//   CENTRED                   layer norm; else root mean square
+//   HAS_BIAS, MODULATED, ROWS_PER_GROUP
+//                             bias; factor 1 + scale and shift per group of rows
+//   EPSILON, STREAMS          added to the mean square; whether rows pass by the cache
+//
+// Statistics are float32 of the values themselves: the mean first, then squares of differences.
+
+using namespace effcompile_rows;
+
+constexpr int PER_ROW = WIDTH / VECTOR;
+constexpr int CHUNKS = (PER_ROW + LANES - 1) / LANES;
+constexpr int WARPS = LANES > 32 ? LANES / 32 : 1;
+
+// VECTOR elements of a vector that every row reads, in float32. Loads are at most 16 bytes.
+template <typename T> __device__ __forceinline__ void shared_values(const T* from, float (&to)[VECTOR]) {
+  constexpr int PART = VECTOR * sizeof(T) > 16 ? 16 / sizeof(T) : VECTOR;
+#pragma unroll
+  for (int p = 0; p < VECTOR; p += PART) {
+    Chunk<T, PART> chunk;
+    chunk.template load<false>(true, from + p);
+    float some[PART];
+    chunk.widen(some);
+#pragma unroll
+    for (int i = 0; i < PART; ++i) to[p + i] = some[i];
+  }
+}
+
+__device__ __forceinline__ void row_norm(const elem* __restrict__ x, const weight_t* __restrict__ weight,
+                                         const weight_t* __restrict__ bias,
+                                         const elem* __restrict__ scale,
+                                         const elem* __restrict__ shift, elem* __restrict__ y) {
+  __shared__ float partial_means[HEIGHT * WARPS], partial_squares[HEIGHT * WARPS];
+  const long long row = (long long)blockIdx.x * HEIGHT + threadIdx.y;
+  const bool exists = row < ROWS;
+  Chunk<elem, VECTOR> held[CHUNKS];
+#pragma unroll
+  for (int c = 0; c < CHUNKS; ++c) {
+    const int chunk = c * LANES + threadIdx.x;
+    held[c].template load<STREAMS>(exists && chunk < PER_ROW, x + row * WIDTH + chunk * VECTOR);
+  }
+  float value[CHUNKS][VECTOR];
+  float sum[1] = {0.0f};
+#pragma unroll
+  for (int c = 0; c < CHUNKS; ++c) {
+    held[c].widen(value[c]);
+#pragma unroll
+    for (int i = 0; i < VECTOR; ++i) sum[0] += value[c][i];
+  }
+  float mean = 0.0f;
+  if constexpr (CENTRED) {
+    sum_over_lanes<1, LANES, HEIGHT>(sum, partial_means);
+    mean = sum[0] / (float)WIDTH;
+  }
+  float square[1] = {0.0f};
+#pragma unroll
+  for (int c = 0; c < CHUNKS; ++c) {
+    if (c * LANES + threadIdx.x >= PER_ROW) continue;
+#pragma unroll
+    for (int i = 0; i < VECTOR; ++i) {
+      value[c][i] -= mean;
+      square[0] += value[c][i] * value[c][i];
+    }
+  }
+  sum_over_lanes<1, LANES, HEIGHT>(square, partial_squares);
+  const float factor = rsqrtf(square[0] / (float)WIDTH + EPSILON);
+  const long long group = row / ROWS_PER_GROUP;
+#pragma unroll
+  for (int c = 0; c < CHUNKS; ++c) {
+    const int chunk = c * LANES + threadIdx.x;
+    if (!exists || chunk >= PER_ROW) continue;
+    float by[VECTOR], to[VECTOR];
+    shared_values(weight + chunk * VECTOR, by);
+#pragma unroll
+    for (int i = 0; i < VECTOR; ++i) value[c][i] *= factor * by[i];
+    if constexpr (HAS_BIAS) {
+      shared_values(bias + chunk * VECTOR, to);
+#pragma unroll
+      for (int i = 0; i < VECTOR; ++i) value[c][i] += to[i];
+    }
+    if constexpr (MODULATED) {
+      shared_values(scale + group * WIDTH + chunk * VECTOR, by);
+      shared_values(shift + group * WIDTH + chunk * VECTOR, to);
+#pragma unroll
+      for (int i = 0; i < VECTOR; ++i) value[c][i] = value[c][i] * (1.0f + by[i]) + to[i];
+    }
+    held[c].fill(value[c]);
+    held[c].template store<STREAMS>(y + row * WIDTH + chunk * VECTOR);
+  }
+}

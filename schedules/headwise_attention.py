@@ -1,0 +1,131 @@
+"""Head-wise arrow attention: the attention family's programs with tiles by head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from schedules.attention import HOPPER, HopperAttentionSpace, loadable
+from schedules.attention_hopper import (
+    HopperSchedule,
+    Pattern,
+    accumulators,
+    attention_hopper,
+    n_tiles,
+    shared_bytes,
+)
+from schedules.errors import UnknownSpace
+from schedules.headwise_problem import ARROW, GRAIN, OP, HeadwiseProblem, headwise_problem
+from schedules.knobs import KnobSpace, Values
+from schedules.task import Task
+from schedules.wgmma import CUDA_TYPES
+
+# Of the device's ``Plan``: eight numbers and four per head, in whole 16 bytes.
+PLAN_NUMBERS, PLAN_NUMBERS_PER_HEAD = 8, 4
+
+
+def headwise_space(task: Task) -> KnobSpace | None:
+    """The family's space for a task, ``None`` if the family does not cover it."""
+    problem = headwise_problem(task.workload)
+    if problem is None or task.target.arch != HOPPER or not loadable(problem.dense):
+        return None
+    if problem.dense.value_width % 8:
+        return None
+    space = HeadwiseSpace(task)
+    return None if space.is_empty else space
+
+
+def headwise_pattern(problem: HeadwiseProblem) -> Pattern:
+    """Tiles by head; modes and cached rows are read on the device."""
+    sources = {problem.modes_name: "int"}
+    if problem.cache_name is not None:
+        sources[problem.cache_name] = CUDA_TYPES[problem.dense.dtype]
+    return Pattern(
+        file="attention_headwise.cuh",
+        constants={
+            "IMAGE_TOKENS": problem.image_tokens,
+            "TEXT_TOKENS": problem.text_tokens,
+            "TEXT_FIRST": int(problem.text_first),
+        },
+        sources=sources,
+        absent=int(problem.cache_name is None),
+        plan_bytes=plan_bytes(problem),
+    )
+
+
+def plan_bytes(problem: HeadwiseProblem) -> int:
+    """Shared memory of the device's ``Plan``."""
+    n_numbers = PLAN_NUMBERS + PLAN_NUMBERS_PER_HEAD * problem.dense.heads
+    return -(-4 * n_numbers // 16) * 16
+
+
+class HeadwiseSpace(HopperAttentionSpace):
+    """The knobs of attention; the order of the tiles is the program's own."""
+
+    name = OP
+    knobs = tuple(knob for knob in HopperAttentionSpace.knobs if knob.name != "order")
+
+    def __init__(self, task: Task) -> None:
+        problem = headwise_problem(task.workload)
+        if problem is None:
+            raise UnknownSpace(
+                f"the {OP} family does not cover {task.workload.name}: expected queries, keys and "
+                "values of rank 4 and one 16-bit dtype."
+            )
+        self._headwise = problem
+        self._problem, self._workload, self._target = problem.dense, task.workload, task.target
+
+    def schedule(self, values: Values) -> HopperSchedule:
+        """The decisions that knob values stand for."""
+        return super().schedule({**values, "order": "by_head"})
+
+    @property
+    def plan_bytes(self) -> int:
+        """Shared memory beside tiles and barriers."""
+        return plan_bytes(self._headwise)
+
+    def program(self, values: Values) -> Any:
+        """The bound program."""
+        pattern = headwise_pattern(self._headwise)
+        return attention_hopper(self._workload, self._problem, self.schedule(values), pattern)
+
+    def numbers(self, values: Values) -> list[float]:
+        """Work per processor in key steps, its longest tile, done for wanted, memory, registers."""
+        schedule, problem = self.schedule(values), self._problem
+        steps = arrow_steps(self._headwise, schedule)
+        longest = -(-problem.keys // schedule.key_tile)
+        total = float(steps.sum()) * problem.batch
+        done = total * schedule.query_tile * schedule.key_tile
+        wanted = max(1, problem.batch * self._headwise.pairs)
+        return [
+            float(np.log2(max(total, 1.0) / self._target.n_cores)),
+            longest * self._target.n_cores / max(total, 1.0),
+            done / wanted,
+            n_tiles(problem, schedule) / self._target.n_cores,
+            shared_bytes(problem, schedule) / self._target.shared_memory_per_block_bytes,
+            float(accumulators(problem, schedule)),
+        ]
+
+
+def arrow_steps(problem: HeadwiseProblem, schedule: HopperSchedule) -> np.ndarray:
+    """Key steps of every tile of every head as the device counts them; (heads, query tiles)."""
+    kinds = np.array([kind for kind, _ in problem.modes])[:, None]
+    reach = np.array([-(-width // GRAIN) for _, width in problem.modes])[:, None]
+    text, key_tile = problem.text_blocks, schedule.key_tile
+    dense = replace(problem.dense, batch=1, heads=1)
+    first = np.arange(n_tiles(dense, schedule))[None, :] * schedule.warpgroups
+    end = np.minimum(first + schedule.warpgroups, problem.n_blocks)
+    keys = problem.dense.keys
+    low, high = np.maximum(first - reach, 0) * GRAIN, np.minimum((end + reach) * GRAIN, keys)
+    if text and problem.text_first:
+        low = np.maximum(low, text.stop * GRAIN)
+    elif text:
+        high = np.minimum(high, text.start * GRAIN)
+    text_keys = min(text.stop * GRAIN, keys) - text.start * GRAIN if text else 0
+    whole = -(-keys // key_tile)
+    steps = -(-text_keys // key_tile) - (-np.maximum(high - low, 0) // key_tile)
+    holds_text = (end > text.start) & (first < text.stop) if text else np.zeros_like(end, bool)
+    steps = np.where(holds_text | (kinds != ARROW), whole, np.minimum(steps, whole))
+    return np.where(kinds == 2, 0, steps)

@@ -1,0 +1,90 @@
+"""CUDA programs of row norms: ``cuda/row_norm.cuh`` with its constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.row_norm_problem import RowNormProblem
+from schedules.workload import Workload
+
+C_TYPES = {"float32": "float", "float16": "half", "bfloat16": "nv_bfloat16"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowNormSchedule:
+    """Decisions of one program.
+
+    Attributes:
+        vector: Elements moved at once.
+        lanes: Threads of a row.
+        height: Rows of a block.
+        streams: Whether loads and stores tell the cache that nothing comes back.
+    """
+
+    vector: int
+    lanes: int
+    height: int
+    streams: bool
+
+
+def row_norm_cuda(workload: Workload, problem: RowNormProblem, schedule: RowNormSchedule) -> Any:
+    """The bound program of a schedule."""
+    parameters, arguments = _arguments(problem)
+    launch = CudaLaunch(
+        function="row_norm_rows",
+        source="\n".join(
+            [
+                _constants(problem, schedule),
+                device_code("row_norm.cuh"),
+                f"__device__ __forceinline__ void row_norm_rows({', '.join(parameters)}) {{",
+                f"  row_norm({', '.join(arguments)});\n}}",
+            ]
+        ),
+        headers=(device_code("rows.cuh"),),
+        arguments=problem.names,
+        grid=(-(-problem.n_rows // schedule.height),),
+        block=(schedule.lanes, schedule.height),
+    )
+    return cuda_program(workload, [launch])
+
+
+def _arguments(problem: RowNormProblem) -> tuple[list[str], list[str]]:
+    """Parameters of the launch, in the workload's order, and those of ``row_norm``."""
+    present = {
+        "x": "const elem*",
+        "weight": "const weight_t*",
+        **({"bias": "const weight_t*"} if problem.has_bias else {}),
+        **({"scale": "const elem*", "shift": "const elem*"} if problem.groups else {}),
+        "y": "elem*",
+    }
+    parameters = [f"{kind} {name}" for name, kind in present.items()]
+    wanted = ("x", "weight", "bias", "scale", "shift", "y")
+    return parameters, [name if name in present else "nullptr" for name in wanted]
+
+
+def _constants(problem: RowNormProblem, schedule: RowNormSchedule) -> str:
+    integers = {
+        "WIDTH": problem.width,
+        "VECTOR": schedule.vector,
+        "LANES": schedule.lanes,
+        "HEIGHT": schedule.height,
+    }
+    flags = {
+        "CENTRED": problem.centred,
+        "HAS_BIAS": problem.has_bias,
+        "MODULATED": problem.groups > 0,
+        "STREAMS": schedule.streams,
+    }
+    return "\n".join(
+        [
+            f"typedef {C_TYPES[problem.dtype]} elem;",
+            f"typedef {C_TYPES[problem.weight_dtype]} weight_t;",
+            f"constexpr long long ROWS = {problem.n_rows}ll;",
+            f"constexpr long long ROWS_PER_GROUP = {problem.n_rows // max(1, problem.groups)}ll;",
+            f"constexpr float EPSILON = (float){problem.epsilon!r};",
+            *(f"constexpr int {name} = {value};" for name, value in integers.items()),
+            *(f"constexpr bool {name} = {str(value).lower()};" for name, value in flags.items()),
+        ]
+    )

@@ -1,0 +1,135 @@
+"""Winners of searches on a recording, measured again beside the fastest of the same trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from effcompile.bench import winners
+from effcompile.bench.winners import WinnerPair, WinnerRow, find_pairs, mean_saving, measure_pairs
+from effcompile.bench.winners_file import read_pairs, write_pairs
+from effcompile.config import TuneConfig
+from effcompile.errors import UsageError
+from schedules.target import Target, known_target
+from search.config import SearchConfig
+from search.final import Ratio
+from search.recording import Recording
+from tests.doubles import SimulatedBuilder, SimulatedRunner, energy_mj, latency_us
+from tests.simulated_recording import simulated_recording
+
+CONFIG = TuneConfig(
+    search=SearchConfig(n_trials=30, round_size=10, population=16, max_slowdown=0.3)
+)
+TARGET = known_target("h200")
+
+
+class WarmRunner(SimulatedRunner):
+    def warm_up(self, tasks: object) -> None:
+        pass
+
+
+@contextmanager
+def simulated_device(
+    target: Target, config: TuneConfig, work: Path
+) -> Iterator[tuple[SimulatedBuilder, WarmRunner]]:
+    yield SimulatedBuilder(), WarmRunner()
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    return simulated_recording(tmp_path_factory.mktemp("run"), n_trials=120)
+
+
+@pytest.fixture(scope="module")
+def pairs(recording: Recording) -> list[WinnerPair]:
+    return find_pairs(recording, CONFIG, seeds=(0, 1))
+
+
+def measured(
+    recording: Recording,
+    pairs: list[WinnerPair],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    **changed: object,
+) -> list[WinnerRow]:
+    monkeypatch.setattr(winners, "_device", simulated_device)
+    given = {"target": TARGET, "n_rounds": 5, "seconds": 100.0, **changed}
+    told: list[WinnerRow] = []
+    rows = measure_pairs(
+        recording, pairs, config=CONFIG, work=tmp_path, report=told.extend, **given
+    )
+    assert told == rows
+    return rows
+
+
+def test_every_workload_has_a_pair_per_seed_and_they_survive_a_file(
+    pairs: list[WinnerPair], tmp_path: Path
+) -> None:
+    assert [(one.workload, one.seed) for one in pairs] == [
+        (name, seed) for name in ("matmul", "softmax") for seed in (0, 1)
+    ]
+    write_pairs(pairs, tmp_path / "pairs.json")
+    assert read_pairs(tmp_path / "pairs.json") == pairs
+    (tmp_path / "other").write_text("{}")
+    with pytest.raises(UsageError, match="--find-only"):
+        read_pairs(tmp_path / "other")
+
+
+def test_the_ratio_is_energy_winner_over_latency_winner(
+    recording: Recording,
+    pairs: list[WinnerPair],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    rows = measured(recording, pairs, monkeypatch, tmp_path)
+    assert len(rows) == len(pairs)
+    for pair, row in zip(pairs, rows, strict=True):
+        assert row.energy is not None
+        assert row.burst is not None
+        fast, frugal = pair.latency_winner, pair.energy_winner
+        assert row.energy.median == pytest.approx(energy_mj(frugal) / energy_mj(fast))
+        assert row.burst.median == pytest.approx(latency_us(frugal) / latency_us(fast))
+        assert row.energy.median <= 1.0
+    mean = mean_saving(rows)
+    assert mean is not None
+    assert mean.n_workloads == 2
+    assert 0.0 < mean.saved_percent <= mean.best_percent
+
+
+def test_no_workload_is_begun_that_would_end_too_late(
+    recording: Recording,
+    pairs: list[WinnerPair],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    assert measured(recording, pairs, monkeypatch, tmp_path, seconds=1.0) == []
+
+
+def test_another_kind_of_device_is_refused(
+    recording: Recording,
+    pairs: list[WinnerPair],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UsageError, match="would not fit"):
+        measured(recording, pairs, monkeypatch, tmp_path, target=known_target("a100"))
+    # A card with the same cores takes the same schedules.
+    other = replace(TARGET, name="another H200")
+    assert measured(recording, pairs, monkeypatch, tmp_path, target=other)
+
+
+def test_the_mean_counts_every_workload_once() -> None:
+    def row(workload: str, seed: int, ratio: float) -> WinnerRow:
+        energy = Ratio(median=ratio, low=ratio - 0.01, high=ratio + 0.01)
+        return WinnerRow(workload=workload, seed=seed, energy=energy)
+
+    mean = mean_saving([row("a", 0, 0.8), row("a", 1, 0.6), row("b", 0, 0.9)])
+    assert mean is not None
+    assert mean.saved_percent == pytest.approx((30.0 + 10.0) / 2)
+    assert (mean.best, mean.best_percent) == ("a", pytest.approx(30.0))
+    assert mean.ci95_percent == pytest.approx(2.0**0.5 / 2)
+    assert mean_saving([WinnerRow(workload="a", seed=0)]) is None

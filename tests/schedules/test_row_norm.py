@@ -1,0 +1,74 @@
+"""The row norm family without a GPU: what it covers, legal points that compile for CUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from effcompile.measure.cache import DiskCache
+from effcompile.measure.libraries import LibraryMaker
+from schedules.defaults import DefaultSpace
+from schedules.limits import require_launchable
+from schedules.row_norm import RowNormSpace, row_norm_space
+from schedules.row_norm_problem import row_norm_problem
+from schedules.space import DesignSpace
+from schedules.spaces import spaces_for
+from schedules.target import known_target
+from schedules.task import Task
+from schedules.workload import Workload
+from tests.schedules.merge_workloads import CPU
+from tests.schedules.norm_workloads import norm, small_workloads
+
+SMALL = small_workloads()
+H200 = known_target("h200")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_default_programs_are_right(name: str, run_on_cpu: Callable[..., Any]) -> None:
+    task = Task(workload=SMALL[name], target=CPU)
+    space: DesignSpace = DefaultSpace(task)
+    (candidate,) = space.sample(1, np.random.default_rng(0))
+    assert run_on_cpu(task.workload, space.realise(candidate)) is None
+
+
+def test_scale_and_shift_are_part_of_the_norm() -> None:
+    problem = row_norm_problem(SMALL["layer, bias, modulated"])
+    assert problem is not None
+    assert (problem.groups, problem.n_rows, problem.has_bias, problem.centred) == (
+        4,
+        28,
+        True,
+        True,
+    )
+
+
+def test_family_is_found_for_cuda_alone() -> None:
+    assert "row_norm" in spaces_for(Task(workload=SMALL["layer"], target=H200))
+    assert row_norm_space(Task(workload=SMALL["layer"], target=CPU)) is None
+
+
+def test_rows_too_long_for_registers_are_left_to_others(softmax: Callable[..., Workload]) -> None:
+    assert row_norm_space(Task(workload=norm((2, 262144), "float32"), target=H200)) is None
+    assert row_norm_space(Task(workload=softmax((4, 8)), target=H200)) is None
+
+
+def test_points_compile_without_spills(tmp_path: Path) -> None:
+    maker = LibraryMaker(
+        target=H200, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
+    )
+    for name in ("layer, bias, modulated", "rms"):
+        space = RowNormSpace(Task(workload=SMALL[name], target=H200))
+        (candidate,) = space.sample(1, np.random.default_rng(0))
+        build = maker.make(space.realise(candidate), flops=None, unique_bytes=None)
+        require_launchable(build.stats, H200)
+        assert build.stats.kernels[0].spill_bytes == 0, candidate.decisions
+
+
+@pytest.mark.parametrize("width", [64, 768, 3072, 4096, 5120, 8192, 18944])
+def test_widths_of_models_have_a_choice_of_points(width: int) -> None:
+    space = RowNormSpace(Task(workload=norm((512, width), "bfloat16"), target=H200))
+    assert 8 <= len(space.points) <= 400
