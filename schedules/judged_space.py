@@ -65,4 +65,5 @@ class JudgedSpace(KnobSpace):
                 legal &= ~applies
             cycles = np.broadcast_to(self.estimate(values), legal.shape)
         least = np.min(cycles, where=legal, initial=np.inf)
-        return legal & (cycles <= self.patience * least)
+        promising: np.ndarray = legal & (cycles <= self.patience * least)
+        return promising

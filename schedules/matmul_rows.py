@@ -13,7 +13,7 @@ from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_rows_costs import costs, needs
 from schedules.matmul_rows_cuda import RowsSchedule, matmul_rows_cuda, unit_columns
-from schedules.matmul_simt import CLUSTER_ARCH, LARGE_CLUSTER, MOST_REGISTERS, has_async_copies
+from schedules.matmul_simt import LARGE_CLUSTER, MOST_REGISTERS, has_async_copies
 from schedules.matmul_simt_cuda import by_depth
 from schedules.task import Task
 
@@ -106,7 +106,7 @@ class MatmulRowsSpace(JudgedSpace):
             needed.loads > MOST_LOADS,
             (columns > unit_columns(problem)) & (columns >= 2 * problem.n),
             needed.terms * (values["cluster"] * values["splits"] - 1) >= problem.k,
-            (values["cluster"] > 1) & (self._target.arch != CLUSTER_ARCH),
+            (values["cluster"] > 1) & (not self._target.has_clusters),
             (values["cluster"] > 1) & (values["splits"] > 1),
             (values["cluster"] >= LARGE_CLUSTER) & (needed.resident < 2),
             (values["warps_depth"] > 1)

@@ -17,7 +17,6 @@ from schedules.target import Target
 from schedules.task import Task
 
 FIRST_ARCH = 80
-CLUSTER_ARCH = "sm_90"
 LARGE_CLUSTER = 8
 MOST_REGISTERS = 255
 LEAST_TILE_ROW = 8
@@ -113,7 +112,7 @@ class MatmulSimtSpace(JudgedSpace):
             (row > least_row) & (row >= 2 * problem.m),
             (column > LEAST_TILE_COLUMN) & (column >= 2 * problem.n),
             needed.terms * (values["cluster"] * values["splits"] - 1) >= problem.k,
-            (values["cluster"] > 1) & (self._target.arch != CLUSTER_ARCH),
+            (values["cluster"] > 1) & (not self._target.has_clusters),
             (values["cluster"] > 1) & (values["splits"] > 1),
             (values["cluster"] >= LARGE_CLUSTER) & (needed.resident < 2),
             values["stages"] > np.maximum(2, -(-needed.terms // values["step"])),
