@@ -30,7 +30,7 @@ from schedules.matmul_simt_costs import (
 from schedules.task import Task
 
 WIDEST = 256
-ADDRESS_REGISTERS = 48
+ADDRESS_REGISTERS = 60
 SOFTMAX_CYCLES = 120.0
 """Of one row's maximum and exponentials in one tile, by one warp."""
 
@@ -89,7 +89,7 @@ class AttentionSimtSpace(JudgedSpace):
         """Of a thread, estimated: sums, scores, probabilities, queries and keys being read."""
         per_lane = values["key_tile"] // WARP
         columns = ceil_div(self._problem.value_width, WARP)
-        return values["rows"] * (columns + per_lane + 6) + 4 * per_lane + ADDRESS_REGISTERS
+        return values["rows"] * (columns + per_lane + 8) + 4 * per_lane + ADDRESS_REGISTERS
 
     def _threads(self, values: Mapping[str, Grid]) -> Grid:
         return WARP * values["warps_row"] * values["warps_key"]
