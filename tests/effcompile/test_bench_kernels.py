@@ -10,6 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from effcompile.bench.harness import _row
 from effcompile.bench.kernels import (
     combine_partials_cases,
     frame_cosine_cases,
@@ -21,6 +22,7 @@ from effcompile.bench.kernels.case import KernelCase, all_cases, chosen_cases, w
 from effcompile.bench.kernels.contenders import contenders, difference, n_sets
 from effcompile.cli.main import app
 from effcompile.errors import UsageError
+from search.trial import EnergyMeasurement, LatencyMeasurement, Verdict
 from tests.effcompile.lowered_models import lowered, run_lowered
 
 
@@ -103,6 +105,27 @@ def test_wrong_and_failing_peers_are_rows_that_say_so() -> None:
     ]
     assert n_sets(case, "hot", 64) == 1
     assert n_sets(case, "cold", 64) == 4
+
+
+def test_one_usable_window_of_several_rounds_is_enough_for_a_row() -> None:
+    timing = LatencyMeasurement(
+        latency_us=10.0, ci95_us=0.5, n_repeats=6, n_launches=1, method="graph", cache="hot"
+    )
+    refused = EnergyMeasurement(energy_mj=None, meter="nvml", verdict=Verdict.UNSETTLED)
+    usable = EnergyMeasurement(
+        energy_mj=3.0, ci95_mj=0.1, power_w=300.0, meter="nvml", verdict=Verdict.OK
+    )
+    row = _row(
+        workload="w",
+        name="n",
+        timings=[timing, timing],
+        energies=[refused, usable],
+        n_bytes=1000,
+        n_flops=0,
+        error="",
+    )
+    assert (row.energy_mj, row.energy_ci95_mj, row.power_w) == (3.0, 0.1, 300.0)
+    assert (row.burst_us, row.verdict) == (10.0, "unsettled")
 
 
 SMALL_MERGES = {
