@@ -32,9 +32,11 @@ REGISTERS_BESIDE_DATA = 32
 REGISTERS_OF_COPIES = 28
 THREADS_PER_CORE = 2048
 # What split counts aim at.
-BLOCKS_PER_CORE = (0.5, 1, 2, 3, 4, 6)
+BLOCKS_PER_CORE = (0.5, 1, 2, 3, 4)
 TILES_PER_SPLIT = (2, 4, 8, 16)
 MOST_SPLITS = 256
+# Up to so many, one warp per block may be enough; with more it was the slowest everywhere.
+FEW_KEYS = 512
 
 
 def attention_decode_space(task: Task) -> KnobSpace | None:
@@ -73,13 +75,14 @@ class AttentionDecodeSpace(KnobSpace):
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
         """Splits and rows follow the problem."""
         rows = tuple(n for n in (8, 16, 32) if n == 8 or n < 2 * self._problem.group_rows)
+        plenty = self._problem.plain.keys > FEW_KEYS
         combines = ("last_block", "launch", *(["cluster"] if self._has_clusters else []))
         return (
             Knob(name="splits", values=self._split_counts()),
             Knob(name="order", values=("ranges", "turns")),
-            Knob(name="warps", values=(1, 2, 4, 8, 16)),
+            Knob(name="warps", values=(2, 4, 8, 16) if plenty else (1, 2, 4, 8)),
             Knob(name="tiles", values=(1, 2)),
-            Knob(name="in_flight", values=(1, 2, 3, 4, 6)),
+            Knob(name="in_flight", values=(1, 2, 3, 4)),
             Knob(name="loads", values=("registers", "shared")),
             Knob(name="key_bytes", values=(64, 128)),
             Knob(name="rows", values=rows),
@@ -148,6 +151,7 @@ class AttentionDecodeSpace(KnobSpace):
         totals = row_tiles * (16 * -(-plain.value_width // 64) + 2)
         queries = row_tiles * 4 * schedule.key_rows * -(-plain.width // (32 * schedule.key_rows))
         scores = 2 * schedule.tiles * (4 * ((row_tiles + 1) // 2) + 3 * row_tiles)
+        scores += 4 * schedule.tiles * row_tiles * (self._problem.mask is not None)
         scores += 16 * ((row_tiles + 1) // 2) * (schedule.key_rows - 1)
         loads = REGISTERS_OF_COPIES if schedule.in_shared else 4 * self._loads(schedule)
         return REGISTERS_BESIDE_DATA + totals + queries + scores + loads

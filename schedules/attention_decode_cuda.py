@@ -15,7 +15,7 @@ COMBINE_THREADS = 256
 PARTIAL = "partial_results"
 Combine = Literal["last_block", "launch", "cluster"]
 C_TYPES = {
-    "bool": "unsigned char",
+    "bool": "bool",
     "int32": "int",
     "int64": "int64_t",
     "float16": "half",
@@ -38,7 +38,9 @@ class DecodeSchedule:
         splits: Blocks that share the keys of a group of rows.
         in_turns: Whether these blocks take steps in turn, else each has a range of its own.
         combine: Who combines what these blocks found: the ``last_block`` to finish, a second
-            ``launch``, or the blocks together as a ``cluster`` (compute capability 9.0).
+            ``launch``, or the blocks together as a ``cluster`` (compute capability 9.0). The last
+            block is found by counters that live in the loaded module and are zero again after
+            every call: calls of one module must not overlap.
     """
 
     warps: int

@@ -71,6 +71,16 @@ __device__ __forceinline__ unsigned count_arrival(unsigned* at) {
                : "=r"(before) : "l"(at), "r"(SPLITS - 1) : "memory");
   return before;
 }
+__device__ __forceinline__ void meet_cluster() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+__device__ __forceinline__ float of_block(const float* mine, int rank) {
+  unsigned at = (unsigned)__cvta_generic_to_shared(mine), there;
+  float v;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
+  return v;
+}
 __device__ __forceinline__ float power_of_two(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -85,7 +95,7 @@ __device__ __forceinline__ unsigned pair_of(float low, float high) {
 __device__ __forceinline__ float widened(half v) { return __half2float(v); }
 __device__ __forceinline__ float widened(nv_bfloat16 v) { return __bfloat162float(v); }
 __device__ __forceinline__ float widened(float v) { return v; }
-__device__ __forceinline__ float widened(unsigned char v) { return v; }
+__device__ __forceinline__ float widened(bool v) { return v ? 1.0f : 0.0f; }
 __device__ __forceinline__ void narrow(half& to, float v) { to = __float2half_rn(v); }
 __device__ __forceinline__ void narrow(nv_bfloat16& to, float v) { to = __float2bfloat16_rn(v); }
 __device__ __forceinline__ unsigned& word(uint4& v, int i) { return (&v.x)[i]; }
@@ -245,18 +255,27 @@ struct Place {  // of this block
   int batch, kv_head, first_row;
 };
 
-__device__ __forceinline__ float masked(float x, const mask_t* mask, const Place& place, int row, int key) {
-  int head = place.kv_head * (GROUP_ROWS / QUERIES) + row / QUERIES;
-  long long at = (long long)place.batch * MASK_BATCH + (long long)head * MASK_HEAD +
-                 (long long)(row % QUERIES) * MASK_QUERY + (long long)key * MASK_KEY;
-  float given = widened(mask[at]);
-  return MASK == 2 ? x + given : given != 0.0f ? x : -INFINITY;
+typedef float Given[MASK ? ROW_TILES : 1][2 * SUBS][2];
+
+// The mask of a step; asked for before the keys are waited for.
+__device__ __forceinline__ void load_mask(Given& given, const mask_t* mask, const Place& place, int first,
+                                          const Lane& lane) {
+  if constexpr (MASK == 0) return;
+#pragma unroll
+  for (int i = 0; i < ROW_TILES * 4 * SUBS; ++i) {
+    int t = i / (4 * SUBS), u = i / 2 % (2 * SUBS), e = i % 2;
+    int row = place.first_row + t * 8 + lane.g, key = first + u * 8 + lane.c * 2 + e;
+    int head = place.kv_head * (GROUP_ROWS / QUERIES) + row / QUERIES;
+    long long at = (long long)place.batch * MASK_BATCH + (long long)head * MASK_HEAD +
+                   (long long)(row % QUERIES) * MASK_QUERY + (long long)key * MASK_KEY;
+    given[MASK ? t : 0][u][e] = row < GROUP_ROWS && key < KEYS ? widened(mask[at]) : 0.0f;
+  }
 }
 
 // Scaled scores of a row tile; minus infinity where a key may not be seen.
 __device__ __forceinline__ void finish_scores(float (&x)[2 * SUBS][2], const Scores& s, int t, int first,
                                               const Lane& lane, const Place& place, const Reach& reach,
-                                              const mask_t* mask) {
+                                              const Given& given) {
   bool whole = MASK == 0 && first >= reach.all_begin && first + STEP_KEYS <= reach.all_end;
   int row = place.first_row + t * 8 + lane.g;
 #pragma unroll
@@ -274,9 +293,8 @@ __device__ __forceinline__ void finish_scores(float (&x)[2 * SUBS][2], const Sco
     for (int e = 0; e < 2; ++e) {
       int key = first + u * 8 + lane.c * 2 + e;
       bool seen = row < GROUP_ROWS && reach.sees(row % QUERIES, key);
-      if constexpr (MASK != 0) {
-        if (seen) x[u][e] = masked(x[u][e], mask, place, row, key);
-      }
+      if constexpr (MASK == 1) seen = seen && given[t][u][e] != 0.0f;
+      if constexpr (MASK == 2) x[u][e] += given[t][u][e];
       if (!seen) x[u][e] = -INFINITY;
     }
 }
@@ -302,12 +320,12 @@ typedef unsigned Shares[ROW_TILES][2 * SUBS];
 // Probabilities up to a factor per row, in pairs of neighbouring keys.
 __device__ __forceinline__ void share(Shares& shares, Totals& totals, const Scores& s, int first,
                                       const Lane& lane, const Place& place, const Reach& reach,
-                                      const mask_t* mask) {
+                                      const Given& given) {
   float x[ROW_TILES][2 * SUBS][2], found[ROW_TILES];
   bool higher = false;
 #pragma unroll
   for (int t = 0; t < ROW_TILES; ++t) {
-    finish_scores(x[t], s, t, first, lane, place, reach, mask);
+    finish_scores(x[t], s, t, first, lane, place, reach, given);
     float top = x[t][0][0];
 #pragma unroll
     for (int i = 1; i < 4 * SUBS; ++i) top = fmaxf(top, x[t][i / 2][i % 2]);
@@ -425,16 +443,6 @@ __device__ __forceinline__ void combine_partials(const Partials& partials, elem*
 }
 
 // The same, of a cluster's blocks in their shared memory; each block takes a part of the elements.
-__device__ __forceinline__ void meet_cluster() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-__device__ __forceinline__ float of_block(const float* mine, int rank) {
-  unsigned at = (unsigned)__cvta_generic_to_shared(mine), there;
-  float v;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
-  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
-  return v;
-}
 __device__ __forceinline__ void combine_cluster(const Partials& mine, elem* y, int group, int pass, int rank) {
   meet_cluster();
   for (int i = rank * THREADS + threadIdx.x; i < HELD; i += SPLITS * THREADS) {
@@ -491,11 +499,13 @@ __device__ __forceinline__ void walk(Totals& totals, const Queries& q, const Lan
       bool more = i + DEPTH < n;
       Scores s;
       Shares shares;
+      Given given;
+      load_mask(given, mask, place, key, lane);
       if constexpr (IN_SHARED) await_copies<2 * DEPTH - 1>();
       score(s, q, held, lane, d);
       if (more) fetch_keys(held, lane, d, keys, later, reach.end);
       else if (IN_SHARED) end_copies();
-      share(shares, totals, s, key, lane, place, reach, mask);
+      share(shares, totals, s, key, lane, place, reach, given);
       if constexpr (IN_SHARED) await_copies<2 * DEPTH - 1>();
       gather_values(totals, shares, held, lane, d);
       if (more) fetch_values(held, lane, d, values, later, reach.end);

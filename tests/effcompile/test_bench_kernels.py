@@ -67,6 +67,13 @@ def test_first_difference_is_named() -> None:
     assert difference(expected[:1], expected, 1.0) == "shape [1, 3], expected [2, 3]"
 
 
+def test_a_large_element_may_be_off_by_its_own_rounding() -> None:
+    expected = np.array([*[0.01] * 999, 16.06])
+    rounded = torch.from_numpy(expected).bfloat16().double().numpy()
+    assert difference(rounded, expected, 4e-3) == ""
+    assert "first at [999]: 17" in difference(np.where(expected > 1, 17, expected), expected, 4e-3)
+
+
 def test_infinite_references_must_be_met_exactly() -> None:
     expected = np.array([1.0, -np.inf])
     assert difference(expected.copy(), expected, 0.0) == ""

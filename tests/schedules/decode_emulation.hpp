@@ -11,7 +11,6 @@
 #define __device__
 #define __forceinline__ inline
 #define __restrict__
-#define __syncthreads() block_barrier->arrive_and_wait()
 struct uint4 { unsigned x, y, z, w; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct Dim { int x, y, z; };
@@ -31,7 +30,6 @@ inline nv_bfloat16 __float2bfloat16_rn(float f) {
   u += 0x7fff + ((u >> 16) & 1);
   return {(uint16_t)(u >> 16)};
 }
-inline unsigned __cvta_generic_to_shared(const void*) { return 0; }  // of clusters: not emulated
 template <class T> T __ldcg(const T* p) { return *p; }
 inline unsigned __byte_perm(unsigned a, unsigned b, unsigned order) {
   uint64_t both = (uint64_t)b << 32 | a;
@@ -39,25 +37,36 @@ inline unsigned __byte_perm(unsigned a, unsigned b, unsigned order) {
   for (int i = 0; i < 4; ++i) v |= (unsigned)(both >> 8 * (order >> 4 * i & 7) & 0xff) << 8 * i;
   return v;
 }
-thread_local Dim threadIdx;
-Dim blockIdx;
-std::unique_ptr<std::barrier<>> block_barrier;
-std::vector<std::unique_ptr<std::barrier<>>> warp_barriers;
-std::atomic<int> votes;
+thread_local Dim threadIdx, blockIdx;
+struct Exchange { unsigned a[4], b[2]; float value; bool flag; };
+struct Block {
+  Block(int n_threads, int n_bytes) : all(n_threads), memory(n_bytes + 64, 0x5a) {
+    for (int w = 0; w < n_threads / 32; ++w) warps.push_back(std::make_unique<std::barrier<>>(32));
+    arena = (unsigned char*)(((uintptr_t)memory.data() + 15) & ~(uintptr_t)15);
+  }
+  std::barrier<> all;
+  std::vector<std::unique_ptr<std::barrier<>>> warps;
+  std::atomic<int> votes = 0;
+  Exchange exchanged[32][32];
+  std::vector<unsigned char> memory;
+  unsigned char* arena;
+};
+thread_local Block* block;
+std::vector<std::unique_ptr<Block>> cluster;  // blocks that run at once
+std::unique_ptr<std::barrier<>> cluster_barrier;
+#define __syncthreads() block->all.arrive_and_wait()
 inline bool __syncthreads_or(bool mine) {
-  if (mine) votes = 1;
+  if (mine) block->votes = 1;
   __syncthreads();
-  bool any = votes;
+  bool any = block->votes;
   __syncthreads();
-  votes = 0;
+  block->votes = 0;
   __syncthreads();
   return any;
 }
-struct Exchange { unsigned a[4], b[2]; float value; int integer; bool flag; };
-Exchange exchanged[32][32];
-inline Exchange* exchange_of_warp() { return exchanged[threadIdx.x / 32]; }
+inline Exchange* exchange_of_warp() { return block->exchanged[threadIdx.x / 32]; }
 inline Exchange& mine() { return exchange_of_warp()[threadIdx.x % 32]; }
-inline void meet() { warp_barriers[threadIdx.x / 32]->arrive_and_wait(); }
+inline void meet() { block->warps[threadIdx.x / 32]->arrive_and_wait(); }
 inline float __shfl_sync(unsigned, float v, int from) {
   mine().value = v;
   meet();
@@ -113,6 +122,10 @@ inline void await_copies() {
     groups_of_copies.pop_front();
   }
 }
+inline void meet_cluster() { cluster_barrier->arrive_and_wait(); }
+inline float of_block(const float* mine, int rank) {
+  return *(const float*)(cluster[rank]->arena + ((const unsigned char*)mine - block->arena));
+}
 inline unsigned count_arrival(unsigned* at) {
   unsigned before = *at;
   *at = before + 1 == SPLITS ? 0 : before + 1;
@@ -162,23 +175,24 @@ inline void multiply(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsig
 }
 // CUT: after the kernel text. Returns 1 for loads from outside, 2 for a write behind the arena.
 template <class Body>
-void run_block(Dim block, int n_threads, int arena_bytes, Body body) {
-  blockIdx = block;
-  block_barrier = std::make_unique<std::barrier<>>(n_threads);
-  warp_barriers.clear();
-  for (int w = 0; w < n_threads / 32; ++w)
-    warp_barriers.push_back(std::make_unique<std::barrier<>>(32));
-  std::vector<unsigned char> memory(arena_bytes + 64, 0x5a);
-  auto* arena = (unsigned char*)(((uintptr_t)memory.data() + 15) & ~(uintptr_t)15);
+void run_blocks(std::vector<Dim> blocks, int n_threads, int arena_bytes, Body body) {
+  cluster.clear();
+  for (size_t i = 0; i < blocks.size(); ++i)
+    cluster.push_back(std::make_unique<Block>(n_threads, arena_bytes));
+  cluster_barrier = std::make_unique<std::barrier<>>(n_threads * blocks.size());
   std::vector<std::thread> threads;
-  for (int t = 0; t < n_threads; ++t)
-    threads.emplace_back([=] {
-      threadIdx = {t, 0, 0};
-      body(arena);
-    });
+  for (size_t i = 0; i < blocks.size(); ++i)
+    for (int t = 0; t < n_threads; ++t)
+      threads.emplace_back([=] {
+        threadIdx = {t, 0, 0};
+        blockIdx = blocks[i];
+        block = cluster[i].get();
+        body(block->arena);
+      });
   for (auto& thread : threads) thread.join();
-  for (auto* p = arena + arena_bytes; p < memory.data() + memory.size(); ++p)
-    if (*p != 0x5a) fault = 2;
+  for (auto& one : cluster)
+    for (auto* p = one->arena + arena_bytes; p < one->memory.data() + one->memory.size(); ++p)
+      if (*p != 0x5a) fault = 2;
 }
 extern "C" int run(const elem* query, const elem* key, const elem* value, const mask_t* mask,
                    const length_t* lengths, elem* y, float* partial, int arena_bytes) {
@@ -186,14 +200,18 @@ extern "C" int run(const elem* query, const elem* key, const elem* value, const 
   readable = {{query, query + (long)GROUPS * GROUP_ROWS * WIDTH},
               {key, key + (long)GROUPS * KEYS * WIDTH},
               {value, value + (long)GROUPS * KEYS * VALUE_WIDTH}};
-  for (int i = 0; i < SPLITS * PASSES * GROUPS; ++i)
-    run_block({i % SPLITS, i / SPLITS % PASSES, i / SPLITS / PASSES}, THREADS, arena_bytes,
-              [=](unsigned char* arena) {
-                attention_decode(query, key, value, mask, lengths, y, partial, arena);
-              });
-  if (SPLITS > 1 && !COMBINES_LAST)
+  constexpr int AT_ONCE = IN_CLUSTER ? SPLITS : 1;
+  for (int i = 0; i < SPLITS * PASSES * GROUPS; i += AT_ONCE) {
+    std::vector<Dim> blocks;
+    for (int j = i; j < i + AT_ONCE; ++j)
+      blocks.push_back({j % SPLITS, j / SPLITS % PASSES, j / SPLITS / PASSES});
+    run_blocks(blocks, THREADS, arena_bytes, [=](unsigned char* arena) {
+      attention_decode(query, key, value, mask, lengths, y, partial, arena);
+    });
+  }
+  if (SPLITS > 1 && !COMBINES_LAST && !IN_CLUSTER)
     for (int i = 0; i < GROUPS * PASSES; ++i)
-      run_block({i, 0, 0}, COMBINE_THREADS, 0,
-                [=](unsigned char*) { attention_decode_combine(partial, y); });
+      run_blocks({{i, 0, 0}}, COMBINE_THREADS, 0,
+                 [=](unsigned char*) { attention_decode_combine(partial, y); });
   return fault;
 }

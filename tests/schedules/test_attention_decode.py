@@ -95,8 +95,8 @@ def test_splits_fill_every_multiprocessor_with_whole_blocks() -> None:
     space = space_of(GROUPED)
     assert space is not None
     splits = space.knobs[0].values
-    # 132 multiprocessors, 10 key heads: a half, 1, 2, 3, 4 and 6 blocks on each; 8 in a cluster.
-    assert splits == (1, 6, 8, 13, 26, 39, 52, 79)
+    # 132 multiprocessors, 10 key heads: a half, 1, 2, 3 and 4 blocks on each; 8 in a cluster.
+    assert splits == (1, 6, 8, 13, 26, 39, 52)
 
 
 def point(**changes: Any) -> dict[str, Any]:
@@ -110,8 +110,7 @@ def point(**changes: Any) -> dict[str, Any]:
     [
         ({"splits": 1}, "one block has no turns"),
         ({"splits": 1, "order": "ranges", "combine": "launch"}, "nothing is to be combined"),
-        ({"splits": 79, "warps": 16, "tiles": 2}, "some warps would have no keys"),
-        ({"splits": 79, "warps": 16, "in_flight": 3}, "more steps would be in flight"),
+        ({"splits": 52, "warps": 16, "tiles": 2, "in_flight": 3}, "more steps would be in flight"),
         ({"combine": "cluster"}, "a cluster holds 8 blocks"),
         ({"loads": "registers", "tiles": 2, "in_flight": 4}, "registers per thread"),
         ({"in_flight": 1}, "memory would be idle"),
@@ -132,56 +131,101 @@ def built(space: AttentionDecodeSpace, values: dict[str, Any], target: Target, f
     return maker.make(space.program_module(values), flops=None, unique_bytes=None).stats.kernels
 
 
+MASKED = Decode(
+    heads=32,
+    kv_heads=8,
+    keys=8192,
+    width=128,
+    queries=8,
+    dtype="bfloat16",
+    mask=((1, 1, 8, 8192), "bool"),
+    lengths="int64",
+)
+
+
 @pytest.mark.parametrize(
-    ("device", "changes"), [("h200", {"combine": "launch"}), ("a100", {"loads": "registers"})]
+    ("device", "shape", "changes"),
+    [
+        ("h200", GROUPED, {"combine": "launch"}),
+        ("h200", MASKED, {"splits": 8, "warps": 8, "combine": "cluster"}),
+        ("a100", MASKED, {"in_flight": 1, "loads": "registers", "key_bytes": 128}),
+    ],
+    ids=["launch", "cluster", "a100"],
 )
 def test_points_become_machine_code_without_spills(
-    device: str, changes: dict[str, Any], tmp_path: Path
+    device: str, shape: Decode, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     target = known_target(device)
-    space = space_of(GROUPED, target)
+    space = space_of(shape, target)
     assert space is not None
-    values = point(**changes, splits=space.knobs[0].values[2])
+    values = point(**changes)
+    assert space.refusal(values) is None
     kernels = built(space, values, target, tmp_path)
     assert [kernel.spill_bytes for kernel in kernels] == [0] * len(kernels)
-    assert kernels[0].grid == (values["splits"], 1, 10)
+    groups = shape.batch * shape.kv_heads
+    assert kernels[0].grid == (values["splits"], 1 if shape is GROUPED else 4, groups)
     assert len(kernels) == 1 + (values["combine"] == "launch")
     estimate = space._registers(space.schedule(values))
     assert 0.6 * estimate <= kernels[0].registers_per_thread <= 1.3 * estimate
 
 
-EMULATED = {
-    "softcap": Decode(
-        heads=4,
-        kv_heads=2,
-        keys=100,
-        width=64,
-        queries=3,
-        mask=((1, 4, 3, 100), "float32"),
-        softcap=4.0,
+# Workloads, each with a form of the kernel.
+EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
+    "value_24": (
+        Decode(heads=4, kv_heads=2, keys=200, width=40, value_width=24, dtype="bfloat16", batch=2),
+        {"loads": "registers", "combine": "launch", "order": "ranges", "key_bytes": 128},
     ),
-    "tree": Decode(
-        heads=4, kv_heads=2, keys=111, width=64, batch=2, queries=15, mask=((2, 1, 15, 111), "bool")
+    "cache": (
+        Decode(
+            heads=4,
+            kv_heads=4,
+            keys=200,
+            width=128,
+            batch=3,
+            queries=3,
+            lengths="int64",
+            causal=True,
+            at_end=True,
+            window_left=77,
+        ),
+        {"loads": "shared", "combine": "last_block", "order": "turns", "key_bytes": 64},
+    ),
+    "softcap": (
+        Decode(
+            heads=4,
+            kv_heads=2,
+            keys=100,
+            width=64,
+            queries=3,
+            mask=((1, 4, 3, 100), "float32"),
+            softcap=4.0,
+        ),
+        {"loads": "registers", "combine": "last_block", "order": "turns", "key_bytes": 128},
+    ),
+    "tree": (
+        Decode(
+            heads=4,
+            kv_heads=2,
+            keys=111,
+            width=64,
+            batch=2,
+            queries=15,
+            mask=((2, 1, 15, 111), "bool"),
+        ),
+        {"loads": "shared", "combine": "cluster", "order": "ranges", "key_bytes": 64},
     ),
 }
-FORMS = {
-    "value_24": point(loads="registers", combine="launch", order="ranges", key_bytes=128),
-    "cache": point(loads="shared", combine="last_block", order="turns", key_bytes=64),
-    "softcap": point(loads="registers", combine="last_block", order="turns", key_bytes=128),
-    "tree": point(loads="shared", combine="launch", order="ranges", key_bytes=64),
-}
-FORM = ("loads", "combine", "order", "key_bytes")
 
 
 def emulated_fault(name: str, folder: Path) -> str | None:
     """What is wrong with a random point of a form that shares keys among blocks."""
-    shape = EMULATED[name]
+    shape, form = EMULATED[name]
     workload, space = shape.workload(), space_of(shape)
     assert space is not None
     points = [
         one
         for one in space.points
-        if all(one[knob] == FORMS[name][knob] for knob in FORM)
+        if form.items() <= one.items()
         and int(one["splits"]) > 1
         and space.schedule(one).n_threads <= MOST_THREADS
     ]
