@@ -10,10 +10,10 @@ RUN      = $(VENV)/bin/python
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt scripts/setup.sh
-	PYTHON="$(PYTHON)" VENV="$(VENV)" bash scripts/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" bash scripts/setup.sh
 
 demo: setup
-	PYTHON="$(RUN)" bash examples/demo.sh
+	@PYTHON="$(RUN)" bash examples/demo.sh
 
 test: setup
 	$(RUN) -m pytest --numprocesses $(TESTERS) --dist worksteal

@@ -10,17 +10,22 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from cost_models.boosting import BoostedParts
+from cost_models.boosting import BoostedEnsemble, BoostedParts
 from cost_models.errors import BadModels
 from cost_models.features import FEATURE_NAMES, FEATURES_VERSION
 from cost_models.transfer import Quantity, TransferModel, TransferParts
 
 MODELS_VERSION = 1
+
+SpaceKey = tuple[str, int]
+"""Name of a design space, and how many features it gives."""
+
 CARD = "models.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """Time stamp of every member: equal models make equal files."""
@@ -57,12 +62,15 @@ class DeviceModels:
         training: What they were made from.
         power: Watts of a built candidate whose latency is known.
         latency: Microseconds of a built candidate.
+        slowdown: By name of a design space and number of its features: how much slower than
+            the best of its task a candidate will be, known before it is built.
         digest: Content hash of the file; empty before it was written.
     """
 
     training: Training
     power: TransferModel
     latency: TransferModel
+    slowdown: Mapping[SpaceKey, BoostedEnsemble] = field(default_factory=dict)
     digest: str = ""
 
     def label(self) -> str:
@@ -94,11 +102,22 @@ class _StoredModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredSlowdown:
+    """One model of a design space without its boosters."""
+
+    space: str
+    n_features: int
+    unseen_error: float
+    members: tuple[_Member, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Card:
     """What ``models.json`` holds."""
 
     training: Training
     models: tuple[_StoredModel, ...]
+    slowdown: tuple[_StoredSlowdown, ...] = ()
     features_version: int = FEATURES_VERSION
     feature_names: tuple[str, ...] = field(default=FEATURE_NAMES)
     schema_version: int = MODELS_VERSION
@@ -106,16 +125,30 @@ class _Card:
 
 def write_models(models: DeviceModels, path: Path) -> None:
     """Write the file whole or not at all; equal models make equal bytes."""
-    stored, boosters = [], {}
+    boosters: dict[str, bytes] = {}
+
+    def keep(name: str, parts: BoostedParts) -> tuple[_Member, ...]:
+        names = [f"{name}-{number}.ubj" for number in range(len(parts.members))]
+        boosters.update(zip(names, parts.members, strict=True))
+        return tuple(
+            _Member(name=one, sha256=hashlib.sha256(boosters[one]).hexdigest()) for one in names
+        )
+
+    stored, slowdown = [], []
     for model in (models.power, models.latency):
         parts = model.parts()
-        members = []
-        for number, raw in enumerate(parts.trees.members):
-            name = f"{parts.quantity}-{number}.ubj"
-            boosters[name] = raw
-            members.append(_Member(name=name, sha256=hashlib.sha256(raw).hexdigest()))
-        stored.append(_stored(parts, tuple(members)))
-    card = _Card(training=models.training, models=tuple(stored))
+        stored.append(_stored(parts, keep(parts.quantity, parts.trees)))
+    for (space, n_features), ensemble in sorted(models.slowdown.items()):
+        trees = ensemble.parts()
+        slowdown.append(
+            _StoredSlowdown(
+                space=space,
+                n_features=n_features,
+                unseen_error=trees.unseen_error,
+                members=keep(f"slowdown-{space}-{n_features}", trees),
+            )
+        )
+    card = _Card(training=models.training, models=tuple(stored), slowdown=tuple(slowdown))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         _add(archive, CARD, msgspec.json.format(msgspec.json.encode(card), indent=1))
@@ -155,10 +188,19 @@ def read_models(path: Path) -> DeviceModels:
             card = msgspec.json.decode(archive.read(CARD), type=_Card)
             _require_version(card, path)
             models = {one.quantity: _loaded(one, archive, path) for one in card.models}
+            slowdown = {
+                (one.space, one.n_features): BoostedEnsemble.from_parts(
+                    BoostedParts(
+                        members=_raws(one.members, archive, path), unseen_error=one.unseen_error
+                    )
+                )
+                for one in card.slowdown
+            }
         return DeviceModels(
             training=card.training,
             power=models["power"],
             latency=models["latency"],
+            slowdown=slowdown,
             digest=hashlib.sha256(data).hexdigest(),
         )
     except (OSError, KeyError, zipfile.BadZipFile, msgspec.DecodeError) as error:
@@ -178,9 +220,9 @@ def _require_version(card: _Card, path: Path) -> None:
         )
 
 
-def _loaded(stored: _StoredModel, archive: zipfile.ZipFile, path: Path) -> TransferModel:
+def _raws(members: tuple[_Member, ...], archive: zipfile.ZipFile, path: Path) -> tuple[bytes, ...]:
     raws = []
-    for member in stored.members:
+    for member in members:
         raw = archive.read(member.name)
         if hashlib.sha256(raw).hexdigest() != member.sha256:
             raise BadModels(
@@ -188,11 +230,16 @@ def _loaded(stored: _StoredModel, archive: zipfile.ZipFile, path: Path) -> Trans
                 "Restore the file, or make it again with: effcompile train-models"
             )
         raws.append(raw)
+    return tuple(raws)
+
+
+def _loaded(stored: _StoredModel, archive: zipfile.ZipFile, path: Path) -> TransferModel:
+    raws = _raws(stored.members, archive, path)
     return TransferModel.from_parts(
         TransferParts(
             quantity=stored.quantity,
             costs=stored.costs,
-            trees=BoostedParts(members=tuple(raws), unseen_error=stored.unseen_error),
+            trees=BoostedParts(members=raws, unseen_error=stored.unseen_error),
             level_error=stored.level_error,
             within_error=stored.within_error,
         )

@@ -1,7 +1,8 @@
 """What each kind of work costs on a device: a sum of amounts, no cost below zero.
 
 Trees cannot tell what lies beyond the workloads they were trained on; a sum of costs can.
-It says the rough size, trees learn what is left.
+It says the rough size, trees learn what is left. Kinds are few on purpose: with one cost per
+instruction class, workloads that were never seen are missed by four times as much.
 """
 
 from __future__ import annotations
@@ -9,10 +10,24 @@ from __future__ import annotations
 import numpy as np
 
 from cost_models.features import CODE_NAMES, LAUNCH_NAMES, feature_columns
-from cost_models.work import WORK_NAMES
 
-_LOG_AMOUNTS = (*(f"log_{name}" for name in WORK_NAMES), "log_issued")
-_LOG_RATES = ("log_issued_per_us", *(f"log_{name}_per_us" for name in WORK_NAMES))
+KINDS: tuple[tuple[str, ...], ...] = (
+    ("issued",),
+    ("tensor_macs",),
+    ("fp32", "fp16", "special"),
+    ("integer", "uniform"),
+    ("global_load_bytes", "global_store_bytes", "async_copy_bytes"),
+    ("shared_load_bytes", "shared_store_bytes"),
+    ("local_bytes",),
+    ("bulk_copy",),
+)
+"""Work per multiprocessor, by kinds that cost alike; names of ``cost_models.work``."""
+
+WHOLE = ("flops", "bytes")
+"""Operations and bytes of the workload, whoever does them."""
+
+_SIZES = ("log_code_bytes", "log_blocks", "log_flops", "log_bytes")
+"""Launch features that tell workloads apart rather than candidates."""
 
 
 class WorkCosts:
@@ -43,7 +58,7 @@ class WorkCosts:
 
 
 def time_terms(late: np.ndarray) -> np.ndarray:
-    """What takes time: a launch, work per multiprocessor, bytes of the workload.
+    """What takes time: a launch, work per multiprocessor, bytes and operations.
 
     A last wave that is not full takes as long as a full one, so work counts by
     ``ceil(waves) / waves``.
@@ -56,15 +71,11 @@ def time_terms(late: np.ndarray) -> np.ndarray:
     """
     waves = np.nan_to_num(feature_columns(late, ["waves"]), nan=1.0)
     rounded = np.ceil(waves) / np.maximum(waves, 1e-9)
-    work = _amounts(late, _LOG_AMOUNTS)
-    whole = _amounts(late, ("log_flops", "log_bytes"))
-    # A wave of one block takes as long as that block, however few blocks there are.
-    depth = work[:, -1:] / np.maximum(feature_columns(late, ["occupancy"]), 0.02)
-    return np.hstack([np.ones((len(late), 1)), rounded * work, whole, np.nan_to_num(depth)])
+    return np.hstack([np.ones((len(late), 1)), rounded * _work(late, ""), _whole(late, "")])
 
 
 def power_terms(late: np.ndarray) -> np.ndarray:
-    """What draws power: being on, work per multiprocessor and time, bytes of the workload.
+    """What draws power: being on, work per multiprocessor and time, bytes and operations.
 
     Args:
         late: See :func:`time_terms`; the rates hold the latency.
@@ -72,15 +83,31 @@ def power_terms(late: np.ndarray) -> np.ndarray:
     Returns:
         Amounts, shape (n, n_terms).
     """
-    whole = _amounts(late, ("log_flops_per_us", "log_bytes_per_us"))
-    return np.hstack([np.ones((len(late), 1)), _amounts(late, _LOG_RATES), whole])
+    return np.hstack([np.ones((len(late), 1)), _work(late, "_per_us"), _whole(late, "_per_us")])
 
 
-def without_latency(late: np.ndarray) -> np.ndarray:
-    """The features that need no latency, shape (n, n_known)."""
-    return late[:, : len(LAUNCH_NAMES) + len(CODE_NAMES)]
+def launch_columns(late: np.ndarray) -> np.ndarray:
+    """Geometry, registers, occupancy and waves, without sizes, shape (n, n_columns)."""
+    return feature_columns(late, [name for name in LAUNCH_NAMES if name not in _SIZES])
 
 
-def _amounts(late: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+def mix_columns(late: np.ndarray) -> np.ndarray:
+    """Launch columns, and each amount of work against all instructions; knows no latency."""
+    logs = [name for name in CODE_NAMES if name.startswith("log_") and name != "log_issued"]
+    mix = feature_columns(late, logs) - feature_columns(late, ["log_issued"])
+    return np.hstack([launch_columns(late), mix])
+
+
+def _work(late: np.ndarray, suffix: str) -> np.ndarray:
+    return np.column_stack(
+        [_amounts(late, [f"log_{name}{suffix}" for name in kind]).sum(axis=1) for kind in KINDS]
+    )
+
+
+def _whole(late: np.ndarray, suffix: str) -> np.ndarray:
+    return _amounts(late, [f"log_{name}{suffix}" for name in WHOLE])
+
+
+def _amounts(late: np.ndarray, names: list[str]) -> np.ndarray:
     """Amounts behind logarithms ``log2(1 + amount)``; unknown ones count as nothing."""
-    return np.nan_to_num(np.exp2(feature_columns(late, list(names)).astype(np.float64)) - 1.0)
+    return np.nan_to_num(np.exp2(feature_columns(late, names).astype(np.float64)) - 1.0)

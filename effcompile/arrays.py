@@ -6,6 +6,7 @@ from the signature of the module what they mean.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,19 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
     """
     with replacing(path) as file:
         np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+
+
+def tensors_in(value: Any) -> list[Any]:
+    """Tensors and arrays of nested lists, tuples and mappings, in the order an export gives them.
+
+    Args:
+        value: What a module takes or returns; anything without a dtype is left out.
+    """
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [tensor for one in value for tensor in tensors_in(one)]
+    return [value] if hasattr(value, "dtype") else []
 
 
 def numpy_of(tensor: Any) -> npt.NDArray[Any]:

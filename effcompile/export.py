@@ -197,6 +197,8 @@ def _quiet_exporter() -> Iterator[None]:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             # Deprecations inside torch's own exporter.
             warnings.simplefilter("ignore", FutureWarning)
+            # Recurrent modules collect their weights anew while they are traced.
+            warnings.filterwarnings("ignore", message="The tensor attributes .* were assigned")
             yield
     finally:
         logged.setLevel(level)

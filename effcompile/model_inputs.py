@@ -23,8 +23,9 @@ def make_model_inputs(
     """One array per input of an entry point.
 
     Floats are N(0, 1), rounded to their dtype. A mask keeps everything, a position input
-    counts along its last axis, and other integers are indices from 0 to 15. Every input
-    has a generator of its own, so renaming or adding one leaves the others alone.
+    counts along its last axis, a token type is 0 or 1, and other integers are indices from 0
+    to 15. Every input has a generator of its own, so renaming or adding one leaves the others
+    alone.
 
     Args:
         entry: What is called.
@@ -62,5 +63,6 @@ def _make(spec: ArgumentSpec, seed: int, dims: Mapping[str, int]) -> npt.NDArray
     if dtype.kind in "iu":
         if "position" in words and shape:
             return np.broadcast_to(np.arange(shape[-1], dtype=dtype), shape).copy()
-        return rng.integers(0, _LARGEST_INDEX, size=shape, dtype=dtype)
+        n_choices = 2 if "type" in words or "segment" in words else _LARGEST_INDEX
+        return rng.integers(0, n_choices, size=shape, dtype=dtype)
     return np.asarray(rng.standard_normal(shape), dtype=dtype)

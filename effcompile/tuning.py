@@ -162,7 +162,7 @@ def tune_models(
                     database=database,
                     config=config.search,
                     events=watch,
-                    models=models_of(config.search, known.power if known else None),
+                    models=models_of(config.search, known),
                     stop=stop,
                 )
     return Run(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from effcompile.arrays import numpy_of
+from effcompile.arrays import numpy_of, tensors_in
 from effcompile.errors import BadModel, UsageError
 from effcompile.model_inputs import make_model_inputs
 from effcompile.runtime import load
@@ -99,8 +99,8 @@ def _torch_reference(reference: str) -> tuple[Arrays, Arrays]:
             outputs = source.module.eval()(*source.example_inputs)
     except Exception as error:  # the user's code may raise anything
         raise BadModel(_not_run(reference, error)) from error
-    outputs = outputs if isinstance(outputs, Sequence) else (outputs,)
-    return [numpy_of(one) for one in source.example_inputs], [numpy_of(one) for one in outputs]
+    inputs, results = tensors_in(source.example_inputs), tensors_in(outputs)
+    return [numpy_of(one) for one in inputs], [numpy_of(one) for one in results]
 
 
 def _not_run(reference: str, error: Exception) -> str:

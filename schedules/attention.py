@@ -29,13 +29,6 @@ REGISTERS_BESIDE_ACCUMULATORS = 28
 KEY_TILES = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256)
 
 
-SOFTMAX_KNOBS = (
-    Knob(name="rescale", values=("always", "seldom")),
-    Knob(name="by_hand", values=(0, 1, 2)),
-)
-SELDOM = 8
-
-
 def attention_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
     problem = attention_problem(task.workload)
@@ -63,7 +56,6 @@ class HopperAttentionSpace(KnobSpace):
         Knob(name="products", values=("in_turn", "overlapped")),
         Knob(name="blocks", values=("per_tile", "persistent")),
         Knob(name="order", values=("by_head", "longest_first")),
-        *SOFTMAX_KNOBS,
     )
 
     def __init__(self, task: Task) -> None:
@@ -85,8 +77,6 @@ class HopperAttentionSpace(KnobSpace):
             overlap=values["products"] == "overlapped",
             blocks=self._target.n_cores,
             longest_first=values["order"] == "longest_first",
-            slack=SELDOM if values["rescale"] == "seldom" else 0,
-            by_hand=int(values["by_hand"]),
         )
         if values["blocks"] == "persistent":
             return made

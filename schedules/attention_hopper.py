@@ -37,10 +37,6 @@ class HopperSchedule:
         overlap: Whether a softmax runs beside the product before it.
         blocks: Blocks launched; each takes every ``blocks``-th tile.
         longest_first: Whether the tiles with most keys of all heads come first.
-        slack: Powers of two by which a score may exceed the running maximum before outputs are
-            rescaled.
-        by_hand: Of eight exponentials, how many go to the multipliers instead of the special
-            function units.
     """
 
     warpgroups: int
@@ -50,8 +46,6 @@ class HopperSchedule:
     overlap: bool
     blocks: int
     longest_first: bool
-    slack: int
-    by_hand: int
 
     @property
     def query_tile(self) -> int:
@@ -190,11 +184,9 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
         "BFLOAT": int(dtype == "bfloat16"),
         "PRODUCER_REGISTERS": producer,
         "CONSUMER_REGISTERS": consumer,
-        "BY_HAND": schedule.by_hand,
         "PLAN_BYTES": pattern.plan_bytes,
         **pattern.constants,
     }
-    scale_log2 = problem.scale * log2(e)
     lines = [f"constexpr int {name} = {value};" for name, value in constants.items()]
     return "\n".join(
         [
@@ -202,8 +194,7 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
             wgmma_registers("multiply_pv", n=problem.value_width, dtype=dtype, transposed=True),
             "namespace attention {",
             *lines,
-            f"constexpr float SCALE_LOG2 = {scale_log2!r}f;",
-            f"constexpr float SLACK = {schedule.slack / scale_log2!r}f;",
+            f"constexpr float SCALE_LOG2 = {problem.scale * log2(e)!r}f;",
             f"typedef {CUDA_TYPES[dtype]} element;",
             "}",
             device_code(pattern.file),

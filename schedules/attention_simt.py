@@ -30,7 +30,7 @@ from schedules.matmul_simt_costs import (
 from schedules.task import Task
 
 WIDEST = 256
-ADDRESS_REGISTERS = 48
+ADDRESS_REGISTERS = 60
 SOFTMAX_CYCLES = 120.0
 """Of one row's maximum and exponentials in one tile, by one warp."""
 
@@ -39,8 +39,7 @@ def attention_simt_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
     if not has_async_copies(task.target) or _problem(task) is None:
         return None
-    space = AttentionSimtSpace(task)
-    return None if space.is_empty else space
+    return AttentionSimtSpace(task)
 
 
 def _problem(task: Task) -> AttentionProblem | None:
@@ -68,7 +67,7 @@ class AttentionSimtSpace(JudgedSpace):
         Knob(name="stages", values=(1, 2)),
     )
     faults = (
-        "a block needs 32 to 1024 threads",
+        "a block has at most 1024 threads",
         "too many registers for a thread",
         "a block does not fit a multiprocessor",
         "half of the queries of a block would not exist",
@@ -90,7 +89,7 @@ class AttentionSimtSpace(JudgedSpace):
         """Of a thread, estimated: sums, scores, probabilities, queries and keys being read."""
         per_lane = values["key_tile"] // WARP
         columns = ceil_div(self._problem.value_width, WARP)
-        return values["rows"] * (columns + per_lane + 6) + 4 * per_lane + ADDRESS_REGISTERS
+        return values["rows"] * (columns + per_lane + 8) + 4 * per_lane + ADDRESS_REGISTERS
 
     def _threads(self, values: Mapping[str, Grid]) -> Grid:
         return WARP * values["warps_row"] * values["warps_key"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from schedules.candidate import Candidate
 from schedules.cpu_default import cpu_schedule
 from schedules.errors import IllegalCandidate
 from schedules.gpu_default import gpu_schedule
+from schedules.knobs import KnobSpace
 from schedules.programs import function_of
 from schedules.target import Target
 from schedules.task import Task
+from schedules.workload import Workload
 
 DECISIONS = "{}"
 
@@ -32,13 +35,33 @@ def default_schedule(function: Any, target: Target) -> Any:
     return scheduled.with_attr("global_symbol", symbol).with_attr(SCHEDULED, True)
 
 
+def intermediate_bytes(workload: Workload) -> int:
+    """Memory that a workload's program keeps between its stages: scores of attention, for example.
+
+    The default schedules keep each stage whole.
+    """
+    body = function_of(workload).body
+    buffers = body.block.alloc_buffers
+    return sum(
+        prod(int(extent) for extent in buffer.shape) * (-(-int(buffer.dtype.bits) // 8))
+        for buffer in buffers
+    )
+
+
 class DefaultSpace:
-    """The space with one point: what runs before anything was tuned."""
+    """The space with one point: what runs before anything was tuned.
+
+    Args:
+        task: Whose default.
+        stand_in: A family's space whose simplest point is the default of a task whose own program
+            would need too much memory (:func:`intermediate_bytes`).
+    """
 
     name = "default"
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, stand_in: KnobSpace | None = None) -> None:
         self._task = task
+        self._stand_in = stand_in
 
     def default(self) -> Candidate:
         """The only candidate."""
@@ -71,5 +94,7 @@ class DefaultSpace:
                 f"candidate {candidate.candidate_id} of space {candidate.space!r} is not the "
                 f"default: expected space {self.name!r} with decisions {DECISIONS}."
             )
+        if self._stand_in is not None and self._stand_in.simplest is not None:
+            return self._stand_in.program_module(self._stand_in.simplest)
         function = function_of(self._task.workload)
         return _tvm.load().IRModule({"main": default_schedule(function, self._task.target)})

@@ -139,7 +139,7 @@ def gemv_cuda(workload: Workload, problem: GemvProblem, schedule: GemvSchedule) 
     """The bound program of a schedule."""
     roles = _roles(problem)
     names = dict(zip(roles, problem.names, strict=True))
-    text = constants(problem, schedule) + device_code("gemv_dequant.cuh")
+    text = constants(problem, schedule) + kernel_text()
     partial = schedule.blocks_k > 1
     main = CudaLaunch(
         function="gemv_main",
@@ -169,6 +169,12 @@ def gemv_cuda(workload: Workload, problem: GemvProblem, schedule: GemvSchedule) 
     )
     workspace = TensorSpec(name=PARTIAL, shape=(schedule.blocks_k * size,), dtype="float32")
     return cuda_program(workload, [main, total], workspaces=[workspace])
+
+
+def kernel_text() -> str:
+    """The device code, after :func:`constants`."""
+    parts = ("gemv_memory.cuh", "gemv_codes.cuh", "gemv_dequant.cuh")
+    return "\n".join(device_code(part) for part in parts)
 
 
 def _roles(problem: GemvProblem) -> list[str]:

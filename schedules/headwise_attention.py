@@ -22,8 +22,8 @@ from schedules.knobs import KnobSpace, Values
 from schedules.task import Task
 from schedules.wgmma import CUDA_TYPES
 
-# Of the device's ``Plan``: eight numbers and four per head, in whole 16 bytes.
-PLAN_NUMBERS, PLAN_NUMBERS_PER_HEAD = 8, 4
+# Of the device's ``Plan``: four numbers and three per head, in whole 16 bytes.
+PLAN_NUMBERS, PLAN_NUMBERS_PER_HEAD = 4, 3
 
 
 def headwise_space(task: Task) -> KnobSpace | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ Grid = Any
 """An array over points, or one number; values of different knobs broadcast with each other."""
 
 MOST_SLOWER = 1.4
-LEGAL = -1
 
 
 def ceil_div(a: Grid, b: Grid) -> Grid:
@@ -26,12 +24,14 @@ def ceil_div(a: Grid, b: Grid) -> Grid:
 class JudgedSpace(KnobSpace):
     """A family that can tell faults and an estimated time of all its points at once.
 
-    Few trials are spent on a task of a large network, so a space holds only points that promise
-    something: those whose estimate is not much above the least one.
+    Few trials are spent on a task of a large network, so only points are drawn that promise
+    something: those whose estimate is not much above the least one. Others are legal, and may be
+    reached by changing decisions. Nothing but drawing looks at all points: processes that build
+    candidates need not.
 
     Attributes:
         faults: Sentences, in the order of :meth:`judge`.
-        patience: How many times the least estimate a point's may be.
+        patience: How many times the least estimate that of a drawn point may be.
     """
 
     faults: tuple[str, ...]
@@ -45,29 +45,25 @@ class JudgedSpace(KnobSpace):
     def estimate(self, values: Mapping[str, Grid]) -> Grid:
         """Cycles of points that have no fault; anything for others."""
 
-    @cached_property
-    def _judged(self) -> np.ndarray:
-        """The number of the first fault of every point, ``LEGAL`` if it has none."""
+    def refusal(self, values: Values) -> str | None:
+        """Limits of the device, and points that another point already stands for."""
+        applying = zip(self.faults, self.judge(values), strict=True)
+        return next((fault for fault, applies in applying if applies), None)
+
+    def _legal(self) -> Iterator[dict[str, Value]]:
+        for index in np.argwhere(self._promising()):
+            yield {knob.name: knob.values[i] for knob, i in zip(self.knobs, index, strict=True)}
+
+    def _promising(self) -> np.ndarray:
+        """Which points of the grid of all values have no fault, and may be fast."""
         names = [knob.name for knob in self.knobs]
         axes = (np.array(knob.values, dtype=np.int64) for knob in self.knobs)
         values = dict(zip(names, np.meshgrid(*axes, indexing="ij", sparse=True), strict=True))
-        judged = np.full([len(knob.values) for knob in self.knobs], LEGAL, dtype=np.int8)
+        legal = np.ones([len(knob.values) for knob in self.knobs], dtype=bool)
         with np.errstate(divide="ignore", invalid="ignore"):
-            for number, applies in enumerate(self.judge(values)):
-                np.copyto(judged, number, where=applies & (judged == LEGAL))
-            cycles = np.broadcast_to(self.estimate(values), judged.shape)
-        least = np.min(cycles, where=judged == LEGAL, initial=np.inf)
-        slow = (judged == LEGAL) & (cycles > self.patience * least)
-        np.copyto(judged, len(self.faults), where=slow)
-        return judged
-
-    def refusal(self, values: Values) -> str | None:
-        """Limits of the device, and points that promise little."""
-        index = tuple(knob.values.index(values[knob.name]) for knob in self.knobs)
-        number = int(self._judged[index])
-        slow = f"it is expected to take more than {self.patience} times as long as another point"
-        return None if number == LEGAL else (*self.faults, slow)[number]
-
-    def _legal(self) -> Iterator[dict[str, Value]]:
-        for index in np.argwhere(self._judged == LEGAL):
-            yield {knob.name: knob.values[i] for knob, i in zip(self.knobs, index, strict=True)}
+            for applies in self.judge(values):
+                legal &= ~applies
+            cycles = np.broadcast_to(self.estimate(values), legal.shape)
+        least = np.min(cycles, where=legal, initial=np.inf)
+        promising: np.ndarray = legal & (cycles <= self.patience * least)
+        return promising

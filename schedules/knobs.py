@@ -58,9 +58,14 @@ class KnobSpace(ABC):
         return list(self._legal())
 
     @cached_property
+    def simplest(self) -> dict[str, Value] | None:
+        """The first legal point, ``None`` without one; looks no further."""
+        return next(self._legal(), None)
+
+    @property
     def is_empty(self) -> bool:
-        """Whether no point is legal; looks no further than the first that is."""
-        return next(self._legal(), None) is None
+        """Whether no point is legal."""
+        return self.simplest is None
 
     def _legal(self) -> Iterator[dict[str, Value]]:
         names = [knob.name for knob in self.knobs]

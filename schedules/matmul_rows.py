@@ -13,7 +13,7 @@ from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_rows_costs import costs, needs
 from schedules.matmul_rows_cuda import RowsSchedule, matmul_rows_cuda, unit_columns
-from schedules.matmul_simt import CLUSTER_ARCH, LARGE_CLUSTER, MOST_REGISTERS, has_async_copies
+from schedules.matmul_simt import LARGE_CLUSTER, MOST_REGISTERS, has_async_copies
 from schedules.matmul_simt_cuda import by_depth
 from schedules.task import Task
 
@@ -29,8 +29,7 @@ def matmul_rows_space(task: Task) -> KnobSpace | None:
     problem = contraction_of(task.workload)
     if problem is None or not _covers(problem):
         return None
-    space = MatmulRowsSpace(task, problem)
-    return None if space.is_empty else space
+    return MatmulRowsSpace(task, problem)
 
 
 def _covers(problem: Contraction) -> bool:
@@ -68,7 +67,7 @@ class MatmulRowsSpace(JudgedSpace):
         Knob(name="splits", values=(1, 2, 4, 8, 16)),
     )
     faults = (
-        "a block needs 64 to 1024 threads",
+        "a block has at most 1024 threads",
         "too many registers for a thread",
         "a block does not fit a multiprocessor",
         "more loads in flight than a thread can hold",
@@ -101,13 +100,13 @@ class MatmulRowsSpace(JudgedSpace):
         columns = needed.columns
         step = needed.terms // values["warps_depth"]
         return [
-            (needed.threads < 64) | (needed.threads > self._target.max_threads_per_block),
+            needed.threads > self._target.max_threads_per_block,
             needed.registers > MOST_REGISTERS,
             needed.resident < 1,
             needed.loads > MOST_LOADS,
             (columns > unit_columns(problem)) & (columns >= 2 * problem.n),
             needed.terms * (values["cluster"] * values["splits"] - 1) >= problem.k,
-            (values["cluster"] > 1) & (self._target.arch != CLUSTER_ARCH),
+            (values["cluster"] > 1) & (not self._target.has_clusters),
             (values["cluster"] > 1) & (values["splits"] > 1),
             (values["cluster"] >= LARGE_CLUSTER) & (needed.resident < 2),
             (values["warps_depth"] > 1)

@@ -12,14 +12,15 @@ from schedules.errors import UnknownSpace
 from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_simt_costs import costs, needs
-from schedules.matmul_simt_cuda import SimtSchedule, matmul_simt_cuda
+from schedules.matmul_simt_cuda import WARP, SimtSchedule, matmul_simt_cuda
 from schedules.target import Target
 from schedules.task import Task
 
 FIRST_ARCH = 80
-CLUSTER_ARCH = "sm_90"
 LARGE_CLUSTER = 8
 MOST_REGISTERS = 255
+LEAST_TILE_ROW = 8
+LEAST_TILE_COLUMN = 16
 
 
 def matmul_simt_space(task: Task) -> KnobSpace | None:
@@ -29,8 +30,7 @@ def matmul_simt_space(task: Task) -> KnobSpace | None:
     problem = contraction_of(task.workload)
     if problem is None or problem.dtype != "float32":
         return None
-    space = MatmulSimtSpace(task, problem)
-    return None if space.is_empty else space
+    return MatmulSimtSpace(task, problem)
 
 
 def has_async_copies(target: Target) -> bool:
@@ -95,6 +95,8 @@ class MatmulSimtSpace(JudgedSpace):
         problem = self._problem
         needed = needs(problem, self._target, values)
         row, column = values["tile_row"], values["tile_column"]
+        # One row of narrow tiles has too few elements for two warps.
+        least_row = LEAST_TILE_ROW if problem.n <= WARP else 1
         per_thread = values["thread_row"] * values["thread_column"]
         layers = values["warps_depth"] * values["cluster"]
         return [
@@ -107,10 +109,10 @@ class MatmulSimtSpace(JudgedSpace):
             needed.resident < 1,
             values["step"] // values["warps_depth"] < 4,
             layers > per_thread,
-            (row > 1) & (row >= 2 * problem.m),
-            (column > 16) & (column >= 2 * problem.n),
+            (row > least_row) & (row >= 2 * problem.m),
+            (column > LEAST_TILE_COLUMN) & (column >= 2 * problem.n),
             needed.terms * (values["cluster"] * values["splits"] - 1) >= problem.k,
-            (values["cluster"] > 1) & (self._target.arch != CLUSTER_ARCH),
+            (values["cluster"] > 1) & (not self._target.has_clusters),
             (values["cluster"] > 1) & (values["splits"] > 1),
             (values["cluster"] >= LARGE_CLUSTER) & (needed.resident < 2),
             values["stages"] > np.maximum(2, -(-needed.terms // values["step"])),

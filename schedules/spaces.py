@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from schedules.bounded import BoundedCache
-from schedules.defaults import DefaultSpace
+from schedules.defaults import DefaultSpace, intermediate_bytes
 from schedules.errors import UnknownSpace
 from schedules.families import own_spaces
 from schedules.generic import TvmSpace
@@ -14,6 +14,8 @@ from schedules.space import DesignSpace
 from schedules.task import Task
 
 KEPT_SPACES = 32
+# Some seconds of work for an untuned schedule, and less than any GPU that is tuned for has.
+MOST_INTERMEDIATE_BYTES = 8 << 30
 
 _Key = tuple[str, str]
 
@@ -41,7 +43,7 @@ def _own_spaces(task: Task) -> list[KnobSpace]:
 
 def _make(task: Task, name: str) -> DesignSpace:
     if name == DefaultSpace.name:
-        return DefaultSpace(task)
+        return DefaultSpace(task, _stand_in(task))
     if name == TvmSpace.name:
         return TvmSpace(task)
     for own in _own_spaces(task):
@@ -51,6 +53,14 @@ def _make(task: Task, name: str) -> DesignSpace:
         f"no design space {name!r} for {task.workload.name} on {task.target.kind}: "
         f"expected one of {', '.join([*spaces_for(task), DefaultSpace.name])}."
     )
+
+
+def _stand_in(task: Task) -> KnobSpace | None:
+    """The family's space that gives a default where the program itself needs too much memory."""
+    spaces = _own_spaces(task)
+    if not spaces or intermediate_bytes(task.workload) <= MOST_INTERMEDIATE_BYTES:
+        return None
+    return spaces[0]
 
 
 def spaces_for(task: Task, opener: Callable[[Task, str], DesignSpace] | None = None) -> list[str]:

@@ -17,6 +17,7 @@ P
 }
 has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; }
 
+echo "setting up $VENV with pinned packages: a few minutes the first time" >&2
 extras=dev
 if has_gpu; then extras=dev,cuda; fi
 if has_torch; then

@@ -77,10 +77,10 @@ class SearchConfig:
     energy_band: Annotated[float, Meta(ge=0)] = 0.10
     energy_top: Count = 8
     energy_random: Count = 2
-    energy_policy: EnergyPolicyName = "top"
+    energy_policy: EnergyPolicyName = "overlap"
     energy_snr: Literal["centred", "raw"] = "centred"
     energy_model: EnergyModelName = "power"
     warm_start: bool = True
-    energy_warmup: Count = 8
+    energy_warmup: Count = 2
     n_finalists: Positive = 4
     n_final_rounds: Positive = 5

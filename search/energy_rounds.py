@@ -103,7 +103,7 @@ def _state(
     measured = filter(has_energy(history), history.ok_trials())
     return EnergyState(
         candidates=candidates,
-        incumbent_mj=None if incumbent is None else incumbent.energy_mj,
+        incumbent_mj=None if incumbent is None else incumbent.steady_mj,
         incumbent_ci95_mj=None if incumbent is None else incumbent.ci95_mj,
         errors=model_errors(history),
         limit_us=best_us * (1.0 + config.max_slowdown),
@@ -118,7 +118,7 @@ def model_errors(history: TaskHistory) -> list[ModelError]:
             round_index=record.round_index,
             trial_id=record.trial_id,
             predicted_mj=record.plan.predicted_mj,
-            measured_mj=record.measurement.energy_mj,
+            measured_mj=record.measurement.steady_mj,
             is_control=record.plan.is_control,
             spread_mj=record.plan.spread_mj,
             ci95_mj=record.measurement.ci95_mj,
@@ -127,7 +127,7 @@ def model_errors(history: TaskHistory) -> list[ModelError]:
         if record.plan.predicted_mj is not None
         and record.measurement is not None
         and record.measurement.verdict.usable
-        and record.measurement.energy_mj is not None
+        and record.measurement.steady_mj is not None
     ]
 
 

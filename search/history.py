@@ -96,8 +96,8 @@ class TaskHistory:
         return Point(
             trial_id=trial.trial_id,
             latency_us=trial.latency.latency_us,
-            energy_mj=energy.energy_mj if energy is not None and usable else None,
-            sustained_us=energy.sustained_latency_us if energy is not None and usable else None,
+            energy_mj=energy.steady_mj if energy is not None and usable else None,
+            sustained_us=energy.steady_latency_us if energy is not None and usable else None,
         )
 
     def points(self) -> list[Point]:

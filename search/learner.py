@@ -17,10 +17,10 @@ import numpy as np
 from cost_models.base import CostModel, Prediction
 from cost_models.baselines import ConstantPower, LinearEnergy
 from cost_models.dataset import Dataset
+from cost_models.device_models import DeviceModels
 from cost_models.energy import EnergyModel, PowerModel
 from cost_models.latency import LatencyModel
 from cost_models.published import PublishedEnergyModel
-from cost_models.transfer import TransferModel
 from schedules.candidate import Candidate
 from schedules.space import DesignSpace
 from search.config import SearchConfig
@@ -36,22 +36,23 @@ class ModelFactory:
     """How models are made; each call returns a new untrained one.
 
     Attributes:
-        latency: Of candidates before they are built.
+        latency: Of candidates of a design space before they are built, by its name and
+            number of features.
         draft: Energy of candidates before they are built.
         energy: Energy of candidates that were built and timed.
     """
 
-    latency: Callable[[], CostModel]
+    latency: Callable[[str, int], CostModel]
     draft: Callable[[], EnergyModel]
     energy: Callable[[], EnergyModel]
 
 
-def models_of(config: SearchConfig, prior: TransferModel | None = None) -> ModelFactory:
+def models_of(config: SearchConfig, known: DeviceModels | None = None) -> ModelFactory:
     """The models a configuration names; same seed and rows, same answers.
 
     Args:
         config: Names them.
-        prior: What is known of the device's power beforehand, for the model that can use it.
+        known: What is known of the device beforehand, for the models that can use it.
     """
     makers: dict[str, Callable[[], EnergyModel]] = {
         "power": lambda: PowerModel(seed=config.seed),
@@ -60,10 +61,13 @@ def models_of(config: SearchConfig, prior: TransferModel | None = None) -> Model
         "linear": LinearEnergy,
     }
     energy = makers[config.energy_model]
-    if prior is not None and config.energy_model == "power":
-        energy = partial(PowerModel, seed=config.seed, prior=prior)
+    if known is not None and config.energy_model == "power":
+        energy = partial(PowerModel, seed=config.seed, prior=known.power)
+    slowdown = {} if known is None else known.slowdown
     return ModelFactory(
-        latency=lambda: LatencyModel(seed=config.seed),
+        latency=lambda space, n_features: LatencyModel(
+            seed=config.seed, prior=slowdown.get((space, n_features))
+        ),
         draft=makers[config.energy_model],
         energy=energy,
     )
@@ -100,9 +104,11 @@ class Learner:
         features = self._cache.rows(history.task, space.name, candidates)
         latency = self._latency_model(space.name, features.shape[1])
         best_us = history.best_latency_us()
-        if not latency.is_fitted or best_us is None:
+        if not latency.is_fitted:
             return None
         slowdown = latency.predict(features)
+        if best_us is None:
+            return Ranking(log_slowdown=slowdown.mean, log_spread=slowdown.spread)
         energy = self._energy_model("draft", space.name, features.shape[1])
         if not energy.is_fitted:
             return Ranking(log_slowdown=slowdown.mean, log_spread=slowdown.spread)
@@ -165,7 +171,7 @@ class Learner:
         key = (space_name, n_features)
         if key in self._latency and self._latency[key][0] == n_rows:
             return self._latency[key][1]
-        model = self._factory.latency()
+        model = self._factory.latency(space_name, n_features)
         found = self._with_features(usable, space_name, n_features)
         if found:
             model.fit(_latency_dataset(found))

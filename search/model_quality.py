@@ -56,11 +56,11 @@ def _constant_power(history: TaskHistory) -> Judged:
     """The mean power of the task's earlier rounds, times each candidate's latency."""
     latency_us = {one.trial_id: one.latency_us for one in history.points()}
     known = [
-        (one.round_index, one.measurement.energy_mj, latency_us[one.trial_id])
+        (one.round_index, one.measurement.steady_mj, latency_us[one.trial_id])
         for one in history.energy_records
         if one.measurement is not None
         and one.measurement.verdict.usable
-        and one.measurement.energy_mj is not None
+        and one.measurement.steady_mj is not None
         and one.trial_id in latency_us
     ]
     measured, predicted = [], []

@@ -41,8 +41,8 @@ def network_winners(
                 one.trial_id: Point(
                     trial_id=one.trial_id,
                     latency_us=one.measurement.latency.latency_us,
-                    energy_mj=one.measurement.energy.energy_mj,
-                    sustained_us=one.measurement.energy.sustained_latency_us,
+                    energy_mj=one.measurement.energy.steady_mj,
+                    sustained_us=one.measurement.energy.steady_latency_us,
                 )
                 for one in final.finalists
                 if one.measurement is not None

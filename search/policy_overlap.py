@@ -16,12 +16,19 @@ from search.energy_policy import (
 
 COVERAGE = 0.9
 
+MOST_PER_ROUND = 1
+"""The models learn from each before they are asked about the next."""
+
+CONTROL_SHARE = 0.1
+"""Random picks per measurement: enough to see the models' errors without bias."""
+
 
 class OverlapsIncumbent:
     """Measures where the predicted interval reaches below the upper end of the incumbent's.
 
-    Only candidates within the latency limit can win, so only they are asked. The share of
-    measured candidates is nobody's setting: it follows from how sure the models are.
+    Only candidates within the latency limit can win, so only they are asked, a few at a time.
+    The share of measured candidates is nobody's setting: it follows from how sure the models
+    are.
     """
 
     def __init__(self, config: SearchConfig) -> None:
@@ -38,8 +45,14 @@ class OverlapsIncumbent:
             factor = calibrated_factor(state)
             limit_mj = state.incumbent_mj + (state.incumbent_ci95_mj or 0.0)
             wanted = [one for one in able if one.energy_mj - factor * one.spread_mj < limit_mj]
-            wanted = wanted[: self.config.energy_top]
-        return with_controls(wanted, state, self.config.energy_random, rng)
+            wanted = wanted[: min(MOST_PER_ROUND, self.config.energy_top)]
+        return with_controls(wanted, state, self._n_controls(state), rng)
+
+    def _n_controls(self, state: EnergyState) -> int:
+        """None while the random picks so far are enough for what was measured."""
+        n_before = sum(one.is_control for one in state.errors)
+        is_due = n_before < CONTROL_SHARE * state.n_measured
+        return min(1, self.config.energy_random) if is_due else 0
 
 
 def calibrated_factor(state: EnergyState) -> float:

@@ -58,7 +58,7 @@ class RecordedBinary:
     def energy_mj(self) -> float | None:
         """Best estimate over all usable windows, weighted by precision."""
         known = self.usable_energies()
-        values = np.array([one.energy_mj for one in known], dtype=np.float64)
+        values = np.array([one.steady_mj for one in known], dtype=np.float64)
         if len(values) == 0:
             return None
         errors = np.array([one.ci95_mj or math.nan for one in known], dtype=np.float64)
@@ -67,7 +67,7 @@ class RecordedBinary:
 
     def sustained_latency_us(self) -> float | None:
         """Median time per launch over all usable windows."""
-        known = [one.sustained_latency_us for one in self.usable_energies()]
+        known = [one.steady_latency_us for one in self.usable_energies()]
         values = [one for one in known if one is not None]
         return float(np.median(values)) if values else None
 

@@ -226,7 +226,12 @@ def _final_energy(binary: RecordedBinary, drawn: _Scatter) -> EnergyMeasurement:
     mean = float(drawn.energy_mj.mean())
     # One round's noise over the square root of the number of rounds.
     ci95 = 1.96 * binary.noise_share() * mean / float(np.sqrt(len(drawn.energy_mj)))
-    return replace(binary.usable_energies()[-1], energy_mj=mean, ci95_mj=ci95)
+    return replace(
+        binary.usable_energies()[-1],
+        energy_mj=mean,
+        ci95_mj=ci95,
+        sustained_latency_us=binary.sustained_latency_us(),
+    )
 
 
 def _ratios(values: np.ndarray, first: np.ndarray) -> tuple[float, ...]:

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cost_models.device_models import DeviceModels, Training
+from cost_models.boosting import BoostedEnsemble
+from cost_models.dataset import Dataset
+from cost_models.device_models import DeviceModels, SpaceKey, Training
 from cost_models.energy_rows import power_w
+from cost_models.latency import slowdown_prior
 from cost_models.transfer import LEAST_WORKLOADS, TransferModel
 from search.errors import BadRecording
 from search.recorded_rows import RecordedRows, late_rows, recorded_rows
@@ -19,7 +22,8 @@ def power_model(parts: Sequence[RecordedRows]) -> TransferModel:
     model = TransferModel("power")
     if parts:
         rows, energies_mj = late_rows(parts, lambda one: one.has_energy)
-        model.fit(rows.late, power_w(energies_mj, rows.latency_us), rows.groups)
+        power = power_w(energies_mj, rows.latency_us)
+        model.fit(rows.late, power, rows.groups, rows.latency_us)
     return model
 
 
@@ -28,7 +32,7 @@ def latency_model(parts: Sequence[RecordedRows]) -> TransferModel:
     model = TransferModel("latency")
     if parts:
         rows, _ = late_rows(parts, lambda one: np.ones(len(one.rows), dtype=bool))
-        model.fit(rows.late, rows.latency_us, rows.groups)
+        model.fit(rows.late, rows.latency_us, rows.groups, rows.latency_us)
     return model
 
 
@@ -59,4 +63,26 @@ def train_models(recording: Recording, *, digest: str) -> DeviceModels:
         n_metered=sum(int(one.has_energy.sum()) for one in parts),
         recordings=digest,
     )
-    return DeviceModels(training=training, power=power, latency=latency)
+    return DeviceModels(
+        training=training, power=power, latency=latency, slowdown=slowdown_priors(parts)
+    )
+
+
+def slowdown_priors(parts: Sequence[RecordedRows]) -> dict[SpaceKey, BoostedEnsemble]:
+    """A prior for every design space that enough workloads were searched in."""
+    by_space: dict[SpaceKey, list[RecordedRows]] = {}
+    for one in parts:
+        by_space.setdefault((one.space, one.rows.early.shape[1]), []).append(one)
+    return {
+        key: slowdown_prior(_dataset(found))
+        for key, found in by_space.items()
+        if len({int(one.rows.groups[0]) for one in found}) >= LEAST_WORKLOADS
+    }
+
+
+def _dataset(parts: Sequence[RecordedRows]) -> Dataset:
+    return Dataset(
+        features=np.concatenate([one.rows.early for one in parts]),
+        values=np.concatenate([one.rows.latency_us for one in parts]),
+        groups=np.concatenate([one.rows.groups for one in parts]),
+    )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 
 from schedules.candidate import Candidate
 from schedules.stats import KernelStats
+
+NEAR_LIMIT = 0.25
+"""A mean power further from the limit than this share was not set by it."""
 
 
 class TrialState(str, Enum):
@@ -129,6 +133,37 @@ class EnergyMeasurement:
     conditions: Conditions = field(default_factory=Conditions)
     verdict: Verdict
     reason: str = ""
+
+    @property
+    def steady_mj(self) -> float | None:
+        """Energy of one launch once the device's power controller has come to rest.
+
+        At the power limit the controller hunts around it for seconds: windows of one kernel
+        show 565 W and a low clock, or 790 W and a high one. Energy falls as the launch takes
+        longer, in proportion, so ``energy * time`` stays what it was (within 2 % on an H100,
+        while either alone scatters by 5 %). At rest ``energy = limit * time``, and
+        with the product that gives both. Elsewhere it is the measured energy.
+        """
+        limit_w = self._limit_w
+        if limit_w is None or self.energy_mj is None or self.sustained_latency_us is None:
+            return self.energy_mj
+        return math.sqrt(self.energy_mj * limit_w * self.sustained_latency_us * 1e-3)
+
+    @property
+    def steady_latency_us(self) -> float | None:
+        """Time per launch that goes with :attr:`steady_mj`."""
+        if self._limit_w is None or self.steady_mj is None or self.sustained_latency_us is None:
+            return self.sustained_latency_us
+        return self.steady_mj / self._limit_w * 1e3
+
+    @property
+    def _limit_w(self) -> float | None:
+        """The power limit, if the whole window was spent around it."""
+        limits_w = self.conditions.power_limit_w
+        if not limits_w or self.power_w is None or self.verdict is not Verdict.POWER_CAPPED:
+            return None
+        is_near = abs(self.power_w / limits_w[-1] - 1.0) < NEAR_LIMIT
+        return limits_w[-1] if is_near else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,8 +93,8 @@ def device_rows(n_workloads: int = 8, n_each: int = 24, *, seed: int = 0) -> Dev
 def device_models(rows: DeviceRows | None = None) -> DeviceModels:
     rows = rows or device_rows()
     power, latency = TransferModel("power"), TransferModel("latency")
-    power.fit(rows.late, rows.power_w, rows.groups)
-    latency.fit(rows.late, rows.latency_us, rows.groups)
+    power.fit(rows.late, rows.power_w, rows.groups, rows.latency_us)
+    latency.fit(rows.late, rows.latency_us, rows.groups, rows.latency_us)
     training = Training(
         device=TARGET.name,
         arch=TARGET.arch,

@@ -12,10 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from effcompile.config import MeasureConfig
-from effcompile.measure.statistics import median_with_ci95
+from effcompile.measure.finals import combined_energy, combined_latency
 from search.trial import EnergyMeasurement, LatencyMeasurement
 
 Launch = Callable[[], None]
@@ -169,13 +167,6 @@ class GpuHarness:
         return evaluate(observed, meter=self._meter.name, effort=effort)
 
 
-def _summary(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Median and half width of its interval, which a single value does not have."""
-    if len(values) < 2:
-        return (values[0] if values else None), None
-    return median_with_ci95(values)
-
-
 def _row(
     *,
     workload: str,
@@ -188,25 +179,18 @@ def _row(
 ) -> Row:
     if error or not timings:
         return Row(workload=workload, contender=name, error=error or "not measured")
-    burst_us, ci95_us = _summary([one.latency_us for one in timings])
-    usable = [one for one in energies if one.verdict.usable and one.energy_mj is not None]
-    joules = [one.energy_mj for one in usable if one.energy_mj is not None]
-    energy_mj, energy_ci95_mj = _summary(joules)
+    latency, energy = combined_latency(timings), combined_energy(energies)
+    burst_us = latency.latency_us
     return Row(
         workload=workload,
         contender=name,
         burst_us=burst_us,
-        burst_ci95_us=ci95_us,
-        sustained_us=_median([one.sustained_latency_us for one in usable]),
-        energy_mj=energy_mj,
-        energy_ci95_mj=energy_ci95_mj,
-        power_w=_median([one.power_w for one in usable]),
-        bytes_per_s=n_bytes / (burst_us * 1e-6) if burst_us else None,
-        flops_per_s=n_flops / (burst_us * 1e-6) if n_flops and burst_us else None,
+        burst_ci95_us=latency.ci95_us,
+        sustained_us=energy.sustained_latency_us,
+        energy_mj=energy.energy_mj,
+        energy_ci95_mj=energy.ci95_mj,
+        power_w=energy.power_w,
+        bytes_per_s=n_bytes / (burst_us * 1e-6),
+        flops_per_s=n_flops / (burst_us * 1e-6) if n_flops else None,
         verdict=next((one.verdict.value for one in energies if one.verdict.value != "ok"), "ok"),
     )
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None

@@ -59,7 +59,10 @@ class Agreement:
 
     Attributes:
         kernel: Which.
-        naive_10s_mj: Energy per launch from the first and the last reading.
+        naive_10s_mj: Energy per launch from two readings at any moments, mean over the moments
+            within a tenth of a second at both ends.
+        naive_10s_scatter: Standard deviation over these moments, as a share: the counter is up
+            to a period old when it is read.
         aligned_1s_mj: Mean of windows of a second between steps.
         n_aligned: How many.
         mean_difference: Their mean over the naive one, minus 1.
@@ -70,6 +73,7 @@ class Agreement:
 
     kernel: str
     naive_10s_mj: float
+    naive_10s_scatter: float
     aligned_1s_mj: float
     n_aligned: int
     mean_difference: float
@@ -179,7 +183,15 @@ def agreement(kernel: str, readings: Sequence[Reading], experience: Experience) 
     """
     begin_s = readings[0].time_s + SETTLE_S
     settled = [one for one in readings if one.time_s >= begin_s]
-    naive = _by_clock(settled[0], settled[-1])
+    first_s, last_s = settled[0].time_s + SHORT_S, settled[-1].time_s - SHORT_S
+    naive_all = [
+        _by_clock(first, last)
+        for first in settled
+        if first.time_s <= first_s
+        for last in settled
+        if last.time_s >= last_s
+    ]
+    naive = float(np.mean(naive_all))
     aligned = np.array(list(_aligned(settled, experience)))
     cuts = [settled[0]]
     for one in settled:
@@ -190,6 +202,7 @@ def agreement(kernel: str, readings: Sequence[Reading], experience: Experience) 
     return Agreement(
         kernel=kernel,
         naive_10s_mj=naive,
+        naive_10s_scatter=scatter(naive_all),
         aligned_1s_mj=float(aligned.mean()),
         n_aligned=len(aligned),
         mean_difference=float(away.mean()),

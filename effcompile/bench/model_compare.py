@@ -1,17 +1,17 @@
 """How well models predict the energy of fast candidates, judged on recordings.
 
-Two situations, the same rows for every model:
+Situations, with the same rows for every model:
 
 ``unseen``  Every other workload of the recording is known, this one not at all.
-``tuning``  The workload's energies arrive in the order they were measured; each lot is
-            predicted from the ones before it alone.
+``16``      Likewise, and the first 16 energies that were measured of it; the later ones are
+            judged. Models without a prior know those 16 alone.
 
 Only candidates inside the low-latency band are judged: the others are never asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from cost_models.base import Prediction
 from cost_models.baselines import ConstantPower, LinearEnergy
-from cost_models.calibration import conformal_factor
+from cost_models.calibration import UNCALIBRATED
 from cost_models.energy import EnergyModel, PowerModel
 from cost_models.energy_rows import EnergyRows, stacked
 from cost_models.published import PublishedEnergyModel
@@ -30,10 +30,10 @@ from search.recorded_rows import RecordedRows, recorded_rows
 from search.recording import Recording
 from search.training import power_model
 
-Situation = Literal["unseen", "tuning"]
+Situation = Literal["unseen", "16"]
 UNSEEN = ("constant", "linear", "published", "power")
 TUNING = ("constant", "linear", "published", "power", "power, warm")
-LOT = 8
+N_KNOWN = 16
 LEAST_JUDGED = 8
 """A workload with fewer measured candidates in the band says nothing of a model."""
 
@@ -44,7 +44,7 @@ class WorkloadQuality:
 
     Attributes:
         workload: Its name, ``all`` for the mean over workloads by number of candidates.
-        situation: ``unseen`` or ``tuning``.
+        situation: See the module.
         n_band: Measured candidates inside the band.
         spread_percent: Their energies, from the least to the most, as a share of the least.
         ceiling: Correlation that a perfect model would reach, given the measuring noise.
@@ -102,12 +102,11 @@ class _Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Answers:
-    """Predictions of one workload in the order they were made."""
+    """Predictions of one workload."""
 
     measured: np.ndarray
     predicted: np.ndarray
     spread: np.ndarray
-    lots: np.ndarray
 
 
 def bench_models(
@@ -138,9 +137,9 @@ def bench_models(
         }
         found += _qualities(name, "unseen", judged, answers, band)
     for name in TUNING:
-        watch(f"{name}, tuning")
+        watch(f"{name}, after {N_KNOWN}")
         answers = {one.name: _tuning(name, one, priors[one.name], band) for one in judged}
-        found += _qualities(name, "tuning", judged, answers, band)
+        found += _qualities(name, "16", judged, answers, band)
     return found
 
 
@@ -189,7 +188,7 @@ def _unseen(
         asked = part.taken(_in_band(part.rows, workload, band))
         if len(asked.rows):
             answer = _knowing_others(name, asked, known, prior).predict(asked.rows)
-            made.append((asked, answer, np.zeros(len(asked.rows))))
+            made.append((asked, answer))
     return _answers(made)
 
 
@@ -216,40 +215,33 @@ def _knowing_others(
 def _tuning(name: str, workload: _Workload, prior: TransferModel, band: float) -> _Answers:
     parts = workload.measured()
     usable = prior if prior.is_fitted else None
+    known, later = _split(parts)
+    constant = ConstantPower()
+    rows, energies_mj = _joined(known, with_early=False)
+    constant.fit(rows, energies_mj)
     made = []
-    for number, (known, asked) in enumerate(_lots(parts)):
-        constant = ConstantPower()
-        rows, energies_mj = _joined(known, with_early=False)
-        constant.fit(rows, energies_mj)
-        for before, new in zip(known, asked, strict=True):
-            part = new.taken(_in_band(new.rows, workload, band))
-            if not len(part.rows):
-                continue
-            model = _new(name, usable)
-            if len(before.rows):
-                model.fit(_with_least(before.rows, before.energy_mj), before.energy_mj)
-            least = np.full(len(part.rows), energies_mj.min())
-            able = model if model.is_fitted else constant
-            answer = able.predict(replace(part.rows, least_mj=least))
-            made.append((part, answer, np.full(len(part.rows), number)))
+    for before, after in zip(known, later, strict=True):
+        asked = after.taken(_in_band(after.rows, workload, band))
+        if not len(asked.rows):
+            continue
+        model = _new(name, usable)
+        if len(before.rows):
+            model.fit(_with_least(before.rows, before.energy_mj), before.energy_mj)
+        able = model if model.is_fitted else constant
+        least = np.full(len(asked.rows), energies_mj.min())
+        made.append((asked, able.predict(replace(asked.rows, least_mj=least))))
     return _answers(made)
 
 
-def _lots(parts: Sequence[RecordedRows]) -> Iterator[tuple[list[RecordedRows], list[RecordedRows]]]:
-    """What is known and what comes next: an equal share of every space at a time."""
+def _split(parts: Sequence[RecordedRows]) -> tuple[list[RecordedRows], list[RecordedRows]]:
+    """The first energies of a workload and the later ones, an equal share of every space."""
     n_rows = sum(len(one.rows) for one in parts)
-    for begin in range(LOT, n_rows, LOT):
-        ends = [
-            (round(begin * len(one.rows) / n_rows), round((begin + LOT) * len(one.rows) / n_rows))
-            for one in parts
-        ]
-        yield (
-            [one.taken(np.arange(a)) for one, (a, _) in zip(parts, ends, strict=True)],
-            [
-                one.taken(np.arange(a, min(b, len(one.rows))))
-                for one, (a, b) in zip(parts, ends, strict=True)
-            ],
-        )
+    share = min(1.0, N_KNOWN / max(1, n_rows))
+    ends = [round(share * len(one.rows)) for one in parts]
+    return (
+        [one.taken(np.arange(end)) for one, end in zip(parts, ends, strict=True)],
+        [one.taken(np.arange(end, len(one.rows))) for one, end in zip(parts, ends, strict=True)],
+    )
 
 
 def _joined(parts: Sequence[RecordedRows], *, with_early: bool) -> tuple[EnergyRows, np.ndarray]:
@@ -266,13 +258,11 @@ def _with_least(rows: EnergyRows, energies_mj: np.ndarray) -> EnergyRows:
     return replace(rows, least_mj=least)
 
 
-def _answers(made: Sequence[tuple[RecordedRows, Prediction, np.ndarray]]) -> _Answers:
-    order = np.argsort(np.concatenate([lots for _, _, lots in made]), kind="stable")
+def _answers(made: Sequence[tuple[RecordedRows, Prediction]]) -> _Answers:
     return _Answers(
-        measured=np.concatenate([part.energy_mj for part, _, _ in made])[order],
-        predicted=np.concatenate([answer.mean for _, answer, _ in made])[order],
-        spread=np.concatenate([answer.spread for _, answer, _ in made])[order],
-        lots=np.concatenate([lots for _, _, lots in made])[order],
+        measured=np.concatenate([part.energy_mj for part, _ in made] or [np.empty(0)]),
+        predicted=np.concatenate([answer.mean for _, answer in made] or [np.empty(0)]),
+        spread=np.concatenate([answer.spread for _, answer in made] or [np.empty(0)]),
     )
 
 
@@ -283,7 +273,7 @@ def _qualities(
     answers: dict[str, _Answers],
     band: float,
 ) -> list[WorkloadQuality]:
-    judged = {one.name: _judged(one.name, situation, answers) for one in workloads}
+    judged = {one.name: _judged(one.name, answers) for one in workloads}
     found = []
     for one in workloads:
         spread, ceiling = _limits(one, band)
@@ -310,38 +300,26 @@ def _qualities(
     ]
 
 
-def _judged(workload: str, situation: Situation, answers: dict[str, _Answers]) -> Judged:
+def _judged(workload: str, answers: dict[str, _Answers]) -> Judged:
+    """Intervals are calibrated on the errors on the other workloads."""
     own = answers[workload]
-    covered = []
-    for lot in np.unique(own.lots):
-        now = own.lots == lot
-        if situation == "unseen":
-            before = [one for name, one in answers.items() if name != workload]
-            known = (
-                [np.concatenate([getattr(o, f) for o in before]) for f in _SCORED]
-                if before
-                else None
-            )
-        else:
-            known = [getattr(own, f)[own.lots < lot] for f in _SCORED]
-        factor = _factor(known)
-        inside = np.abs(own.measured[now] - own.predicted[now]) <= factor * own.spread[now]
-        covered.append(np.where(own.spread[now] > 0, inside, np.nan))
+    others = [one for name, one in answers.items() if name != workload]
+    factor = _factor(others) if others else UNCALIBRATED
+    is_inside = np.abs(own.measured - own.predicted) <= factor * own.spread
     return Judged(
         measured=own.measured,
         predicted=own.predicted,
-        is_covered=np.concatenate(covered) if covered else np.empty(0),
+        is_covered=np.where(own.spread > 0.0, is_inside, np.nan),
     )
 
 
-_SCORED = ("measured", "predicted", "spread")
+def _factor(others: Sequence[_Answers]) -> float:
+    scores = [abs(one.measured - one.predicted) / one.spread for one in others if _has_spread(one)]
+    return float(np.quantile(np.concatenate(scores), COVERAGE)) if scores else UNCALIBRATED
 
 
-def _factor(known: Sequence[np.ndarray] | None) -> float:
-    if known is None:
-        return 2.0
-    measured, predicted, spread = (one[known[2] > 0] for one in known)
-    return conformal_factor(measured, predicted, spread, coverage=COVERAGE)
+def _has_spread(one: _Answers) -> bool:
+    return len(one.spread) > 0 and bool((one.spread > 0.0).all())
 
 
 def _limits(workload: _Workload, band: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from cost_models.transfer import TransferModel
+from cost_models.device_models import DeviceModels
 from effcompile.bench.replayed import Replayed, replayed
 from effcompile.config import TuneConfig
 from effcompile.replaying import replay
@@ -42,7 +42,7 @@ class Way:
         run: Searches a recording.
         has_equal_time: True if it gets as many trials as fit into the recorded time of
             the reference way, instead of as many trials.
-        is_warm: True if its power model starts from what other workloads taught.
+        is_warm: True if its models start from what other workloads taught.
     """
 
     about: str
@@ -52,25 +52,25 @@ class Way:
     is_warm: bool = False
 
     def search(
-        self, recording: Recording, config: TuneConfig, prior: TransferModel | None
+        self, recording: Recording, config: TuneConfig, known: DeviceModels | None
     ) -> Replayed:
         """Search a recording this way.
 
         Args:
             recording: What is searched.
             config: Common settings.
-            prior: Power model that was trained on other workloads, for ways that are warm.
+            known: Models that were trained on other workloads, for ways that are warm.
         """
         config = replace(config, search=replace(config.search, **self.settings))
-        if self.is_warm and prior is not None and prior.is_fitted:
-            return replayed(recording, config, search=partial(_replay_warm, prior=prior))
+        if self.is_warm and known is not None:
+            return replayed(recording, config, search=partial(_replay_warm, known=known))
         return self.run(recording, config)
 
 
 def _replay_warm(
-    recording: Recording, database: Database, config: TuneConfig, *, prior: TransferModel
+    recording: Recording, database: Database, config: TuneConfig, *, known: DeviceModels
 ) -> None:
-    replay(recording, database, config=config, models=models_of(config.search, prior))
+    replay(recording, database, config=config, models=models_of(config.search, known))
 
 
 def _latency_only(recording: Recording, config: TuneConfig) -> Replayed:
@@ -153,11 +153,13 @@ WAYS: dict[str, Way] = {
     ),
     "V1": Way(about="ours, evolution by latency", settings={"evolve_by": "latency"}),
     "V2": Way(about="ours, evolution by latency and energy"),
-    "warm": Way(about="V2, power model from the other workloads", is_warm=True),
+    "warm": Way(about="V2, models from the other workloads", is_warm=True),
+    "trust": Way(
+        about="V2, models from the other workloads, one window, then k = 0",
+        settings={"energy_policy": "never", "energy_warmup": 1},
+        is_warm=True,
+    ),
     "top": Way(about="V2, energy of the predicted 8 best", settings={"energy_policy": "top"}),
     "snr": Way(about="V2, share by centred SNR", settings={"energy_policy": "snr"}),
-    "overlap": Way(
-        about="V2, energy where intervals overlap", settings={"energy_policy": "overlap"}
-    ),
 }
 """Ways to search by name; ``V2`` has the default settings."""

@@ -29,7 +29,7 @@ from search.recording import Recording
 from search.trial import Build, Failure
 
 LEAST_S = 8.0
-"""With less time left no other workload is begun."""
+"""With less time left no other workload is begun; one takes about that long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,19 +158,20 @@ def measure_pairs(
         config: How to build and measure.
         work: Folder of libraries, references and logs.
         n_rounds: Interleaved rounds, each with one energy window per candidate.
-        seconds: No workload is begun that would end later.
+        seconds: No workload is begun within the last eight of them.
         report: Gets a workload's rows as soon as they are there.
 
     Raises:
         UsageError: The recording is of another kind of device.
     """
-    tasks = [_here(one.task, target) for one in recording.tasks]
+    by_id = {one.task.task_id: _here(one.task, target) for one in recording.tasks}
+    # In the order of the pairs: who is short of time puts the most telling first.
+    tasks = [by_id[task_id] for task_id in dict.fromkeys(one.task_id for one in pairs)]
     rows: list[WinnerRow] = []
     end_s = time.monotonic() + seconds
-    longest_s = LEAST_S
     with _device(target, config, work) as (builder, runner):
         wanted = {task.task_id: _wanted(task, pairs) for task in tasks}
-        runner.warm_up([task for task in tasks if wanted[task.task_id]])
+        runner.warm_up(tasks)
         builds = {
             (task.task_id, one.candidate_id): builder.submit(task, one)
             for task in tasks
@@ -178,15 +179,13 @@ def measure_pairs(
         }
         for task in tasks:
             own = [pair for pair in pairs if pair.task_id == task.task_id]
-            if not own or time.monotonic() + longest_s > end_s:
-                continue
-            began_s = time.monotonic()
+            if time.monotonic() + LEAST_S > end_s:
+                break
             outcomes = {
                 one.candidate_id: builds[task.task_id, one.candidate_id].result()
                 for one in wanted[task.task_id]
             }
             found = _measured(task, own, outcomes, runner, n_rounds)
-            longest_s = max(longest_s, time.monotonic() - began_s)
             report(found)
             rows += found
     return rows
@@ -219,10 +218,8 @@ def _here(task: Task, target: Target) -> Task:
 
 
 def _wanted(task: Task, pairs: Sequence[WinnerPair]) -> list[Candidate]:
-    """Distinct candidates of a task, the default first; nothing if no pair is of it."""
+    """Distinct candidates of a task, the default first."""
     own = [pair for pair in pairs if pair.task_id == task.task_id]
-    if not own:
-        return []
     every = [DEFAULT_CANDIDATE, *(c for p in own for c in (p.latency_winner, p.energy_winner))]
     return list({one.candidate_id: one for one in every}.values())
 
@@ -280,48 +277,3 @@ def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio | None:
     if len(ours) != len(theirs):
         return None
     return ratio_of([a / b for a, b in zip(ours, theirs, strict=True)])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeanSaving:
-    """Savings of all workloads together.
-
-    Attributes:
-        n_workloads: With a measured ratio.
-        saved_percent: Mean over workloads of the mean over seeds.
-        ci95_percent: Half width of its interval, from the intervals of the ratios.
-        best_percent: The largest saving of a workload.
-        best: Whose it is.
-        slowdown_percent: Mean of the times under lasting load, likewise.
-    """
-
-    n_workloads: int
-    saved_percent: float
-    ci95_percent: float
-    best_percent: float
-    best: str
-    slowdown_percent: float | None
-
-
-def mean_saving(rows: Sequence[WinnerRow]) -> MeanSaving | None:
-    """The mean over workloads, each the mean over its seeds; ``None`` without ratios."""
-    names = list(dict.fromkeys(row.workload for row in rows if row.energy is not None))
-    if not names:
-        return None
-    saved, errors, slower = {}, [], []
-    for name in names:
-        own = [row for row in rows if row.workload == name and row.energy is not None]
-        ratios = [row.energy for row in own if row.energy is not None]
-        saved[name] = 100.0 * (1.0 - sum(one.median for one in ratios) / len(ratios))
-        # Seeds often share candidates, so their errors are not independent.
-        errors.append(50.0 * sum(one.high - one.low for one in ratios) / len(ratios))
-        slower += [100.0 * (row.sustained.median - 1.0) for row in own if row.sustained]
-    best = max(saved, key=lambda name: saved[name])
-    return MeanSaving(
-        n_workloads=len(names),
-        saved_percent=sum(saved.values()) / len(saved),
-        ci95_percent=sum(one**2 for one in errors) ** 0.5 / len(errors),
-        best_percent=saved[best],
-        best=best,
-        slowdown_percent=sum(slower) / len(slower) if slower else None,
-    )

@@ -127,10 +127,11 @@ def search(
 ) -> None:
     """Ways to search for low energy on a recorded device: what they find, what they spend.
 
-    Example: effcompile bench search --device replay:h200 --trials 128 --seeds 3
+    Example: effcompile bench search --device replay:h100 --trials 64 --seeds 3
     """
     from effcompile.bench import search_table
-    from effcompile.bench.search_compare import bench_search, rows_of
+    from effcompile.bench.search_compare import bench_search
+    from effcompile.bench.search_rows import rows_of
     from effcompile.bench.search_ways import REFERENCE, WAYS
     from effcompile.cli.options import merged, parse_share
     from effcompile.config import preset
@@ -273,10 +274,11 @@ def winners(
 ) -> None:
     """Winners of searches on a recording against the fastest of the same trials, measured here.
 
-    Example: effcompile bench winners --device replay:h200 --target cuda --rounds 5
+    Example: effcompile bench winners --device replay:h100 --target cuda --rounds 5
     """
-    from effcompile.bench.winners import find_pairs, mean_saving, measure_pairs
+    from effcompile.bench.winners import find_pairs, measure_pairs
     from effcompile.bench.winners_file import read_pairs, write_pairs
+    from effcompile.bench.winners_mean import mean_saving
     from effcompile.cli.options import merged, parse_share
     from effcompile.config import preset
     from effcompile.errors import UsageError
@@ -324,16 +326,23 @@ def models(
 ) -> None:
     """How well models predict the energy of fast candidates of a recording.
 
-    Example: effcompile bench models --device replay:h200
+    Workloads are judged by models that never saw them, and after their first 16 energies; a
+    second table tells what choosing by predicted latency alone is worth.
+
+    Example: effcompile bench models --device replay:h100
     """
     from effcompile.bench.model_compare import bench_models
+    from effcompile.bench.unmeasured import bench_unmeasured
     from effcompile.cli.options import parse_share
 
-    rows = bench_models(_recording(device), band=parse_share(band, "--band"), watch=_say)
+    recording = _recording(device)
+    energy = bench_models(recording, band=parse_share(band, "--band"), watch=_say)
+    unmeasured = bench_unmeasured(recording, watch=_say)
     if json:
-        print_json(rows)
+        print_json({"energy": energy, "unmeasured": unmeasured})
         return
-    print_rows([row.cells() for row in rows])
+    print_rows([row.cells() for row in energy])
+    print_rows(unmeasured)
 
 
 def _recording(device: str) -> Recording:

@@ -29,12 +29,14 @@ def print_rows(rows: Sequence[Any], *, to_stderr: bool = False) -> None:
     """Records of one type as a table, one column per field that holds anything."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     tables = [msgspec.to_builtins(row) for row in rows]
     names = [name for name in (tables[0] if tables else {}) if any(row[name] for row in tables)]
     table = Table(*names)
     for row in tables:
-        table.add_row(*(_cell(row[name]) for name in names))
+        # As text, or brackets such as those of ``effcompile[cuda]`` would be read as markup.
+        table.add_row(*(Text(_cell(row[name])) for name in names))
     stream = sys.stderr if to_stderr else sys.stdout
     Console(file=stream, width=None if stream.isatty() else 200).print(table)
     stream.flush()

@@ -83,6 +83,7 @@ class PlainProgress:
         self._clock = clock
         self._last_line_s = clock()
         self._n_tasks = 0
+        self._in_finals = False
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -104,8 +105,15 @@ class PlainProgress:
             self._write(finished_line(event))
         elif isinstance(event, TaskFinished):
             self._write(task_line(event.task, self._n_tasks, event.totals) + f"  {verdict(event)}")
-        elif isinstance(event, RoundStarted | FinalsStarted) or self._is_due():
+        elif isinstance(event, FinalsStarted):
+            self._write_once("measuring the best of every task again, in turn with its default")
+        elif isinstance(event, RoundStarted) or self._is_due():
             self._write(task_line(event.task, self._n_tasks, event.totals))
+
+    def _write_once(self, line: str) -> None:
+        if not self._in_finals:
+            self._write(line)
+        self._in_finals = True
 
     def _is_due(self) -> bool:
         return self._clock() - self._last_line_s >= self._interval_s

@@ -75,9 +75,16 @@ def export(
 
 
 def _save_inputs(folder: Path, names: list[str], inputs: tuple[Any, ...]) -> None:
-    from effcompile.arrays import numpy_of, write_array
+    from effcompile.arrays import numpy_of, tensors_in, write_array
+    from effcompile.errors import UsageError
 
-    for name, value in zip(names, inputs, strict=True):
+    values = tensors_in(inputs)
+    if len(values) != len(names):
+        raise UsageError(
+            f"cannot save the example inputs: {len(values)} tensors are given, the exported model "
+            f"takes {len(names)}: {', '.join(names)}. Leave --save-inputs out."
+        )
+    for name, value in zip(names, values, strict=True):
         write_array(folder / f"{name}.npy", numpy_of(value))
 
 

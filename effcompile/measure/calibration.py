@@ -35,6 +35,9 @@ N_WINDOWS = 2
 # Sightings up to one polling interval late scatter by its length over the root of twelve.
 LATE_SHARE = 0.6
 LATE_S = 0.0005
+# Steps farther from the line than this many typical ones, if most are near, were seen too late.
+MOST_DEVIATIONS = 3.0
+LEAST_IN_TIME = 0.7
 
 
 class IdleLoad:
@@ -171,10 +174,15 @@ def beat_of(readings: Sequence[Reading]) -> Beat | None:
         return None
     gaps = np.diff(times)
     numbers = np.concatenate([[0.0], np.cumsum(np.maximum(1, np.rint(gaps / np.median(gaps))))])
-    period_s, start_s = np.polyfit(numbers, times, 1)
-    residuals = times - (start_s + period_s * numbers)
-    jitter_s = float(np.sqrt(np.sum(residuals**2) / (len(times) - 2)))
     poll_s = float(np.median(np.diff([reading.time_s for reading in readings])))
+    period_s, residuals = _line(numbers, times)
+    # A host that was busy elsewhere sees a step some milliseconds late: that is not the counter's.
+    away_s = np.abs(residuals)
+    seen_in_time = away_s <= poll_s / 2 + MOST_DEVIATIONS * float(np.median(away_s))
+    if LEAST_IN_TIME * len(times) <= seen_in_time.sum() < len(times):
+        numbers, times = numbers[seen_in_time], times[seen_in_time]
+        period_s, residuals = _line(numbers, times)
+    jitter_s = float(np.sqrt(np.sum(residuals**2) / (len(times) - 2)))
     # A counter that moves between any two readings has no beat that could be seen.
     is_slow = period_s > 4 * poll_s
     return Beat(
@@ -183,6 +191,12 @@ def beat_of(readings: Sequence[Reading]) -> Beat | None:
         jitter_s=jitter_s,
         is_regular=bool(is_slow and jitter_s <= LATE_SHARE * poll_s + LATE_S),
     )
+
+
+def _line(numbers: np.ndarray, times: np.ndarray) -> tuple[float, np.ndarray]:
+    """Slope of the best line, and how far every time lies from it."""
+    slope, start = np.polyfit(numbers, times, 1)
+    return float(slope), times - (start + slope * numbers)
 
 
 def _slope_ci95(numbers: np.ndarray, scatter_s: float) -> float:

@@ -31,6 +31,7 @@ from effcompile.measure.windows import (
     last_window,
     steady_window,
     steps_of,
+    window_after,
 )
 from search.trial import Conditions, EnergyMeasurement, Verdict
 
@@ -45,12 +46,11 @@ WHOLE_WINDOW_SHARE = 0.98
 # A fast counter steps at every reading; a window is looked at less often.
 LOOK_AGAIN_S = 0.02
 # A device at its power limit takes clocks back only after some tenths of a second, too far at
-# first: power swings around the limit before it lies within this share of it.
+# first, and may go on swinging: a window is near enough within this share of the limit.
 REGULATED_SHARE = 0.03
-# A limit of another kind, which board power does not show, is not waited for longer.
+# If none is by then, all power since the first swing is averaged.
 MOST_REGULATION_S = 3.0
-# What is still regulated then must at least be as steady as this.
-REGULATED_TREND_SHARE = 0.02
+FIRST_SWING_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,12 +166,13 @@ class _Watch:
 
 def _is_regulating(window: Window | None, state: DeviceState) -> bool:
     """Whether the device still seeks the power that it is limited to."""
-    if window is None or not state.power_limit_w:
+    if not state.power_limit_w:
         return False
+    is_limited = "sw_power_cap" in state.throttle_reasons
+    if window is None:
+        return is_limited
     over = window.power_w / state.power_limit_w - 1
-    return over > REGULATED_SHARE or (
-        over < -REGULATED_SHARE and "sw_power_cap" in state.throttle_reasons
-    )
+    return over > REGULATED_SHARE or (over < -REGULATED_SHARE and is_limited)
 
 
 def _is_enough(
@@ -227,8 +228,12 @@ def evaluate(
     conditions = Conditions(**conditions_of(observation.states))
     readings = observation.readings
     settled = steady_window(readings, experience)
-    window = settled or last_window(readings, experience)
-    problem = _problem(observation, window, conditions, effort)
+    swings = bool(observation.states) and _is_regulating(settled, observation.states[-1])
+    if swings:
+        window = window_after(readings, experience, FIRST_SWING_S)
+    else:
+        window = settled or last_window(readings, experience)
+    problem = _problem(observation, window, conditions, effort, swings=swings)
     if problem is not None or window is None:
         verdict, reason = problem or _too_short(readings, effort)
         return EnergyMeasurement(
@@ -265,7 +270,12 @@ def _load_ms(readings: Sequence[Reading]) -> float:
 
 
 def _problem(
-    observation: Observation, window: Window | None, conditions: Conditions, effort: Effort
+    observation: Observation,
+    window: Window | None,
+    conditions: Conditions,
+    effort: Effort,
+    *,
+    swings: bool,
 ) -> tuple[Verdict, str] | None:
     """Why there is no number, if so."""
     readings = observation.readings
@@ -279,7 +289,7 @@ def _problem(
         or _limit_problem(conditions)
         or _length_problem(readings, window, effort)
         or _clock_problem(conditions)
-        or _trend_problem(window, observation.states)
+        or (None if swings else _trend_problem(window))
     )
 
 
@@ -345,12 +355,8 @@ def _clock_problem(conditions: Conditions) -> tuple[Verdict, str] | None:
     return None
 
 
-def _trend_problem(
-    window: Window | None, states: Sequence[DeviceState]
-) -> tuple[Verdict, str] | None:
-    regulated = bool(states) and _is_regulating(window, states[-1])
-    share = REGULATED_TREND_SHARE if regulated else TREND_SHARE
-    if window is not None and abs(window.trend_share) > share:
+def _trend_problem(window: Window | None) -> tuple[Verdict, str] | None:
+    if window is not None and abs(window.trend_share) > TREND_SHARE:
         return (
             Verdict.UNSETTLED,
             f"power was still changing: {window.trend_share:+.1%} from the first half of the "

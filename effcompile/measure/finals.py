@@ -74,18 +74,18 @@ def _summary(rounds: Rounds, first: Rounds) -> FinalMeasurement | Failure:
             if index in first.latencies
         ),
         energy_ratios=tuple(
-            energy.energy_mj / base.energy_mj
+            energy.steady_mj / base.steady_mj
             for index, energy in rounds.energies.items()
             if (base := first.energies.get(index)) is not None
-            and energy.energy_mj is not None
-            and base.energy_mj is not None
+            and energy.steady_mj is not None
+            and base.steady_mj is not None
         ),
         sustained_ratios=tuple(
-            energy.sustained_latency_us / base.sustained_latency_us
+            energy.steady_latency_us / base.steady_latency_us
             for index, energy in rounds.energies.items()
             if (base := first.energies.get(index)) is not None
-            and energy.sustained_latency_us is not None
-            and base.sustained_latency_us is not None
+            and energy.steady_latency_us is not None
+            and base.steady_latency_us is not None
         ),
     )
 

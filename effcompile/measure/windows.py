@@ -163,6 +163,19 @@ def last_window(readings: Sequence[Reading], experience: Experience) -> Window |
     return _window(readings, later, experience) if len(later) >= MIN_BLOCKS else None
 
 
+def window_after(
+    readings: Sequence[Reading], experience: Experience, after_s: float
+) -> Window | None:
+    """All blocks that begin some seconds after the load; ``None`` if too few."""
+    begin_s = readings[0].time_s + after_s if readings else 0.0
+    blocks = [
+        block
+        for block in blocks_of(steps_of(readings), experience)
+        if block.first.time_s >= begin_s
+    ]
+    return _window(readings, blocks, experience) if len(blocks) >= MIN_BLOCKS else None
+
+
 def _mean_w(blocks: Sequence[_Block]) -> float:
     total_s = sum(block.span_s for block in blocks)
     return sum(block.power_w * block.span_s for block in blocks) / total_s

@@ -3,8 +3,7 @@
 // blocks of 64 rows and 64 keys, whatever BM and BN: a warpgroup owns one block of rows, and what it
 // may see of a tile are two ranges of keys.
 //
-// Work of a block: every gridDim-th of the long tiles (full heads, text rows), then a run of
-// neighbouring arrow tiles, longer where it has fewer long ones, then its share of skipped tiles.
+// Work of a block: long tiles (full heads, text rows), then arrow tiles, then skipped ones.
 
 namespace attention {
 
@@ -30,6 +29,7 @@ constexpr int ARROW_TILES = QUERY_TILES - LONG_TILES;
 // What a tile costs beside its key steps, in key steps.
 constexpr int TILE_COST = 1;
 constexpr int ALL = -1;                       // reach of full heads
+constexpr int NONE = -1;                      // instead of a first key of a window
 constexpr bool MASKS_LATER_STEPS = true;
 
 enum Kind { FULL = 0, ARROW = 1, SKIP = 2 };
@@ -51,100 +51,64 @@ struct Window {
   }
 };
 
-// Heads by kind and the share of this block, in shared memory.
+// Heads by kind, in shared memory; the same in every block.
 struct Plan {
-  int n_full, n_arrow, n_skip, arrow_cost;
-  int n_long;                      // long tiles of all heads
-  int own_long;                    // of them, this block's
-  int first_arrow, own_arrows;     // arrow tiles of this block, counted through all heads
+  int n_full, n_arrow, n_skip;
+  int rounds;          // see Work
   int kind[HEADS];
-  int reach[HEADS];                // blocks to each side
-  int heads[HEADS];                // full ones, arrows, skipped ones
-  int cost_before[HEADS];          // arrow tiles of a batch: cost of those of arrow heads before
-
-  __device__ __forceinline__ static int tile_cost(int reach) {
-    int window = ((WARPGROUPS + 2 * reach) * GRAIN + BN - 1) / BN;
-    return min(TEXT_STEPS + window, KEY_STEPS) + TILE_COST;
-  }
+  int reach[HEADS];    // blocks to each side
+  int heads[HEADS];    // full ones, arrows, skipped ones; wide ones before narrow ones
 
   // By one warp.
   __device__ __forceinline__ void make(Sources sources) {
-    int lane = threadIdx.x;
-    read(sources, lane);
+    read(sources, threadIdx.x);
     __syncwarp();
-    rank(lane);
-    __syncwarp();
-    if (lane == 0) share(blockIdx.x, gridDim.x);
+    rank(threadIdx.x);
   }
   __device__ __forceinline__ void read(Sources sources, int lane) {
     for (int head = lane; head < HEADS; head += 32) {
       int given = sources.modes[2 * head];
       kind[head] = given == ARROW || given == SKIP ? given : FULL;
-      reach[head] = (min(sources.modes[2 * head + 1], KEYS) + GRAIN - 1) / GRAIN;
+      reach[head] = (max(0, min(sources.modes[2 * head + 1], KEYS)) + GRAIN - 1) / GRAIN;
     }
   }
-  // A head stands behind those of lower kinds and those of its kind before it.
+  __device__ __forceinline__ bool precedes(int one, int other) const {
+    if (kind[one] != kind[other]) return kind[one] < kind[other];
+    return reach[one] != reach[other] ? reach[one] > reach[other] : one < other;
+  }
   __device__ __forceinline__ void rank(int lane) {
     for (int head = lane; head < HEADS; head += 32) {
-      int place = 0, cost = 0, total = 0, n[3] = {0, 0, 0};
+      int place = 0, n[3] = {0, 0, 0}, widest = 0;
       for (int other = 0; other < HEADS; ++other) {
-        int is = kind[other], one = is == ARROW ? ARROW_TILES * tile_cost(reach[other]) : 0;
-        bool before = is < kind[head] || (is == kind[head] && other < head);
-        place += before;
-        cost += before ? one : 0;
-        total += one;
-        n[0] += is == FULL, n[1] += is == ARROW, n[2] += is == SKIP;
+        place += precedes(other, head);
+        n[0] += kind[other] == FULL, n[1] += kind[other] == ARROW, n[2] += kind[other] == SKIP;
+        if (kind[other] == ARROW) widest = max(widest, reach[other]);
       }
       heads[place] = head;
-      cost_before[place] = cost;
-      if (head == 0) n_full = n[0], n_arrow = n[1], n_skip = n[2], arrow_cost = total;
+      if (head != 0) continue;
+      n_full = n[0], n_arrow = n[1], n_skip = n[2];
+      int window = ((WARPGROUPS + 2 * widest) * GRAIN + BN - 1) / BN;
+      int cost = min(TEXT_STEPS + window, KEY_STEPS) + TILE_COST;
+      rounds = (KEY_STEPS + TILE_COST + cost / 2) / cost;
     }
-  }
-  // Long tiles in turn; arrow tiles by cost, so that blocks with fewer long ones take more.
-  __device__ __forceinline__ void share(int block, int blocks) {
-    n_long = BATCH * (n_full * QUERY_TILES + n_arrow * LONG_TILES);
-    own_long = n_long / blocks + (block < n_long % blocks);
-    first_arrow = own_arrows = 0;
-    if (arrow_cost == 0) return;
-    first_arrow = arrow_at(cost_at(block, blocks));
-    own_arrows = arrow_at(cost_at(block + 1, blocks)) - first_arrow;
-  }
-
-  // What blocks before `block` lack to the mean without any arrow tile.
-  __device__ __forceinline__ float room_before(int block, int blocks) const {
-    float cost = KEY_STEPS + TILE_COST;
-    int base = n_long / blocks, extra = n_long % blocks;
-    float mean = (n_long * cost + float(BATCH) * arrow_cost) / blocks;
-    float more = fmaxf(mean - (base + 1) * cost, 0.0f), fewer = fmaxf(mean - base * cost, 0.0f);
-    return min(block, extra) * more + max(0, block - extra) * fewer;
-  }
-  // Cost of the arrow tiles of blocks before `block`.
-  __device__ __forceinline__ int cost_at(int block, int blocks) const {
-    if (block >= blocks) return BATCH * arrow_cost;
-    return int(BATCH * arrow_cost * (room_before(block, blocks) / room_before(blocks, blocks)));
-  }
-  // The first arrow tile that has at least this much cost before it.
-  __device__ __forceinline__ int arrow_at(int cost) const {
-    int batch = cost / arrow_cost, rest = cost % arrow_cost, arrow = 0;
-    while (arrow + 1 < n_arrow && cost_before[n_full + arrow + 1] <= rest) ++arrow;
-    int each = tile_cost(reach[heads[n_full + arrow]]);
-    int place = (rest - cost_before[n_full + arrow] + each - 1) / each;
-    return (batch * n_arrow + arrow) * ARROW_TILES + place;
   }
 };
 
 // Rows of a head, and the key steps that any of them needs: those of the text, then the window's.
-// A tile that is not `split` goes through all keys.
+// A tile without a `low` goes through all keys.
 struct Tile {
   int head, row, count, reach, low;
-  bool split;
+  __device__ __forceinline__ bool split() const { return low >= 0; }
   __device__ __forceinline__ int key(int step) const {
-    if (!split) return step * BN;
+    if (!split()) return step * BN;
     return step < TEXT_STEPS ? TEXT_FIRST_KEY + step * BN : low + (step - TEXT_STEPS) * BN;
   }
 };
 
-// The tiles of this block: `index` counts long ones, arrows, skipped ones.
+// The tiles of this block: `index` counts long ones, arrows, skipped ones. Blocks that have a long
+// tile less than others (idle ones) take arrow tiles alone for as many rounds as that tile lasts;
+// from then on all take them in turn, so that blocks work on neighbouring rows at any time and find
+// each other's keys in the cache.
 struct Work {
   const Plan* plan;
   Sources sources;
@@ -152,25 +116,51 @@ struct Work {
 
   __device__ __forceinline__ Work(const Plan* p, Sources s) : plan(p), sources(s) {}
   __device__ __forceinline__ void next() { ++index; }
-  __device__ __forceinline__ bool is_skipped() const {
-    return index >= plan->own_long + plan->own_arrows;
+
+  __device__ __forceinline__ int n_long() const {
+    return BATCH * (plan->n_full * QUERY_TILES + plan->n_arrow * LONG_TILES);
   }
-  // Blocks with few long tiles come first here.
+  __device__ __forceinline__ int n_arrows() const { return BATCH * plan->n_arrow * ARROW_TILES; }
+  __device__ __forceinline__ int own_long() const {
+    return ceil_div(n_long() - int(blockIdx.x), gridDim.x);
+  }
+
+  // The arrow tile of a round, counted from this block's first.
+  __device__ __forceinline__ int arrow(int round) const {
+    int blocks = gridDim.x, busy = n_long() % blocks, idle = blocks - busy, place = blockIdx.x;
+    int alone = busy ? plan->rounds : 0;
+    if (place < busy) return alone * idle + round * blocks + place;
+    return round < alone ? round * idle + place - busy
+                         : alone * idle + (round - alone) * blocks + place;
+  }
+  __device__ __forceinline__ int own_arrows() const {
+    int blocks = gridDim.x, busy = n_long() % blocks, idle = blocks - busy, place = blockIdx.x;
+    int alone = busy ? plan->rounds : 0;
+    int together = ceil_div(n_arrows() - alone * idle - place, blocks);
+    if (place < busy) return together;
+    return min(alone, ceil_div(n_arrows() - (place - busy), idle)) + together;
+  }
+  __device__ __forceinline__ static int ceil_div(int n, int by) {
+    return n <= 0 ? 0 : (n + by - 1) / by;
+  }
+
+  // Rounds of skipped tiles are counted from the other end.
   __device__ __forceinline__ int skipped() const {
-    int before = plan->own_long + plan->own_arrows;
-    return gridDim.x - 1 - blockIdx.x + (index - before) * gridDim.x;
+    int round = index - own_long() - own_arrows();
+    return round < 0 ? -1 : gridDim.x - 1 - blockIdx.x + round * gridDim.x;
   }
   __device__ __forceinline__ bool some() const {
-    return !is_skipped() || skipped() < BATCH * plan->n_skip * QUERY_TILES;
+    return skipped() < BATCH * plan->n_skip * QUERY_TILES;
   }
 
   __device__ __forceinline__ Tile tile() const {
-    if (index < plan->own_long) return long_tile(blockIdx.x + index * gridDim.x);
-    if (is_skipped()) return skipped_tile(skipped());
-    int linear = plan->first_arrow + index - plan->own_long;
-    int arrow = linear / max(ARROW_TILES, 1), place = linear % max(ARROW_TILES, 1);
-    int head = plan->heads[plan->n_full + arrow % plan->n_arrow];
-    return arrow_tile(arrow / plan->n_arrow, head, TEXT_FIRST ? LONG_TILES + place : place);
+    int round = index - own_long();
+    if (round < 0) return long_tile(blockIdx.x + index * gridDim.x);
+    if (skipped() >= 0) return skipped_tile(skipped());
+    int linear = arrow(round), before = linear / max(ARROW_TILES, 1);
+    int place = linear % max(ARROW_TILES, 1);
+    int head = plan->heads[plan->n_full + before % plan->n_arrow];
+    return arrow_tile(before / plan->n_arrow, head, TEXT_FIRST ? LONG_TILES + place : place);
   }
 
   __device__ __forceinline__ Tile skipped_tile(int linear) const {
@@ -179,8 +169,8 @@ struct Work {
     made.head = head / plan->n_skip * HEADS +
                 plan->heads[plan->n_full + plan->n_arrow + head % plan->n_skip];
     made.row = row * BM;
-    made.count = made.reach = made.low = 0;
-    made.split = false;
+    made.count = made.reach = 0;
+    made.low = NONE;
     return made;
   }
 
@@ -201,8 +191,7 @@ struct Work {
     made.row = at * BM;
     made.count = KEY_STEPS;
     made.reach = rest < of_full ? ALL : plan->reach[head];
-    made.low = 0;
-    made.split = false;
+    made.low = NONE;
     return made;
   }
 
@@ -215,14 +204,13 @@ struct Work {
     Window window(first, last, made.reach);
     made.low = window.low;
     made.count = TEXT_STEPS + (window.high - window.low + BN - 1) / BN;
-    made.split = made.count < KEY_STEPS;
-    if (!made.split) made.count = KEY_STEPS;
+    if (made.count >= KEY_STEPS) made.count = KEY_STEPS, made.low = NONE;
     return made;
   }
 
   // Rows of a skipped head; whether it was one.
   __device__ __forceinline__ bool copied(const Tile& tile, element* out) const {
-    if (!is_skipped()) return false;
+    if (skipped() < 0) return false;
     constexpr int VECTORS = VALUE_WIDTH / 8;
     long long first = ((long long)tile.head * QUERIES + tile.row) * VECTORS;
     int n = min(BM, QUERIES - tile.row) * VECTORS;
@@ -245,7 +233,7 @@ struct Rule {
     bool is_text = block >= TEXT_FIRST_BLOCK && block < TEXT_END_BLOCK && HAS_TEXT;
     Window window(block, block + 1, tile.reach);
     if (tile.reach == ALL || is_text) window.low = 0, window.high = KEYS;
-    bool in_text = !tile.split || step < TEXT_STEPS, in_window = !tile.split || step >= TEXT_STEPS;
+    bool in_text = !tile.split() || step < TEXT_STEPS, in_window = !tile.split() || step >= TEXT_STEPS;
     low = window.low - key;
     n = in_window ? window.high - window.low : 0;
     text = TEXT_FIRST_KEY - key;

@@ -4,7 +4,7 @@
 // what is masked in them, comes from another file (Sources, Plan, Work, Tile, Rule): see
 // attention_window.cuh and attention_headwise.cuh.
 //
-//   producer      Q  K0 V0  K1 V1  K2 V2 ...        ring of STAGES, full and empty barriers
+//   producer      K0 Q V0  K1 V1  K2 V2 ...        ring of STAGES, full and empty barriers
 //   warpgroup     S=QK0 | S=QK1 (async), O+=P V0 (async), softmax of S, rescale O | ...
 
 namespace attention {
@@ -59,15 +59,6 @@ __device__ __forceinline__ float exp2_fast(float x) {
   return y;
 }
 
-// 2^x for x < 127 by the other units: the exponent from rounding, the rest of [-1/2, 1/2] from a
-// polynomial with a relative error below 1.2e-4; 0 below 2^-126.
-__device__ __forceinline__ float exp2_by_hand(float x) {
-  constexpr float ROUND = 12582912.0f;        // 1.5 * 2^23: integers end in the mantissa
-  float clipped = fmaxf(x, -127.0f), rounded = clipped + ROUND, rest = clipped - (rounded - ROUND);
-  float raised = fmaf(fmaf(fmaf(0.0550085811f, rest, 0.242210374f), rest, 0.6932829f), rest, 1.0f);
-  return __int_as_float(__float_as_int(raised) + (__float_as_int(rounded) << 23));
-}
-
 __device__ __forceinline__ void load_blocks(u32 to, int block_bytes, int n_blocks,
                                             const CUtensorMap& map, u32 bar, int row, int head) {
   for (int i = 0; i < n_blocks; ++i)
@@ -82,10 +73,6 @@ __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q
   for (; work.some(); work.next()) {
     Tile tile = work.tile();
     if (tile.count == 0) continue;
-    mbarrier_wait(arena.q_empty(), q_phase ^ 1);
-    mbarrier_expect(arena.q_full(), Q_BYTES);
-    load_blocks(arena.q, Q_BLOCK, QK_BLOCKS, q, arena.q_full(), tile.row, tile.head);
-    q_phase ^= 1;
     int kv_head = tile.head / HEADS * KV_HEADS + tile.head % HEADS / (HEADS / KV_HEADS);
     for (int step = 0; step < tile.count; ++step) {
       int key = tile.key(step);
@@ -94,6 +81,13 @@ __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q
       mbarrier_expect(arena.k_full(slot), K_BYTES);
       load_blocks(arena.k + slot * K_BYTES, KV_BLOCK, QK_BLOCKS, k, arena.k_full(slot), key,
                   kv_head);
+      // Behind the first keys: their place is free before that of the queries.
+      if (step == 0) {
+        mbarrier_wait(arena.q_empty(), q_phase ^ 1);
+        mbarrier_expect(arena.q_full(), Q_BYTES);
+        load_blocks(arena.q, Q_BLOCK, QK_BLOCKS, q, arena.q_full(), tile.row, tile.head);
+        q_phase ^= 1;
+      }
       mbarrier_wait(arena.v_empty(slot), place.phase ^ 1);
       mbarrier_expect(arena.v_full(slot), V_BYTES);
       load_blocks(arena.v + slot * V_BYTES, KV_BLOCK, V_BLOCKS, v, arena.v_full(slot), key,
@@ -140,8 +134,7 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-// Running maximum and this thread's share of the running sum, of two rows. With a SLACK the maximum
-// stays while no score exceeds it by more, so that outputs need no rescaling.
+// Running maximum and this thread's share of the running sum, of two rows.
 struct Rows {
   float most[2] = {lowest(), lowest()};
   float sum[2] = {0.0f, 0.0f};
@@ -155,7 +148,6 @@ struct Rows {
       for (int j = 0; j < N_S / 4; ++j)
         now = fmaxf(now, fmaxf(s[4 * j + 2 * r], s[4 * j + 2 * r + 1]));
       now = quad_max(now);
-      if (SLACK > 0.0f && now <= most[r] + SLACK) now = most[r];
       // Nothing attended yet: any finite shift turns minus infinity into zero.
       float shift = now == lowest() ? 0.0f : now * SCALE_LOG2;
       rescale[r] = exp2_fast(most[r] * SCALE_LOG2 - shift);
@@ -165,9 +157,7 @@ struct Rows {
       for (int j = 0; j < N_S / 4; ++j)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          float power = s[4 * j + 2 * r + e] * SCALE_LOG2 - shift;
-          float raised =
-              (2 * j + e) % 8 < BY_HAND ? exp2_by_hand(power) : exp2_fast(power);
+          float raised = exp2_fast(s[4 * j + 2 * r + e] * SCALE_LOG2 - shift);
           s[4 * j + 2 * r + e] = raised;
           total += raised;
         }
@@ -183,12 +173,6 @@ __device__ __forceinline__ void multiply(float (&o)[N_O], const float (&factor)[
     for (int r = 0; r < 2; ++r)
 #pragma unroll
       for (int e = 0; e < 2; ++e) o[4 * j + 2 * r + e] *= factor[r];
-}
-
-// The same where factors are mostly 1.
-__device__ __forceinline__ void rescaled(float (&o)[N_O], const float (&factor)[2]) {
-  bool changes = factor[0] != 1.0f || factor[1] != 1.0f;
-  if (SLACK == 0.0f || __any_sync(0xffffffffu, changes)) multiply(o, factor);
 }
 
 __device__ __forceinline__ void store(element* out, const float (&o)[N_O], int head, int row) {
@@ -272,7 +256,7 @@ struct Consumer {
       scores_done(step == tile.count - 1);
       mask(s, tile, step);
       rows.step(s, rescale);
-      rescaled(o, rescale);
+      multiply(o, rescale);
       pack(p, s);
       mbarrier_wait(arena.v_full(values.slot), values.phase);
       wgmma_fence();
@@ -315,7 +299,7 @@ struct Consumer {
       wgmma_wait<0>();
       hold(o);
       mix_done();
-      rescaled(o, rescale);
+      multiply(o, rescale);
       pack(p, s);
     }
     mbarrier_wait(arena.v_full(values.slot), values.phase);

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cost_models.baselines import ConstantPower, LinearEnergy
-from cost_models.energy import EnergyModel, PowerModel, low_energy_weights
+from cost_models.energy import EnergyModel, PowerModel
 from cost_models.energy_rows import EnergyRows, energy_mj, power_w
 from cost_models.features import FEATURE_NAMES
 from cost_models.group_means import GroupMeans
@@ -141,11 +141,6 @@ def test_energy_is_power_times_latency() -> None:
     # 300 W for 200 us is 60 mJ.
     assert energy_mj(np.array([300.0]), np.array([200.0])) == pytest.approx([60.0])
     assert power_w(np.array([60.0]), np.array([200.0])) == pytest.approx([300.0])
-
-
-def test_weights_fall_with_energy_inside_each_task() -> None:
-    weights = low_energy_weights(np.array([1.0, 2.0, 30.0]), np.array([0, 0, 1]), gamma=4.0)
-    np.testing.assert_allclose(weights, [1.0, 1 / 16, 1.0])
 
 
 def test_means_of_small_groups_are_pulled_towards_all() -> None:

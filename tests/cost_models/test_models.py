@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cost_models.dataset import Dataset, over_group_best
-from cost_models.latency import LatencyModel
+from cost_models.latency import LatencyModel, slowdown_prior
 from cost_models.quality import spearman
 
 
@@ -89,3 +89,38 @@ def test_rows_that_do_not_fit_are_refused() -> None:
         Dataset(features=ones, values=np.array([1.0, np.nan]), groups=groups)
     with pytest.raises(ValueError, match="leave failed trials out"):
         Dataset(features=ones, values=np.array([1.0, 0.0]), groups=groups)
+
+
+class TestPrior:
+    """What other workloads of a design space taught."""
+
+    def test_it_orders_candidates_before_anything_was_timed(self) -> None:
+        new = landscape(60, seed=1)
+        model = LatencyModel(prior=slowdown_prior(landscape(400)))
+        assert model.is_fitted
+        found = spearman(over_group_best(new.values, new.groups), model.predict(new.features).mean)
+        assert found is not None
+        assert found > 0.8
+
+    def test_what_it_misses_is_learnt(self) -> None:
+        prior = slowdown_prior(landscape(400))
+        known, new = landscape(200, seed=2), landscape(100, seed=1)
+        # A device on which the third feature matters too.
+        others = [
+            Dataset(
+                features=one.features,
+                values=one.values * 2.0 ** one.features[:, 2],
+                groups=one.groups,
+            )
+            for one in (known, new)
+        ]
+        model = LatencyModel(prior=prior)
+        truth = np.log2(over_group_best(others[1].values, others[1].groups))
+        before = np.abs(model.predict(new.features).mean - truth).mean()
+        model.fit(others[0])
+        after = np.abs(model.predict(new.features).mean - truth).mean()
+        assert after < 0.7 * before
+
+    def test_without_rows_and_prior_nothing_is_said(self) -> None:
+        with pytest.raises(ValueError, match="before it was fitted"):
+            LatencyModel().predict(landscape(3).features)

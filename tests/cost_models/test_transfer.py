@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cost_models import device_models as files
+from cost_models.dataset import Dataset
 from cost_models.energy import PowerModel
 from cost_models.errors import BadModels
+from cost_models.latency import slowdown_prior
 from cost_models.quality import spearman
 from cost_models.transfer import TransferModel
 from tests.device_rows import DeviceRows, device_models, device_rows
@@ -54,7 +57,7 @@ def test_errors_are_those_on_unknown_workloads_and_have_two_parts(rows: DeviceRo
     # A level of its own for each workload, which no feature tells.
     level = np.array([1.0, 1.3, 0.8, 1.1, 0.7, 1.2, 0.9, 1.25, 0.85, 1.0])[rows.groups]
     model = TransferModel("power")
-    model.fit(rows.late, rows.power_w * level, rows.groups)
+    model.fit(rows.late, rows.power_w * level, rows.groups, rows.latency_us)
     assert 0.1 < model.level_error < 0.4
     assert model.within_error < 0.5 * model.level_error
 
@@ -62,7 +65,7 @@ def test_errors_are_those_on_unknown_workloads_and_have_two_parts(rows: DeviceRo
 def test_two_workloads_teach_nothing(rows: DeviceRows) -> None:
     few = rows.of(rows.groups < 2)
     model = TransferModel("power")
-    model.fit(few.late, few.power_w, few.groups)
+    model.fit(few.late, few.power_w, few.groups, few.latency_us)
     assert not model.is_fitted
 
 
@@ -126,6 +129,18 @@ class TestFile:
                 one.predict(rows.late).mean, other.predict(rows.late).mean
             )
             assert one.within_error == other.within_error
+
+    def test_slow_downs_of_a_space_are_kept_by_its_name_and_width(
+        self, rows: DeviceRows, models: files.DeviceModels, tmp_path: Path
+    ) -> None:
+        early = np.ascontiguousarray(rows.late[:, :5])
+        prior = slowdown_prior(Dataset(features=early, values=rows.latency_us, groups=rows.groups))
+        files.write_models(replace(models, slowdown={("knobs", 5): prior}), tmp_path / "a")
+        found = files.read_models(tmp_path / "a").slowdown
+        assert set(found) == {("knobs", 5)}
+        np.testing.assert_array_equal(
+            found["knobs", 5].predict(early).mean, prior.predict(early).mean
+        )
 
     def test_it_holds_xgboosts_own_format_and_no_pickle(
         self, models: files.DeviceModels, tmp_path: Path

@@ -15,7 +15,7 @@ from cost_models.updating import (
     threshold_db,
 )
 
-RULE = UpdatingRule()
+RULE = UpdatingRule(threshold_db=10.0, least_rows=4)
 MEASURED = (90.0, 95.0, 105.0, 110.0)
 
 
@@ -63,7 +63,9 @@ def test_centred_ratio_gives_a_predictor_of_the_mean_nothing_and_raw_is_fooled()
     # Squared values 40250, squared errors 250: 10 log10(161).
     assert snr_db(mean, "raw") == pytest.approx(10.0 * math.log10(161.0))
     assert measured_share([mean] * 3, RULE) == 1.0
-    assert measured_share([mean] * 3, UpdatingRule(form="raw")) == 0.4
+    assert (
+        measured_share([mean] * 3, UpdatingRule(form="raw", threshold_db=10.0, least_rows=4)) == 0.4
+    )
 
 
 def test_noise_of_the_measurements_lowers_what_is_asked_for() -> None:

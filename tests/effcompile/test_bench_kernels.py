@@ -10,6 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from effcompile.bench.harness import _row
 from effcompile.bench.kernels import (
     combine_partials_cases,
     frame_cosine_cases,
@@ -21,6 +22,7 @@ from effcompile.bench.kernels.case import KernelCase, all_cases, chosen_cases, w
 from effcompile.bench.kernels.contenders import contenders, difference, n_sets
 from effcompile.cli.main import app
 from effcompile.errors import UsageError
+from search.trial import EnergyMeasurement, LatencyMeasurement, Verdict
 from tests.effcompile.lowered_models import lowered, run_lowered
 
 
@@ -65,6 +67,13 @@ def test_first_difference_is_named() -> None:
     assert difference(expected[:1], expected, 1.0) == "shape [1, 3], expected [2, 3]"
 
 
+def test_a_large_element_may_be_off_by_its_own_rounding() -> None:
+    expected = np.array([*[0.01] * 999, 16.06])
+    rounded = torch.from_numpy(expected).bfloat16().double().numpy()
+    assert difference(rounded, expected, 4e-3) == ""
+    assert "first at [999]: 17" in difference(np.where(expected > 1, 17, expected), expected, 4e-3)
+
+
 def test_infinite_references_must_be_met_exactly() -> None:
     expected = np.array([1.0, -np.inf])
     assert difference(expected.copy(), expected, 0.0) == ""
@@ -103,6 +112,27 @@ def test_wrong_and_failing_peers_are_rows_that_say_so() -> None:
     ]
     assert n_sets(case, "hot", 64) == 1
     assert n_sets(case, "cold", 64) == 4
+
+
+def test_one_usable_window_of_several_rounds_is_enough_for_a_row() -> None:
+    timing = LatencyMeasurement(
+        latency_us=10.0, ci95_us=0.5, n_repeats=6, n_launches=1, method="graph", cache="hot"
+    )
+    refused = EnergyMeasurement(energy_mj=None, meter="nvml", verdict=Verdict.UNSETTLED)
+    usable = EnergyMeasurement(
+        energy_mj=3.0, ci95_mj=0.1, power_w=300.0, meter="nvml", verdict=Verdict.OK
+    )
+    row = _row(
+        workload="w",
+        name="n",
+        timings=[timing, timing],
+        energies=[refused, usable],
+        n_bytes=1000,
+        n_flops=0,
+        error="",
+    )
+    assert (row.energy_mj, row.energy_ci95_mj, row.power_w) == (3.0, 0.1, 300.0)
+    assert (row.burst_us, row.verdict) == (10.0, "unsettled")
 
 
 SMALL_MERGES = {

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from effcompile.bench.model_compare import TUNING, UNSEEN, WorkloadQuality, bench_models
+from effcompile.bench.unmeasured import bench_unmeasured
 from effcompile.cli.main import app
 from schedules.candidate import Candidate
 from schedules.task import Task
@@ -108,7 +109,7 @@ def of(
 
 
 def test_every_model_answers_for_every_workload(found: list[WorkloadQuality]) -> None:
-    for situation, models in (("unseen", UNSEEN), ("tuning", TUNING)):
+    for situation, models in (("unseen", UNSEEN), ("16", TUNING)):
         counts = {of(found, model, situation).n_band for model in models}
         assert len(counts) == 1, "all models must answer for the same rows"
     assert {one.workload for one in found} == {"all", *(f"work-{i}" for i in range(4))}
@@ -125,8 +126,8 @@ def test_power_from_compiled_code_orders_a_workload_nobody_measured(
 def test_costs_of_work_learnt_from_few_rows_beat_every_other_model(
     found: list[WorkloadQuality],
 ) -> None:
-    ours = [of(found, name, "tuning").quality for name in ("power", "power, warm")]
-    others = [of(found, name, "tuning").quality for name in ("constant", "linear", "published")]
+    ours = [of(found, name, "16").quality for name in ("power", "power, warm")]
+    others = [of(found, name, "16").quality for name in ("constant", "linear", "published")]
     assert max(one.mape or 1.0 for one in ours) < min(one.mape or 0.0 for one in others)
     assert min(one.spearman or 0.0 for one in ours) > max(one.spearman or 1.0 for one in others)
 
@@ -162,8 +163,18 @@ def test_the_command_prints_rows(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         app, ["bench", "models", "--device", device, "--band", "99%", "--json"]
     )
-    names = {row["workload"] for row in json.loads(done.stdout)}
+    names = {row["workload"] for row in json.loads(done.stdout)["energy"]}
     assert names == {"all", "work-1 1", "work-1 2", "work-2"}
+
+
+def test_latency_of_workloads_left_out_orders_their_candidates() -> None:
+    rows = bench_unmeasured(made_recording(6, 20))
+    assert [row.workload for row in rows] == [f"work-{i}" for i in range(6)]
+    assert all(row.n_candidates == 20 for row in rows)
+    assert np.mean([row.spearman or 0.0 for row in rows]) > 0.7
+    for row in rows:
+        assert (row.best_of_5_percent or 0.0) <= (row.pick_percent or 0.0) + 1e-9
+    assert bench_unmeasured(made_recording(3, 8)) == []
 
 
 def test_models_are_trained_from_the_command_line(tmp_path: Path) -> None:

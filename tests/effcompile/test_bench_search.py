@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from effcompile.bench.search_compare import SearchOutcome, SearchRow, bench_search, rows_of
+from effcompile.bench.search_compare import SearchOutcome, bench_search
+from effcompile.bench.search_rows import SearchRow, rows_of
 from effcompile.bench.search_ways import N_FASTEST, REFERENCE, WAYS
 from effcompile.cli.main import app
 from effcompile.config import TuneConfig

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from effcompile.bench import winners
-from effcompile.bench.winners import WinnerPair, WinnerRow, find_pairs, mean_saving, measure_pairs
+from effcompile.bench.winners import WinnerPair, WinnerRow, find_pairs, measure_pairs
 from effcompile.bench.winners_file import read_pairs, write_pairs
+from effcompile.bench.winners_mean import mean_saving
 from effcompile.config import TuneConfig
 from effcompile.errors import UsageError
 from schedules.target import Target, known_target

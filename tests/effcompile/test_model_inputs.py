@@ -19,6 +19,7 @@ def spec(name: str, shape: tuple[int | str, ...], dtype: str) -> ArgumentSpec:
 X = spec("x", (2, "T"), "bfloat16")
 IDS = spec("input_ids", (1, "T"), "int64")
 MASK = spec("attention_mask", (1, "T"), "int64")
+TYPES = spec("token_type_ids", (8, "T"), "int64")
 POSITIONS = spec("position_ids", (2, "T"), "int32")
 
 
@@ -31,7 +32,8 @@ def test_shapes_and_dtypes_follow_the_signature() -> None:
 
 
 def test_integers_mean_what_their_names_say() -> None:
-    ids, mask, positions = make_model_inputs(entry(IDS, MASK, POSITIONS), 0, {"T": 4})
+    ids, mask, positions, types = make_model_inputs(entry(IDS, MASK, POSITIONS, TYPES), 0, {"T": 4})
+    assert set(types.flat) == {0, 1}
     assert ids.min() >= 0 and ids.max() < 16
     assert mask.tolist() == [[1, 1, 1, 1]]
     assert positions.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3]]

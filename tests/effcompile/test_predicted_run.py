@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cost_models.device_models import write_models
+from cost_models.device_models import read_models, write_models
 from effcompile import models
 from effcompile.building import _predicted_by
 from effcompile.cli.main import app
@@ -110,6 +110,15 @@ def test_models_are_found_by_device_and_for_predictions_by_architecture(
     assert require_models(h100).training.device == h200.name
     with pytest.raises(UsageError, match=r"NVIDIA A100.*h200"):
         require_models(a100)
+
+
+@pytest.mark.parametrize("name", list(models.shipped_models()))
+def test_shipped_models_read_and_are_small(name: str) -> None:
+    path = models.shipped_models()[name]
+    found = read_models(path)
+    assert found.training.device == known_target(name).name
+    assert found.training.n_metered > 100
+    assert path.stat().st_size < 1_000_000
 
 
 @pytest.mark.parametrize(

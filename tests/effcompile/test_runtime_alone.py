@@ -46,7 +46,9 @@ _TVM_TOO = """
 import sys
 import numpy as np
 if sys.argv[2] == "before":
-    import tvm
+    from schedules import _tvm
+    tvm = _tvm.load()
+    assert "torch" not in sys.modules, "200 MB that tuning never uses"
 import effcompile.runtime
 module = effcompile.runtime.load(sys.argv[1])
 module(np.zeros((4, 64), np.float32))
@@ -56,6 +58,11 @@ assert tvm.runtime.empty((2,)).shape == (2,)
 y, _ = module(np.ones((4, 64), np.float32))
 assert y.shape == (4, 32)
 assert tvm.ir.save_json(tvm.tirx.IntImm("int32", 3))
+if sys.argv[2] == "before":
+    import torch
+    y, _ = module(torch.ones(4, 64))
+    assert isinstance(y, torch.Tensor)
+    assert tvm.runtime.from_dlpack(torch.ones(3)).numpy().tolist() == [1, 1, 1]
 """
 
 

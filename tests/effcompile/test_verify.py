@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from effcompile.verification import _torch_reference
 from effcompile.verify import OutputComparison, compare_outputs
 
 REFERENCE = np.random.default_rng(0).standard_normal((32, 16))
@@ -54,3 +57,21 @@ def test_all_zero_reference_uses_the_absolute_error() -> None:
     zeros = np.zeros(4, np.float32)
     assert only(zeros, zeros).relative_error == 0
     assert not only(zeros + 1, zeros).is_equal
+
+
+NESTED = """
+import torch
+class Nested(torch.nn.Module):
+    def forward(self, x, state, mask=None):
+        return {"y": x + state[0], "state": (x, [state[1]]), "none": None}
+def build():
+    return Nested(), (torch.ones(2), (torch.zeros(2), torch.full((2,), 3.0)), None)
+"""
+
+
+def test_what_a_module_takes_and_returns_may_be_nested(tmp_path: Path) -> None:
+    """As models do that return a mapping of named outputs, or the states of a cell."""
+    (tmp_path / "nested.py").write_text(NESTED)
+    inputs, outputs = _torch_reference(f"{tmp_path / 'nested.py'}:build")
+    assert [list(one) for one in inputs] == [[1, 1], [0, 0], [3, 3]]
+    assert [list(one) for one in outputs] == [[1, 1], [1, 1], [3, 3]]

@@ -15,12 +15,11 @@ import numpy as np
 
 from schedules.cuda_kernel import device_code
 from schedules.gemv_dequant import GemvDequantSpace
-from schedules.gemv_dequant_cuda import ROWS_PER_PASS, arena, constants
+from schedules.gemv_dequant_cuda import ROWS_PER_PASS, arena, constants, kernel_text
 
 PARTS = Path(__file__).with_suffix(".hpp")
 CUT = "// CUT"
-FIRST_REPLACED = "__device__ __forceinline__ uint4 load_codes"
-FIRST_KEPT = "__device__ __forceinline__ float low_of"
+REPLACED = "gemv_memory.cuh"
 
 
 def emulate(
@@ -29,8 +28,7 @@ def emulate(
     """Output of a point, and not 0 if it used memory that it may not; see ``run``."""
     problem, schedule = space._problem, space.schedule(values)
     before, replaced, after = PARTS.read_text().split(CUT)
-    text = device_code("gemv_dequant.cuh")
-    text = text[: text.index(FIRST_REPLACED)] + "//" + replaced + text[text.index(FIRST_KEPT) :]
+    text = kernel_text().replace(device_code(REPLACED), "//" + replaced)
     source, library = folder / "kernel.cpp", folder / "kernel.so"
     source.write_text(before + constants(problem, schedule) + text + "//" + after)
     flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread"]

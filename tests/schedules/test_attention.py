@@ -18,10 +18,11 @@ from effcompile.measure.libraries import LibraryMaker
 from schedules import expected
 from schedules.attention import HopperAttentionSpace, attention_space
 from schedules.attention_hopper import REGISTERS
+from schedules.defaults import DefaultSpace, intermediate_bytes
 from schedules.inputs import make_inputs
 from schedules.program_reference import run_program
 from schedules.references.attention import reference
-from schedules.spaces import spaces_for
+from schedules.spaces import MOST_INTERMEDIATE_BYTES, open_space, spaces_for
 from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import Workload
@@ -107,8 +108,6 @@ def test_the_points_that_should_win_do_not_spill(tmp_path: Path) -> None:
         "products": "overlapped",
         "blocks": "persistent",
         "order": "by_head",
-        "rescale": "seldom",
-        "by_hand": 2,
     }
     wide, narrow = [1, 24, 16896, 128], [1, 24, 4429, 64]
     for shape, groups, key_tile in ((wide, 2, 128), (wide, 2, 176), (narrow, 3, 128)):
@@ -192,3 +191,16 @@ def test_accumulators_are_the_left_operand_of_the_next_product() -> None:
                 for i in range(4)
             ]
             assert pairs[4 * step : 4 * step + 4] == wanted
+
+
+@pytest.mark.parametrize(("tokens", "is_large"), [(512, False), (16896, True)])
+def test_scores_that_fit_no_memory_have_a_default_of_the_family(
+    tokens: int, is_large: bool
+) -> None:
+    shape = [1, 24, tokens, 128]
+    task = task_of(attention_model(shape, shape, "float16", causal=False))
+    space = open_space(task, "default")
+    assert isinstance(space, DefaultSpace)
+    assert (intermediate_bytes(task.workload) > MOST_INTERMEDIATE_BYTES) is is_large
+    text = str(space.realise(space.default()))
+    assert ("attention_forward" in text) is is_large

@@ -27,8 +27,6 @@ PLAIN = {
     "products": "in_turn",
     "blocks": "per_tile",
     "order": "by_head",
-    "rescale": "always",
-    "by_hand": 0,
 }
 FAST = PLAIN | {
     "warpgroups": 2,

@@ -36,8 +36,6 @@ POINT: dict[str, int | str] = {
     "turns": "pingpong",
     "products": "overlapped",
     "blocks": "persistent",
-    "rescale": "always",
-    "by_hand": 0,
 }
 
 
@@ -121,13 +119,15 @@ def test_full_heads_are_plain_attention() -> None:
     )
 
 
-def test_a_cpu_computes_the_same_with_modes_of_the_call() -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_a_cpu_computes_the_same(known: bool) -> None:
     case = Headwise(
-        image=100, text=30, modes=MIXED, width=16, dtype="float32", cached=True, known=False
+        image=100, text=30, modes=MIXED, width=16, dtype="float32", cached=True, known=known
     )
     workload = replace(case, known=True).task().workload
     inputs = make_inputs(workload, seed=1)
-    (found,) = run_lowered(lowered(case.model()), inputs)
+    given = [*inputs[:3], inputs[4]] if known else inputs
+    (found,) = run_lowered(lowered(case.model()), given)
     (wanted,) = reference(workload, inputs)
     np.testing.assert_allclose(found, wanted.values, rtol=1e-4, atol=1e-5)
 
@@ -201,7 +201,6 @@ extern "C" void walk(const int* modes, int n_blocks, int* seen, int* stored, int
   for (int lane = 0; lane < 32; ++lane) plan.rank(lane);
   gridDim.x = n_blocks;
   for (blockIdx.x = 0; blockIdx.x < n_blocks; ++blockIdx.x) {
-    plan.share(blockIdx.x, n_blocks);
     for (Work work(&plan, sources); work.some(); work.next()) {
       Tile tile = work.tile();
       steps[blockIdx.x] += tile.count;
@@ -290,6 +289,13 @@ def test_tiles_and_masks_attend_every_pair_once(
         np.testing.assert_array_equal(seen[head], wanted, err_msg=f"head {head} {mode}")
     counted = arrow_steps(space._headwise, space.schedule(values))
     assert steps.sum() == 2 * counted.sum()
+
+
+@pytest.mark.parametrize("n_blocks", [1, 60, 200])
+def test_any_number_of_blocks_does_all_rows(n_blocks: int, tmp_path: Path) -> None:
+    space = HeadwiseSpace(Headwise(image=500, text=77, modes=MIXED).task())
+    seen, stored, _ = walk(space, POINT, n_blocks, tmp_path)
+    assert (stored == 1).all() and seen.max() == 1
 
 
 def test_blocks_get_equal_work(tmp_path: Path) -> None:

@@ -30,13 +30,10 @@ POINT: dict[str, int | str] = {
     "turns": "pingpong",
     "products": "overlapped",
     "blocks": "per_tile",
-    "rescale": "always",
-    "by_hand": 0,
 }
 KEPT: dict[str, int | str] = {"blocks": "persistent"}
 THREE: dict[str, int | str] = {"warpgroups": 3, "key_tile": 112}
 WIDE: dict[str, int | str] = {"key_tile": 176, "turns": "free"}
-HAND: dict[str, int | str] = {"rescale": "seldom", "by_hand": 2}
 RAGGED = Headwise(image=500, text=77, modes=MIXED)
 MANY = Headwise(image=1500, text=77, modes=MIXED, heads=24, batch=2)
 TOLERANCE = {"float16": 3e-3, "bfloat16": 2e-2}
@@ -46,16 +43,16 @@ CASES: dict[str, tuple[Headwise, dict[str, int | str]]] = {
     "one_warpgroup": (RAGGED, {"warpgroups": 1, "key_tile": 64, "turns": "free", "stages": 2}),
     "ragged": (RAGGED, WIDE),
     "text_first": (replace(RAGGED, text_first=True), THREE),
-    "no_text": (Headwise(image=1000, text=0, modes=MIXED), THREE | HAND),
+    "no_text": (Headwise(image=1000, text=0, modes=MIXED), THREE),
     "mostly_text": (Headwise(image=90, text=300, modes=MIXED, text_first=True), WIDE),
     "cache": (replace(RAGGED, cached=True, batch=2), THREE),
     "modes_of_the_call": (replace(RAGGED, known=False, cached=True), {}),
-    "grouped_heads": (replace(RAGGED, kv_heads=2, batch=2), WIDE | HAND),
+    "grouped_heads": (replace(RAGGED, kv_heads=2, batch=2), WIDE),
     "width_128": (replace(RAGGED, width=128), WIDE),
-    "bfloat16": (replace(RAGGED, width=128, dtype="bfloat16", text_first=True), HAND),
+    "bfloat16": (replace(RAGGED, width=128, dtype="bfloat16", text_first=True), {}),
     "persistent": (MANY, KEPT | THREE),
-    "persistent_text_first": (replace(MANY, text_first=True, cached=True), KEPT | WIDE | HAND),
-    "persistent_bfloat16": (replace(MANY, dtype="bfloat16", width=128), KEPT | HAND),
+    "persistent_text_first": (replace(MANY, text_first=True, cached=True), KEPT | WIDE),
+    "persistent_bfloat16": (replace(MANY, dtype="bfloat16", width=128), KEPT),
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.libraries import LibraryMaker
 from schedules.defaults import DefaultSpace
+from schedules.families import own_spaces
 from schedules.integer_exponential import integer_exponential
 from schedules.integer_softmax import IntegerSoftmaxSpace, integer_softmax_space
 from schedules.integer_softmax_problem import DEFAULTS, widths_of
@@ -19,7 +20,6 @@ from schedules.limits import require_launchable
 from schedules.references.integer_softmax import distances, exponentials, shares
 from schedules.references.softmax import softmax
 from schedules.space import DesignSpace
-from schedules.spaces import spaces_for
 from schedules.target import known_target
 from schedules.task import Task
 from tests.schedules.integer_softmax_workloads import small_workloads
@@ -169,8 +169,8 @@ def test_default_programs_are_exact(name: str, run_on_cpu: Callable[..., Any]) -
 
 
 def test_family_is_found_for_cuda_alone() -> None:
-    for workload in (SMALL["8 bits"], SMALL["deferred"]):
-        assert "integer_softmax" in spaces_for(Task(workload=workload, target=H200))
+    for workload in SMALL.values():
+        assert own_spaces(Task(workload=workload, target=H200))[0].name == "integer_softmax"
         assert integer_softmax_space(Task(workload=workload, target=CPU)) is None
 
 

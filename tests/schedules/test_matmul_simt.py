@@ -89,10 +89,22 @@ def test_points_are_judged_alike_one_by_one_and_all_at_once(
         assert not any(bool(applies) for applies in space.judge(values))
         assert float(space.estimate(values)) <= space.patience * best
         assert np.isfinite(space.numbers(values)).all()
-    legal = {tuple(point.values()) for point in space.points}
+    drawn = {tuple(point.values()) for point in space.points}
     for _ in range(200):
-        drawn = {knob.name: knob.values[rng.integers(len(knob.values))] for knob in space.knobs}
-        assert (space.refusal(drawn) is None) == (tuple(drawn.values()) in legal)
+        values = {
+            knob.name: int(knob.values[rng.integers(len(knob.values))]) for knob in space.knobs
+        }
+        if tuple(values.values()) in drawn or space.refusal(values) is None:
+            promising = float(space.estimate(values)) <= space.patience * best
+            assert (tuple(values.values()) in drawn) <= promising
+            assert space.refusal(values) is None
+
+
+@pytest.mark.parametrize("layout", ["nn", "nt"])
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 8, 8), (1, 16, 8), (2, 8, 8), (16, 8, 16)])
+def test_no_problem_is_too_small(m: int, n: int, k: int, layout: str) -> None:
+    assert MatmulSimtSpace(task_of(float32(m, n, k, layout))).points
+    assert MatmulRowsSpace(task_of(Product(m=m, n=n, k=k, layout=layout))).points
 
 
 def test_clusters_are_for_hopper_and_splits_for_all() -> None:

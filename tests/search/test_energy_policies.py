@@ -99,14 +99,14 @@ class TestSnr:
         assert len(pick("snr", state(*range(1, 11)))) == 10
 
     def test_good_rounds_lower_the_share_of_the_new_candidates(self) -> None:
-        good = [*errors(6, miss=0.1), *errors(6, miss=0.1, round_index=2)]
+        good = [*errors(8, miss=0.1), *errors(8, miss=0.1, round_index=2)]
         seen = state(*range(1, 11), errors=good)
         # Two good rounds: 1 - 2 x 0.2 of ten, and one control.
         assert wanted("snr", seen) == list(range(6))
         assert len(pick("snr", seen)) == 7
 
     def test_old_candidates_do_not_raise_the_number(self) -> None:
-        seen = state(*range(1, 11), errors=errors(6, miss=0.1))
+        seen = state(*range(1, 11), errors=errors(8, miss=0.1))
         aged = [replace(one, is_new=one.trial_id >= 5) for one in seen.candidates]
         # 0.8 of five new ones, and the best-looking of all ten are taken.
         assert wanted("snr", replace(seen, candidates=aged)) == [0, 1, 2, 3]
@@ -133,8 +133,13 @@ class TestOverlap:
     def test_the_slow_cannot_win_and_are_left_to_the_controls(self) -> None:
         assert wanted("overlap", self.seen(9.0, 8.0, limit_us=1.005)) == [0]
 
-    def test_at_most_the_configured_number(self) -> None:
-        assert wanted("overlap", self.seen(9.0, 8.0, 7.0)) == [2, 1]
+    def test_one_a_round(self) -> None:
+        assert wanted("overlap", self.seen(9.0, 8.0, 7.0)) == [2]
+
+    def test_random_picks_stop_once_they_are_a_tenth(self) -> None:
+        known = [replace(one, is_control=True) for one in errors(2, miss=0.1)]
+        picks = pick("overlap", self.seen(20.0, 21.0, 22.0, n_measured=20, errors=known))
+        assert picks == []
 
     def test_nothing_promising_leaves_the_controls(self) -> None:
         picks = pick("overlap", self.seen(20.0, 21.0, 22.0))

@@ -37,7 +37,8 @@ class KernelCase:
         peers: Name to peer; a peer that raises becomes a row that says so.
         n_bytes: Bytes that must move, each counted once.
         n_flops: Operations that must be done; 0 where only bytes matter.
-        tolerance: Largest difference, as a share of the root mean square of the reference.
+        tolerance: Largest difference, as a share of the root mean square of the reference or of
+            the element, whichever is larger.
         sample: What of the outputs is compared, for outputs too large to compare whole.
     """
 

@@ -100,7 +100,8 @@ def difference(found: Any, expected: Any, tolerance: float) -> str:
     Args:
         found: Float64 array, or integers.
         expected: Same shape.
-        tolerance: Largest difference as a share of the root mean square of ``expected``.
+        tolerance: Largest difference as a share of the root mean square of ``expected``, or of
+            the element itself where that is larger: rounding errors grow with what is rounded.
     """
     if found.shape != expected.shape:
         return f"shape {list(found.shape)}, expected {list(expected.shape)}"
@@ -112,7 +113,8 @@ def difference(found: Any, expected: Any, tolerance: float) -> str:
     apart = np.where(
         finite | (found == expected) | (np.isnan(found) & np.isnan(expected)), apart, np.inf
     )
-    wrong = ~(apart <= tolerance * (scale or 1.0))
+    size = np.maximum(np.where(finite, np.abs(expected), 0.0), scale or 1.0)
+    wrong = ~(apart <= tolerance * size)
     if not wrong.any():
         return ""
     place = tuple(int(i) for i in np.argwhere(wrong)[0])

@@ -152,13 +152,19 @@ def _flex(shape: HeadwiseShape) -> Peer:
         import torch
         from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-        kinds, reach = _by_head(shape)
         allowed = _allowed(shape)
+        kinds, reach = _by_head(shape)
+        is_uniform = len(set(shape.modes)) == 1
+        kind, blocks = shape.modes[0][0], -(-shape.modes[0][1] // GRAIN)
 
-        def mask_mod(_batch: Any, head: Any, row: Any, key: Any) -> Any:
+        def of_head(_batch: Any, head: Any, row: Any, key: Any) -> Any:
             return allowed(kinds[head], reach[head], row, key)
 
-        n_heads = None if len(set(shape.modes)) == 1 else len(shape.modes)
+        def of_all(_batch: Any, _head: Any, row: Any, key: Any) -> Any:
+            return allowed(kind, blocks, row, key)
+
+        mask_mod = of_all if is_uniform else of_head
+        n_heads = None if is_uniform else len(shape.modes)
         mask = create_block_mask(mask_mod, None, n_heads, shape.tokens, shape.tokens, "cuda")
         compiled = torch.compile(flex_attention, dynamic=False)
         compiled(*inputs, block_mask=mask)

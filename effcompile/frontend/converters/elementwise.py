@@ -45,6 +45,31 @@ def power(node: Node) -> Any:
     return relax.op.astype(result, dtypes[0])
 
 
+@converter("OneHot")
+def one_hot(node: Node) -> Any:
+    """The result has the dtype of the two values; the stock importer widens float32."""
+    from tvm import relax
+
+    result = node.emit(node.stock())
+    dtype = _dtype(node.required(2))
+    return result if _dtype(result) == dtype else relax.op.astype(result, dtype)
+
+
+@converter("IsInf")
+def is_infinite(node: Node) -> Any:
+    """Either sign may be left out, which the stock importer overlooks."""
+    from tvm import relax
+
+    x = node.required(0)
+    signs = [bool(node.attrs.get(f"detect_{name}", 1)) for name in ("negative", "positive")]
+    if all(signs):
+        return node.stock()
+    dtype = _dtype(x)
+    wanted = float("inf") if signs[1] else float("-inf")
+    found = relax.op.equal(x, relax.const(wanted, dtype))
+    return found if any(signs) else relax.op.zeros_like(node.emit(found))
+
+
 def _small_count(exponent: Any) -> int | None:
     value = constant_array(exponent)
     if value is None or value.size != 1 or value.ndim > 0:

@@ -33,6 +33,8 @@ _BUILT_IN = (
     "matmul_nbits",
     "merge",
     "norms",
+    "open_shapes",
+    "recurrent",
     "resize",
     "rotary",
     "variadic",

@@ -42,7 +42,7 @@ def block(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tuned = json.loads(
         succeed("tune", "m.onnx", "--out", "run", "--trials", "6", *TUNE, cwd=folder)
     )
-    assert tuned == {"path": "run", "stopped_by": "budget"}
+    assert tuned == {"path": "run", "stopped_by": "budget", "predicted_by": ""}
     manifest = printed("build", "run", "--out", "m.effc", cwd=folder)
     assert [entry["name"] for entry in manifest["entries"]] == ["main"]
     assert len(manifest["measured"]) == 1

@@ -9,6 +9,8 @@ import pytest
 
 from effcompile.cli import tune_commands
 from effcompile.cli.main import app
+from effcompile.cli.output import print_rows
+from effcompile.doctor.check import Check
 from tests.effcompile.cli.commands import call_main, run_command
 
 COMMANDS = ["export", "tune", "build", "run", "verify", "measure", "report", "show", "doctor"]
@@ -60,3 +62,9 @@ def test_reader_that_leaves_early_is_no_defect(tmp_path: Path) -> None:
         "tune", "m.onnx", "--out", "r", "--print-config", cwd=tmp_path, prefix=prefix
     )
     assert "unexpected" not in ended.err
+
+
+def test_brackets_in_a_table_are_text(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows([Check(name="x", status="warn", found="[bold]", advice="pip install 'a[cuda]'")])
+    shown = capsys.readouterr().out
+    assert "[bold]" in shown and "'a[cuda]'" in shown

@@ -19,6 +19,7 @@ from effcompile.cli.progress import (
 )
 from schedules.candidate import Candidate
 from search.events import (
+    FinalsStarted,
     RoundStarted,
     RunFinished,
     RunStarted,
@@ -127,6 +128,18 @@ def test_plain_lines_come_at_round_ends_and_every_half_minute() -> None:
     assert lines[6].endswith("tie, default stays")
     assert lines[7] == "finished (budget): 187 trials, failed 5: build 5, 01:20"
     assert len(lines) == 8
+
+
+def test_finals_are_announced_once() -> None:
+    stream = io.StringIO()
+    with PlainProgress(stream) as progress:
+        progress(STARTED)
+        for _ in range(2):
+            progress(FinalsStarted(task=TASK, n_finalists=3, totals=TOTALS))
+            progress(final(is_tie=True))
+    lines = stream.getvalue().splitlines()
+    assert ["again" in line for line in lines] == [False, True, False, False]
+    assert lines[2].endswith("tie, default stays")
 
 
 def test_streams_that_are_no_terminal_get_plain_lines() -> None:

@@ -87,6 +87,27 @@ def test_gather_counts_from_the_end_and_stays_inside(axis: int, dtype: str) -> N
     np.testing.assert_array_equal(found, np.take(x, inside, axis=axis))
 
 
+def test_one_hot_has_the_dtype_of_its_values() -> None:
+    places = np.array([[0, 2, -1]])
+    node = helper.make_node("OneHot", ["i", "depth", "values"], ["y"], axis=1)
+    constants = {"depth": np.array(4), "values": np.array([0.5, 2], np.float32)}
+    model = graph_model([node], {"i": places}, ["y"], constants=constants)
+    (found,) = run_lowered(lowered(model), [places])
+    (expected,) = ReferenceEvaluator(model).run(None, {"i": places})
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("signs", [(1, 1), (1, 0), (0, 1), (0, 0)])
+def test_infinities_of_either_sign(signs: tuple[int, int]) -> None:
+    x = np.array([1, np.inf, -np.inf, np.nan], np.float32)
+    attrs = {"detect_negative": signs[0], "detect_positive": signs[1]}
+    node = helper.make_node("IsInf", ["x"], ["y"], **attrs)
+    model = graph_model([node], {"x": x}, ["y"], output_types={"y": TensorProto.BOOL})
+    (found,) = run_lowered(lowered(model), [x])
+    assert found.tolist() == [False, bool(signs[1]), bool(signs[0]), False]
+
+
 def test_truth_values_are_compared() -> None:
     inputs = {"a": np.array([[True, False], [False, True]]), "b": np.array([True, False])}
     node = helper.make_node("Equal", list(inputs), ["y"])

@@ -51,10 +51,13 @@ FORMS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    "norm",
-    [nn.LayerNorm(24, elementwise_affine=False), nn.LayerNorm(24), nn.RMSNorm(24)],
+    ("form", "norm"),
+    [
+        ("unsqueeze", nn.LayerNorm(24, elementwise_affine=False)),
+        ("index", nn.LayerNorm(24)),
+        ("index", nn.RMSNorm(24)),
+    ],
     ids=["plain", "affine", "rms"],
 )
 def test_modulated_norms_are_one_function(form: str, norm: nn.Module) -> None:
@@ -69,7 +72,7 @@ def test_modulated_norms_are_one_function(form: str, norm: nn.Module) -> None:
     assert attrs["modulated"] is True
 
 
-@pytest.mark.parametrize("factor", ["x * (2 + a) + b", "x * (1 + a) + b * x", "x + a"])
+@pytest.mark.parametrize("factor", ["x * (2 + a) + b", "x * (1 + a) + b * x"])
 def test_other_arithmetic_is_left_outside_of_the_norm(factor: str) -> None:
     module = Modulated(nn.LayerNorm(24), lambda x, a, b: eval(factor, {}, {"x": x, "a": a, "b": b}))
     inputs = torch.randn(2, 5, 24), torch.randn(2, 1, 24), torch.randn(2, 1, 24)

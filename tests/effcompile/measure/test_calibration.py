@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from effcompile.measure.calibration import calibrate, learnt
+from effcompile.measure.calibration import beat_of, calibrate, learnt
 from effcompile.measure.energy import Effort
+from effcompile.measure.windows import Reading
 from search.meter_facts import MeterFacts
 from tests.simulated_meter import Clock, SimulatedLoad, SimulatedMeter
 
@@ -33,6 +34,21 @@ def test_a_counter_off_the_beat_counts_as_it_is_seen() -> None:
     facts = calibrated(wobble_ms=25.0, call_ms=1.0)
     assert not facts.has_beat
     assert learnt(facts).period_s is None
+
+
+def test_a_step_that_a_busy_host_saw_late_does_not_hide_the_beat() -> None:
+    def readings(late_ms: float) -> list[Reading]:
+        """A step every 100 ms, read every 4 ms; the host sleeps through one of them."""
+        times = [i * 0.004 for i in range(330) if not 0.7 <= i * 0.004 < 0.7 + late_ms / 1000]
+        return [
+            Reading(time_s=t, counter_mj=30.0 * int(t / 0.1 + 1e-9), n_launches=i, busy_us=50.0 * i)
+            for i, t in enumerate(times)
+        ]
+
+    for late_ms in (0.0, 15.0, 40.0):
+        beat = beat_of(readings(late_ms))
+        assert beat is not None and beat.is_regular
+        assert beat.period_s == pytest.approx(0.1, rel=0.004)
 
 
 def test_a_counter_faster_than_its_readings_has_no_beat() -> None:

@@ -235,3 +235,23 @@ def test_a_limit_that_board_power_does_not_show_is_waited_for_no_longer_than_tha
 def test_a_load_below_the_limit_waits_for_nothing() -> None:
     free = DeviceState(power_limit_w=700.0)
     assert measured(load_w=560.0, states=[free] * 9).load_ms < 800.0
+
+
+class Swinging(Regulated):
+    """At its limit of 700 W on average, 100 W more and less in turns of a second each."""
+
+    def _joules(self, since_s: float) -> float:
+        turns, rest = divmod(since_s, 2.0)
+        return 1400.0 * turns + 800.0 * min(rest, 1.0) + 600.0 * max(rest - 1.0, 0.0)
+
+
+def test_power_that_never_stops_swinging_is_averaged_over_seconds() -> None:
+    clock = Clock()
+    effort = Effort(window_ms=300.0, settle_ms=400.0)
+    seen = observe(SimulatedLoad(clock), Swinging(clock), effort=effort, clock=clock)
+    result = evaluate(seen, effort=effort, meter="simulated")
+    assert result.verdict is Verdict.POWER_CAPPED
+    assert result.power_w == pytest.approx(700.0, rel=0.06)
+    assert result.window_ms > 2000.0
+    assert result.ci95_mj is not None and result.energy_mj is not None
+    assert result.ci95_mj > 0.03 * result.energy_mj
