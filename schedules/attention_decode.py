@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -134,6 +135,10 @@ class AttentionDecodeSpace(KnobSpace):
                 schedule.combine == "cluster" and schedule.splits > MOST_IN_CLUSTER
             ),
             f"more than {MOST_REGISTERS} registers per thread": registers > MOST_REGISTERS,
+            "registers hold these loads, and are faster": (
+                schedule.in_shared
+                and self._registers(replace(schedule, in_shared=False)) <= MOST_REGISTERS
+            ),
             "memory would be idle": self._in_flight(schedule) < self._wanted_in_flight(),
         }
         for reason, applies in faults.items():

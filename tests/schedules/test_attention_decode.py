@@ -101,7 +101,7 @@ def test_splits_fill_every_multiprocessor_with_whole_blocks() -> None:
 
 def point(**changes: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {"splits": 13, "order": "turns", "warps": 4, "tiles": 1, "in_flight": 2}
-    plain |= {"loads": "shared", "key_bytes": 64, "rows": 8, "combine": "last_block"}
+    plain |= {"loads": "registers", "key_bytes": 64, "rows": 8, "combine": "last_block"}
     return plain | changes
 
 
@@ -112,9 +112,10 @@ def point(**changes: Any) -> dict[str, Any]:
         ({"splits": 1, "order": "ranges", "combine": "launch"}, "nothing is to be combined"),
         ({"splits": 52, "warps": 16, "tiles": 2, "in_flight": 3}, "more steps would be in flight"),
         ({"combine": "cluster"}, "a cluster holds 8 blocks"),
-        ({"loads": "registers", "tiles": 2, "in_flight": 4}, "registers per thread"),
+        ({"tiles": 2, "in_flight": 4}, "registers per thread"),
+        ({"loads": "shared"}, "registers hold these loads"),
         ({"in_flight": 1}, "memory would be idle"),
-        ({"warps": 16, "tiles": 2, "in_flight": 4}, "bytes of shared memory"),
+        ({"loads": "shared", "warps": 16, "tiles": 2, "in_flight": 4}, "bytes of shared memory"),
     ],
 )
 def test_points_that_cannot_be_good_are_refused(changes: dict[str, Any], reason: str) -> None:
@@ -147,8 +148,8 @@ MASKED = Decode(
     ("device", "shape", "changes"),
     [
         ("h200", GROUPED, {"combine": "launch"}),
-        ("h200", MASKED, {"splits": 8, "warps": 8, "combine": "cluster"}),
-        ("a100", MASKED, {"in_flight": 1, "loads": "registers", "key_bytes": 128}),
+        ("h200", MASKED, {"splits": 8, "in_flight": 4, "loads": "shared", "combine": "cluster"}),
+        ("a100", MASKED, {"in_flight": 1, "key_bytes": 128}),
     ],
     ids=["launch", "cluster", "a100"],
 )
