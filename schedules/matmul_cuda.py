@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from schedules.contraction import Contraction, Operand, Side
 from schedules.cuda_kernel import CudaLaunch, TensorMap, cuda_program, device_code
 from schedules.product_ending import (
-    addition,
-    ending_sides,
-    ending_text,
     parameters,
-    partial_side,
     partial_sums,
-    partial_text,
+    product_launches,
 )
 from schedules.wgmma import wgmma_shared
 from schedules.workload import Workload
@@ -85,16 +82,14 @@ def n_works(problem: Contraction, schedule: MatmulSchedule) -> int:
 
 
 def matmul_cuda(workload: Workload, problem: Contraction, schedule: MatmulSchedule) -> Any:
-    """The ``PrimFunc``: one launch, or two if the sum is split."""
-    if schedule.splits == 1:
-        product = _product(problem, schedule, ending_text(problem), ending_sides(problem))
-        return cuda_program(workload, [product])
-    product = _product(problem, schedule, partial_text(problem), [partial_side(problem)])
-    return cuda_program(
-        workload,
-        [product, addition(problem, schedule.splits)],
-        workspaces=[partial_sums(problem, schedule.splits)],
-    )
+    """The ``PrimFunc``: one launch, or two if a second one adds the parts of the sums."""
+    split = partial_sums(problem, schedule.splits)
+    return cuda_program(workload, launches(problem, schedule), workspaces=split)
+
+
+def launches(problem: Contraction, schedule: MatmulSchedule) -> list[CudaLaunch]:
+    """See :func:`matmul_cuda`."""
+    return product_launches(problem, schedule.splits, partial(_product, problem, schedule))
 
 
 def _product(

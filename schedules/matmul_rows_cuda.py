@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from schedules.contraction import Contraction, Side
@@ -11,13 +12,9 @@ from schedules.judged_space import Grid, ceil_div
 from schedules.matmul_simt_cuda import WARP, by_depth
 from schedules.product_ending import (
     CUDA_TYPES,
-    addition,
-    ending_sides,
-    ending_text,
     parameters,
-    partial_side,
     partial_sums,
-    partial_text,
+    product_launches,
 )
 from schedules.workload import Workload
 
@@ -68,16 +65,13 @@ def unit_loads(problem: Contraction) -> int:
 
 def matmul_rows_cuda(workload: Workload, problem: Contraction, schedule: RowsSchedule) -> Any:
     """The ``PrimFunc``: one launch, or two if a second one adds the parts of the sums."""
-    split = [partial_sums(problem, schedule.splits)] if schedule.splits > 1 else []
+    split = partial_sums(problem, schedule.splits)
     return cuda_program(workload, launches(problem, schedule), workspaces=split)
 
 
 def launches(problem: Contraction, schedule: RowsSchedule) -> list[CudaLaunch]:
     """See :func:`matmul_rows_cuda`."""
-    if schedule.splits == 1:
-        return [_product(problem, schedule, ending_text(problem), ending_sides(problem))]
-    product = _product(problem, schedule, partial_text(problem), [partial_side(problem)])
-    return [product, addition(problem, schedule.splits)]
+    return product_launches(problem, schedule.splits, partial(_product, problem, schedule))
 
 
 def _product(

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from schedules.contraction import Contraction, Operand, Side
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.judged_space import ceil_div
 from schedules.product_ending import (
-    addition,
-    ending_sides,
-    ending_text,
     parameters,
-    partial_side,
     partial_sums,
-    partial_text,
+    product_launches,
 )
 from schedules.workload import Workload
 
@@ -110,16 +107,13 @@ def terms_per_block(problem: Contraction, schedule: SimtSchedule) -> int:
 
 def matmul_simt_cuda(workload: Workload, problem: Contraction, schedule: SimtSchedule) -> Any:
     """The ``PrimFunc``: one launch, or two if a second one adds the parts of the sums."""
-    split = [partial_sums(problem, schedule.splits)] if schedule.splits > 1 else []
+    split = partial_sums(problem, schedule.splits)
     return cuda_program(workload, launches(problem, schedule), workspaces=split)
 
 
 def launches(problem: Contraction, schedule: SimtSchedule) -> list[CudaLaunch]:
     """See :func:`matmul_simt_cuda`."""
-    if schedule.splits == 1:
-        return [_product(problem, schedule, ending_text(problem), ending_sides(problem))]
-    product = _product(problem, schedule, partial_text(problem), [partial_side(problem)])
-    return [product, addition(problem, schedule.splits)]
+    return product_launches(problem, schedule.splits, partial(_product, problem, schedule))
 
 
 def _product(

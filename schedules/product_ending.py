@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from schedules.contraction import Contraction, Side
 from schedules.cuda_kernel import CudaLaunch, device_code
@@ -36,10 +36,25 @@ def partial_text(problem: Contraction) -> str:
     return _struct_text(problem.n, [partial_side(problem)], (), "sum")
 
 
-def partial_sums(problem: Contraction, splits: int) -> TensorSpec:
+def partial_sums(problem: Contraction, splits: int) -> list[TensorSpec]:
     """The workspace between the launches of a split product."""
     shape = (splits, problem.batch, problem.m, problem.n)
-    return TensorSpec(name=PARTIALS, shape=shape, dtype="float32")
+    return [TensorSpec(name=PARTIALS, shape=shape, dtype="float32")] if splits > 1 else []
+
+
+def product_launches(
+    problem: Contraction, splits: int, product: Callable[[str, list[Side]], CudaLaunch]
+) -> list[CudaLaunch]:
+    """The product alone, or of parts of its sums and a second launch that adds them.
+
+    Args:
+        problem: Whose ending follows the sums.
+        splits: Parts of every sum.
+        product: From the text of ``struct Ending`` and what that touches to the launch.
+    """
+    if splits == 1:
+        return [product(ending_text(problem), ending_sides(problem))]
+    return [product(partial_text(problem), [partial_side(problem)]), addition(problem, splits)]
 
 
 def addition(problem: Contraction, splits: int) -> CudaLaunch:

@@ -13,7 +13,7 @@ from schedules.attention_simt import AttentionSimtSpace
 from schedules.contraction import contraction_of
 from schedules.matmul_rows import MatmulRowsSpace
 from schedules.matmul_simt import MatmulSimtSpace
-from schedules.product_ending import PARTIALS, partial_sums
+from schedules.product_ending import partial_sums
 from schedules.target import known_target
 from schedules.task import Task
 from tests.schedules.cuda_emulation import emulate
@@ -66,7 +66,8 @@ def test_products(name: str, tmp_path: Path) -> None:
     wanted = expected(product, [arrays[spec.name] for spec in task.workload.inputs])
     (out,) = task.workload.outputs
     arrays[out.name] = np.full(out.shape, np.nan, out.dtype)
-    arrays[PARTIALS] = np.full(partial_sums(problem, values["splits"]).shape, np.nan, np.float32)
+    for spec in partial_sums(problem, values["splits"]):
+        arrays[spec.name] = np.full(spec.shape, np.nan, np.float32)
     assert emulate(text.launches(problem, space.schedule(values)), arrays, tmp_path) == 0
     tolerance = 1e-5 if product.dtype == "float32" else 1e-2
     np.testing.assert_allclose(
