@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Every figure of docs/results.md that needs a GPU, about half an hour on one H200 with 16 cores:
-#   PYTHON=python3 bash scripts/gpu_results.sh OUT [demo|kernels|tuner ...]
+# Every figure of docs/results.md that needs a GPU, some two hours on one H100 or H200 with 16 cores
+# (kernels: 69 cases); recordings are made by scripts/gpu_recordings.sh.
+#   PYTHON=python3 bash scripts/gpu_results.sh OUT [demo|kernels|tuner|meter|winners ...]
+#   FAMILIES="gemv_dequant attention_decode" bash scripts/gpu_results.sh OUT kernels
 # Each part writes OUT/<part>.json and OUT/<part>.log, so a part can be run alone and again.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3} out=${1:?usage: gpu_results.sh OUT [PART ...]}; shift
 work=$(mktemp -d); mkdir -p "$out"
-parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=(demo kernels tuner)
+parts=("$@"); [[ ${#parts[@]} -gt 0 ]] || parts=(demo meter winners tuner kernels)
 effcompile() { "$PYTHON" -m effcompile "$@"; }
 
 demo() {  # about 3 minutes
@@ -18,9 +20,14 @@ demo() {  # about 3 minutes
   effcompile record "$work/block" --out "$out/block.effrec"
 }
 
-kernels() {  # about 2 minutes a case, most of it tuning, windows and Inductor
-  effcompile bench kernels --family softmax --family merge --trials 48 --rounds 5 \
-    --work "$work/kernels" --json > "$out/kernels.json"
+kernels() {  # about a minute a case, two where Inductor compiles
+  local all="softmax integer_softmax row_norm merge attention headwise_attention attention_decode gemv_dequant matmul"
+  for family in ${FAMILIES:-$all}; do
+    # Inductor's search for products takes longer than everything else together.
+    local skipped=(); [[ $family == matmul ]] && skipped=(--skip-peer inductor)
+    effcompile bench kernels --family "$family" --trials 48 --rounds 5 "${skipped[@]}" \
+      --work "$work/kernels" --json > "$out/kernels-$family.json"
+  done
 }
 
 tuner() {  # about 5 minutes, most of it the stock tuner
@@ -28,6 +35,15 @@ tuner() {  # about 5 minutes, most of it the stock tuner
     effcompile bench tuner --workload "$workload" --trials 64 --work "$work/tuner" --json \
       > "$out/tuner-$workload.json"
   done
+}
+
+meter() {  # about 4 minutes
+  effcompile bench meter --rounds 20 --work "$work/meter" --json > "$out/meter.json"
+}
+
+winners() {  # about 5 minutes
+  effcompile bench winners --device "replay:${RECORDED:-h100}" --target cuda --work "$work/winners" --json \
+    > "$out/winners.json"
 }
 
 for part in "${parts[@]}"; do
