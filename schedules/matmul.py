@@ -132,6 +132,7 @@ class MatmulSpace(KnobSpace):
         if registers is None:
             return "several blocks of many warpgroups leave too few registers"
         sums = schedule.tile_row * schedule.tile_column // (WARPGROUP * schedule.multipliers)
+        threads = WARPGROUP * (schedule.multipliers + 1) * schedule.blocks_per_core
         right = problem.a if swapped else problem.b
         rows, columns = n_rows(problem, swapped=swapped), n_columns(problem, swapped=swapped)
         faults = {
@@ -140,6 +141,10 @@ class MatmulSpace(KnobSpace):
             ),
             f"{sums} accumulators per thread do not fit into its registers": (
                 sums > MOST_SUMS[registers[1]]
+            ),
+            # The compiler sees what all threads have alike, not what multipliers claim later.
+            "the sums of one instruction do not fit into the registers of a thread": (
+                schedule.tile_column // 2 >= self._target.registers_per_block // threads
             ),
             "columns that are neighbours in memory are copied 64 at a time": (
                 not by_depth(right) and schedule.tile_column % K_STEP != 0

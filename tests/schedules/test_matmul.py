@@ -131,3 +131,13 @@ def test_the_benchmark_models_are_served_by_the_family() -> None:
     assert problem is not None
     assert (problem.m, problem.n, problem.k, problem.out.dtype) == (16, 512, 256, "float16")
     assert [space.name for space in own_spaces(found.task)] == ["matmul_rows", "matmul"]
+
+
+def test_instructions_whose_sums_exceed_a_thread_s_registers_are_refused() -> None:
+    # 65536 registers for two blocks of 256 threads are 128 each; 64 x 256 needs 128 for sums alone,
+    # and the compiler gives up on it.
+    space = product_space(Product(m=1024, n=1024, k=1024))
+    points = [space.schedule(values) for values in space.points]
+    crowded = {one.tile_column for one in points if one.blocks_per_core == 2}
+    assert max(crowded) == 192
+    assert max(one.tile_column for one in points) == 256
