@@ -27,15 +27,6 @@ def constant_extent(extent: Any) -> int | None:
     return int(extent) if isinstance(extent, int | tvm.tirx.IntImm) else None
 
 
-def is_symbolic(function: Any) -> bool:
-    """Whether an argument has an extent that is known at run time only."""
-    return any(
-        constant_extent(extent) is None
-        for parameter in function.params
-        for extent in getattr(parameter, "shape", ())
-    )
-
-
 def new_schedule(function: Any) -> Any:
     """A schedule of a copy of one function under the name ``main``, with a fixed seed."""
     tvm = _tvm.load()

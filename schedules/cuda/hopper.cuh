@@ -67,10 +67,6 @@ __device__ __forceinline__ void tma_load_3d(u32 to, const CUtensorMap& map, u32 
       : "memory");
 }
 
-__device__ __forceinline__ void tma_prefetch(const CUtensorMap& map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
-}
-
 // ---- registers and named barriers ----
 
 template <int N>
