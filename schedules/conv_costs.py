@@ -1,0 +1,137 @@
+"""What points of the convolution family need and about how long they take, for whole grids.
+
+Every function takes arrays of knob values that broadcast with each other. Times are cycles of a
+multiprocessor and need to be right within a factor only: points are compared with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedules.conv_cuda import n_steps, n_tiles, shared_bytes, tile_rows
+from schedules.conv_problem import Convolution
+from schedules.judged_space import Grid, ceil_div
+from schedules.matmul_cuda import K_STEP, WARPGROUP
+from schedules.target import Target
+
+RESERVED_SHARED_BYTES = 1024
+"""What every further block on a multiprocessor takes beside its own."""
+MACS_PER_CYCLE = 2048
+SHARED_BYTES_PER_CYCLE = 128
+CACHE_BYTES_PER_CYCLE = 40.0
+MEMORY_BYTES_PER_CYCLE = 13.8
+LATENCY_CYCLES = 900.0
+START_CYCLES = 1500.0
+STEP_CYCLES = 40.0
+FINISH_BYTES_PER_CYCLE = 24.0
+CLUSTER_CYCLES = 900.0
+LAUNCH_CYCLES = 2500.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a point occupies.
+
+    Attributes:
+        pixels: Of a tile.
+        rows: Of the tensor cores' product, at least as many.
+        shared_bytes: Of all blocks of a multiprocessor.
+        tiles: Of pixels times filters.
+        blocks: Of the launch.
+        steps: Of 64 terms, of one block.
+    """
+
+    pixels: Grid
+    rows: Grid
+    shared_bytes: Grid
+    tiles: Grid
+    blocks: Grid
+    steps: Grid
+
+
+def needs(problem: Convolution, values: Mapping[str, Grid]) -> Needs:
+    """What points occupy; values are those of the knobs, by name."""
+    pixels = values["box_images"] * values["box_height"] * values["box_width"]
+    rows = tile_rows(pixels, values["multipliers"])
+    resident = values["blocks_per_core"]
+    tiles = n_tiles(problem, values)
+    parts = values["cluster"] * values["splits"]
+    shared = shared_bytes(rows, values["tile_column"], values["stages"]) + RESERVED_SHARED_BYTES
+    return Needs(
+        pixels=pixels,
+        rows=rows,
+        shared_bytes=resident * shared - RESERVED_SHARED_BYTES,
+        tiles=tiles,
+        blocks=tiles * parts,
+        steps=ceil_div(n_steps(problem), parts),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """Estimated cycles of a launch, of the busiest multiprocessor.
+
+    Attributes:
+        total: All of it.
+        arithmetic: Of the tensor cores.
+        memory: Filling the stages.
+        finish: Storing the tiles.
+        flying_bytes: On their way to a multiprocessor at once.
+        idle: Multiprocessors' share without work at the end.
+    """
+
+    total: Grid
+    arithmetic: Grid
+    memory: Grid
+    finish: Grid
+    flying_bytes: Grid
+    idle: Grid
+
+
+def costs(problem: Convolution, target: Target, values: Mapping[str, Grid], needed: Needs) -> Costs:
+    """Estimated times of points that can run."""
+    column, parts = values["tile_column"], values["cluster"] * values["splits"]
+    per_core = ceil_div(needed.blocks, target.n_cores)
+    at_once = np.minimum(values["blocks_per_core"], per_core)
+    # Rows are read again for every 16 terms, so few columns leave the tensor cores waiting.
+    sixteen = np.maximum(
+        64 * 16 * column / MACS_PER_CYCLE, (64 + column) * 32 / SHARED_BYTES_PER_CYCLE
+    )
+    arithmetic = per_core * needed.steps * needed.rows / 64 * (K_STEP // 16) * sixteen
+    stage = (needed.pixels + column) * K_STEP * 2
+    flying = at_once * np.minimum(values["stages"], needed.steps) * stage
+    memory = (
+        per_core * needed.steps * stage / np.minimum(CACHE_BYTES_PER_CYCLE, flying / LATENCY_CYCLES)
+    )
+    finish = per_core * needed.rows * column * 8 / FINISH_BYTES_PER_CYCLE
+    rounds = ceil_div(per_core, at_once)
+    total = (
+        START_CYCLES
+        + np.maximum(arithmetic, memory)
+        + rounds * (LATENCY_CYCLES + needed.steps * STEP_CYCLES)
+        + finish * np.where(parts > 1, 2.0, 1.0)
+        + np.where(values["cluster"] > 1, CLUSTER_CYCLES, 0)
+        + np.where(values["splits"] > 1, LAUNCH_CYCLES + _added_cycles(problem, target, parts), 0)
+    )
+    return Costs(
+        total=total,
+        arithmetic=arithmetic,
+        memory=memory,
+        finish=finish,
+        flying_bytes=flying,
+        idle=1 - needed.blocks / (per_core * target.n_cores),
+    )
+
+
+def _added_cycles(problem: Convolution, target: Target, parts: Grid) -> Grid:
+    """Reading the parts of the sums again."""
+    n_bytes = 4 * problem.product.m * problem.filters * parts
+    return n_bytes / target.n_cores / CACHE_BYTES_PER_CYCLE
+
+
+def threads(multipliers: Grid) -> Grid:
+    """Threads of a block."""
+    return WARPGROUP * (multipliers + 1)
