@@ -148,6 +148,7 @@ def _recognised(blocks: Sequence[Any]) -> Contraction:
 
 
 def is_reduction(block: Any) -> bool:
+    """Whether a block sums over one of its axes."""
     return any(int(axis.iter_type) == REDUCTION for axis in block.iter_vars)
 
 

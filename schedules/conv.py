@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from schedules.conv_costs import Costs, Needs, costs, needs, threads
-from schedules.conv_cuda import ConvSchedule, conv_cuda, n_steps
+from schedules.conv_cuda import ConvSchedule, can_keep_halo, conv_cuda, n_steps
 from schedules.conv_problem import ALIGNED_ELEMENTS, Convolution, Direction, convolution_of
 from schedules.errors import UnknownSpace
 from schedules.judged_space import Grid, JudgedSpace, ceil_div
@@ -109,21 +109,22 @@ class ConvSpace(JudgedSpace):
             Knob(name="cluster", values=(1, 2, 4, 8)),
             Knob(name="splits", values=(1, 2, 3, 4, 6, 8, 16)),
             Knob(name="columns_first", values=(0, 1)),
+            Knob(name="halo", values=(0, 1) if can_keep_halo(problem) else (0,)),
         )
 
     def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
         """See :class:`JudgedSpace`."""
         problem, needed = self._problem, needs(self._problem, values)
+        held = needed.held
         column, multipliers = values["tile_column"], values["multipliers"]
         resident, parts = values["blocks_per_core"], values["cluster"] * values["splits"]
-        sums = needed.rows * column // (WARPGROUP * multipliers)
+        sums = held.rows * column // (WARPGROUP * multipliers)
         granted = self._target.registers_per_block // (threads(multipliers) * resident)
         slots = self._target.n_cores * resident
         return [
-            _too_wide(values["box_width"], problem.width)
-            | _too_wide(values["box_height"], problem.height),
-            needed.rows > MOST_ROWS,
-            (needed.rows > 64) & (needed.rows >= 2 * needed.pixels),
+            _too_wide(values, "width", problem.width) | _too_wide(values, "height", problem.height),
+            held.rows > MOST_ROWS,
+            (held.rows > 64) & (held.rows >= 2 * held.pixels),
             (column > 16) & (column >= 2 * problem.filters),
             (values["box_images"] > 1)
             & (
@@ -135,10 +136,10 @@ class ConvSpace(JudgedSpace):
             # The compiler sees what all threads have alike, not what multipliers claim later.
             column // 2 >= granted,
             needed.shared_bytes > self._target.shared_memory_per_block_bytes,
-            needed.steps * (parts - 1) >= n_steps(problem),
+            held.steps * (parts - 1) >= n_steps(problem),
             (parts > 1) & (needed.tiles >= 2 * slots),
             (values["cluster"] > 1) & (values["splits"] > 1),
-            values["stages"] > np.maximum(2, needed.steps),
+            values["stages"] > np.maximum(2, held.steps),
             (values["columns_first"] > 0) & ((needed.tiles == 1) | (column >= problem.filters)),
         ]
 
@@ -161,7 +162,8 @@ class ConvSpace(JudgedSpace):
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, of parts of them, bytes in flight, blocks; padding, idling."""
         needed, cost = self._costs({name: int(value) for name, value in values.items()})
-        computed = needed.tiles * needed.rows * int(values["tile_column"])
+        held = needed.held
+        computed = needed.tiles * held.rows * int(values["tile_column"])
         slots = self._target.n_cores * int(values["blocks_per_core"])
         return [
             float(np.log2(cost.total)),
@@ -169,7 +171,7 @@ class ConvSpace(JudgedSpace):
             float(np.log2(cost.memory)),
             float(np.log2(cost.finish)),
             float(np.log2(cost.flying_bytes)),
-            float(np.log2(needed.steps)),
+            float(np.log2(held.steps)),
             float(np.log2(needed.blocks)),
             float(np.log2(needed.blocks / slots)),
             float(self._problem.product.m * self._problem.filters / computed),
@@ -182,10 +184,12 @@ def _pieces(extent: int) -> tuple[int, ...]:
     return tuple(sorted({ceil_div(extent, n) for n in PIECES}))
 
 
-def _too_wide(box: Grid, direction: Direction) -> Grid:
+def _too_wide(values: Mapping[str, Grid], name: str, direction: Direction) -> Grid:
     """Whether a box of so many pixels of the output cannot be read in this direction."""
-    stride = direction.stride
-    return (box > 1) & ((stride > MOST_STEP) | ((box - 1) * stride >= MOST_SPAN))
+    box, stride = values[f"box_{name}"], direction.stride
+    reach = values["halo"] * (direction.kernel - 1) * direction.dilation
+    span = (box - 1) * stride + 1 + reach
+    return (span > MOST_SPAN) | ((box > 1) & (stride > MOST_STEP))
 
 
 def _registers(multipliers: Grid, resident: Grid) -> Grid:

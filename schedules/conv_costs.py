@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schedules.conv_cuda import n_steps, n_tiles, shared_bytes, tile_rows
+from schedules.conv_cuda import Arena, arena, n_tiles
 from schedules.conv_problem import Convolution
 from schedules.judged_space import Grid, ceil_div
 from schedules.matmul_cuda import K_STEP, WARPGROUP
@@ -36,37 +36,27 @@ class Needs:
     """What a point occupies.
 
     Attributes:
-        pixels: Of a tile.
-        rows: Of the tensor cores' product, at least as many.
+        held: In a block's shared memory.
         shared_bytes: Of all blocks of a multiprocessor.
         tiles: Of pixels times filters.
         blocks: Of the launch.
-        steps: Of 64 terms, of one block.
     """
 
-    pixels: Grid
-    rows: Grid
+    held: Arena
     shared_bytes: Grid
     tiles: Grid
     blocks: Grid
-    steps: Grid
 
 
 def needs(problem: Convolution, values: Mapping[str, Grid]) -> Needs:
     """What points occupy; values are those of the knobs, by name."""
-    pixels = values["box_images"] * values["box_height"] * values["box_width"]
-    rows = tile_rows(pixels, values["multipliers"])
-    resident = values["blocks_per_core"]
-    tiles = n_tiles(problem, values)
-    parts = values["cluster"] * values["splits"]
-    shared = shared_bytes(rows, values["tile_column"], values["stages"]) + RESERVED_SHARED_BYTES
+    held, tiles = arena(problem, values), n_tiles(problem, values)
+    every = held.shared_bytes + RESERVED_SHARED_BYTES
     return Needs(
-        pixels=pixels,
-        rows=rows,
-        shared_bytes=resident * shared - RESERVED_SHARED_BYTES,
+        held=held,
+        shared_bytes=values["blocks_per_core"] * every - RESERVED_SHARED_BYTES,
         tiles=tiles,
-        blocks=tiles * parts,
-        steps=ceil_div(n_steps(problem), parts),
+        blocks=tiles * values["cluster"] * values["splits"],
     )
 
 
@@ -93,6 +83,7 @@ class Costs:
 
 def costs(problem: Convolution, target: Target, values: Mapping[str, Grid], needed: Needs) -> Costs:
     """Estimated times of points that can run."""
+    held, steps = needed.held, needed.held.steps
     column, parts = values["tile_column"], values["cluster"] * values["splits"]
     per_core = ceil_div(needed.blocks, target.n_cores)
     at_once = np.minimum(values["blocks_per_core"], per_core)
@@ -100,18 +91,17 @@ def costs(problem: Convolution, target: Target, values: Mapping[str, Grid], need
     sixteen = np.maximum(
         64 * 16 * column / MACS_PER_CYCLE, (64 + column) * 32 / SHARED_BYTES_PER_CYCLE
     )
-    arithmetic = per_core * needed.steps * needed.rows / 64 * (K_STEP // 16) * sixteen
-    stage = (needed.pixels + column) * K_STEP * 2
-    flying = at_once * np.minimum(values["stages"], needed.steps) * stage
-    memory = (
-        per_core * needed.steps * stage / np.minimum(CACHE_BYTES_PER_CYCLE, flying / LATENCY_CYCLES)
-    )
-    finish = per_core * needed.rows * column * 8 / FINISH_BYTES_PER_CYCLE
+    arithmetic = per_core * steps * held.rows / 64 * (K_STEP // 16) * sixteen
+    lines = held.copied_lines / np.where(values["halo"] > 0, problem.places, 1)
+    stage = (lines + column) * K_STEP * 2
+    flying = at_once * np.minimum(values["stages"], steps) * stage
+    memory = per_core * steps * stage / np.minimum(CACHE_BYTES_PER_CYCLE, flying / LATENCY_CYCLES)
+    finish = per_core * held.rows * column * 8 / FINISH_BYTES_PER_CYCLE
     rounds = ceil_div(per_core, at_once)
     total = (
         START_CYCLES
         + np.maximum(arithmetic, memory)
-        + rounds * (LATENCY_CYCLES + needed.steps * STEP_CYCLES)
+        + rounds * (LATENCY_CYCLES + steps * STEP_CYCLES)
         + finish * np.where(parts > 1, 2.0, 1.0)
         + np.where(values["cluster"] > 1, CLUSTER_CYCLES, 0)
         + np.where(values["splits"] > 1, LAUNCH_CYCLES + _added_cycles(problem, target, parts), 0)

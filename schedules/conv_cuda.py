@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
-from math import prod
 from typing import Any
 
 from schedules.contraction import Side
@@ -16,7 +16,10 @@ from schedules.product_ending import parameters, partial_sums, product_launches
 from schedules.wgmma import wgmma_shared
 from schedules.workload import Workload
 
-HEADERS = ("hopper.cuh", "ampere.cuh", "product_ending.cuh", "conv.cuh")
+HEADERS = (
+    *("hopper.cuh", "ampere.cuh", "product_ending.cuh"),
+    *("conv.cuh", "conv_halo.cuh", "conv_ending.cuh"),
+)
 ALIGNMENT = 1024
 BARRIERS_BYTES = 16
 SHORT_LINES = {64: 1.0, 32: 1.1, 16: 1.4, 8: 2.5}
@@ -40,6 +43,7 @@ class ConvSchedule:
         cluster: Blocks that share the terms of a tile and add their parts themselves.
         splits: Likewise, with a second launch that adds them.
         columns_first: Whether neighbouring blocks have the same pixels, rather than filters.
+        halo: Whether a box of the images is copied once for all places of the kernel.
     """
 
     box_images: int
@@ -52,6 +56,7 @@ class ConvSchedule:
     cluster: int
     splits: int
     columns_first: int
+    halo: int
 
 
 def unit_channels(channels: int) -> int:
@@ -66,23 +71,79 @@ def n_steps(problem: Convolution) -> int:
     return -(-n_units // (K_STEP // unit))
 
 
-def tile_rows(pixels: Grid, multipliers: Grid) -> Grid:
-    """Rows of the tensor cores' product that hold a box of pixels."""
-    return ceil_div(pixels, 64 * multipliers) * 64 * multipliers
+def can_keep_halo(problem: Convolution) -> bool:
+    """Whether lines under any place of the kernel are neighbours: no stride, long lines."""
+    plain = problem.height.stride == problem.width.stride == 1
+    return plain and problem.places > 1 and unit_channels(problem.channels) == K_STEP
 
 
-def shared_bytes(rows: Grid, columns: Grid, stages: Grid) -> Grid:
-    """Dynamic shared memory: stages or the sums in their place, alignment, barriers."""
-    return _arena_bytes(rows, columns, stages) + ALIGNMENT + BARRIERS_BYTES * stages
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arena:
+    """How tiles lie in shared memory; numbers, or arrays over points.
+
+    Attributes:
+        pixels: Of the output.
+        row_line: Rows of the product from one row of pixels to the next.
+        row_image: Rows of the product from one image to the next.
+        rows: Of the product, a multiple of 64 for every warpgroup.
+        steps: Of 64 terms, of one block.
+        copied_lines: Of the images, with each step, or once for all places of the kernel.
+        stage_bytes: Of one stage in the ring of the steps.
+        box_stages: Boxes of images in the ring of their own; 0 without one.
+        box_stage_bytes: Of one of these.
+        arena_bytes: Stages, or the sums in their place.
+        shared_bytes: That, its alignment, and two barriers for every stage.
+    """
+
+    pixels: Grid
+    row_line: Grid
+    row_image: Grid
+    rows: Grid
+    steps: Grid
+    copied_lines: Grid
+    stage_bytes: Grid
+    box_stages: Grid
+    box_stage_bytes: Grid
+    arena_bytes: Grid
+    shared_bytes: Grid
 
 
-def _arena_bytes(rows: Grid, columns: Grid, stages: Grid) -> Grid:
-    in_stages = stages * (rows + columns) * K_STEP * 2
-    sums = 4 * rows * (columns + SUM_PADDING)
-    return in_stages + (sums > in_stages) * (sums - in_stages)
+def arena(problem: Convolution, values: Mapping[str, Grid]) -> Arena:
+    """See :class:`Arena`; values are those of the knobs, by name."""
+    halo, column, stages = values["halo"], values["tile_column"], values["stages"]
+    images, high, wide = (values[f"box_{one}"] for one in ("images", "height", "width"))
+    reach_y, reach_x = (
+        (side.kernel - 1) * side.dilation for side in (problem.height, problem.width)
+    )
+    row_line = wide + halo * reach_x
+    row_image = row_line * (high + halo * reach_y)
+    used = (images - 1) * row_image + (high - 1) * row_line + wide
+    rows = ceil_div(used, 64 * values["multipliers"]) * 64 * values["multipliers"]
+    parts, places = values["cluster"] * values["splits"], problem.places
+    chunks = ceil_div(n_steps(problem) // places, parts)
+    steps = (1 - halo) * ceil_div(n_steps(problem), parts) + halo * chunks * places
+    lines = ceil_div(reach_y * row_line + reach_x + rows, 8) * 8
+    box_stages = halo * (2 - (chunks == 1))
+    stage_bytes = (column + (1 - halo) * rows) * K_STEP * 2
+    in_stages = stages * stage_bytes + box_stages * lines * K_STEP * 2
+    sums = 4 * rows * (column + SUM_PADDING)
+    arena_bytes = in_stages + (sums > in_stages) * (sums - in_stages)
+    return Arena(
+        pixels=images * high * wide,
+        row_line=row_line,
+        row_image=row_image,
+        rows=rows,
+        steps=steps,
+        copied_lines=images * row_image,
+        stage_bytes=stage_bytes,
+        box_stages=box_stages,
+        box_stage_bytes=lines * K_STEP * 2,
+        arena_bytes=arena_bytes,
+        shared_bytes=arena_bytes + ALIGNMENT + BARRIERS_BYTES * (stages + box_stages),
+    )
 
 
-def n_tiles(problem: Convolution, values: Any) -> Grid:
+def n_tiles(problem: Convolution, values: Mapping[str, Grid]) -> Grid:
     """Tiles of pixels times tiles of filters; ``values`` are those of the knobs, by name."""
     return (
         ceil_div(problem.images, values["box_images"])
@@ -116,7 +177,7 @@ def _convolution(
         f"const CUtensorMap& a, const CUtensorMap& b, unsigned char* raw) {{\n"
         f"  effcompile_conv::run<Config, Ending>(a, b, {{{names}}}, raw);\n}}\n"
     )
-    tiles = prod(constants[f"TILES_{side}"] for side in ("IMAGE", "HEIGHT", "WIDTH", "COLUMN"))
+    tiles = int(n_tiles(problem, asdict(schedule)))
     return CudaLaunch(
         function="convolution",
         source=source,
@@ -128,7 +189,7 @@ def _convolution(
         ),
         grid=(tiles * schedule.splits * schedule.cluster,),
         block=(WARPGROUP * (schedule.multipliers + 1),),
-        shared_bytes=shared_bytes(constants["TILE_ROW"], schedule.tile_column, schedule.stages),
+        shared_bytes=int(arena(problem, asdict(schedule)).shared_bytes),
         min_blocks=schedule.blocks_per_core,
         cluster=schedule.cluster,
     )
@@ -148,13 +209,19 @@ def _images_map(problem: Convolution, schedule: ConvSchedule) -> TensorMap:
         ),
         box=(
             unit,
-            (schedule.box_width - 1) * width.stride + 1,
-            (schedule.box_height - 1) * height.stride + 1,
+            _span(schedule.box_width, width, halo=schedule.halo),
+            _span(schedule.box_height, height, halo=schedule.halo),
             schedule.box_images,
         ),
         steps=(1, _step(schedule.box_width, width), _step(schedule.box_height, height), 1),
         swizzle_bytes=_swizzle(unit),
     )
+
+
+def _span(box: int, direction: Direction, *, halo: int) -> int:
+    """Pixels of the images from the first to the last one that is copied."""
+    reach = halo * (direction.kernel - 1) * direction.dilation
+    return (box - 1) * direction.stride + 1 + reach
 
 
 def _step(box: int, direction: Direction) -> int:
@@ -180,9 +247,8 @@ def _swizzle(unit: int) -> int:
 def _constants(problem: Convolution, schedule: ConvSchedule) -> dict[str, int]:
     height, width, unit = problem.height, problem.width, unit_channels(problem.channels)
     box = (schedule.box_images, schedule.box_height, schedule.box_width)
-    rows = tile_rows(prod(box), schedule.multipliers)
+    held = arena(problem, asdict(schedule))
     channel_steps = ceil_div(problem.channels, unit)
-    steps, parts = n_steps(problem), schedule.cluster * schedule.splits
     copier, multiplier = COPIER_AND_MULTIPLIER_REGISTERS[
         schedule.multipliers, schedule.blocks_per_core
     ]
@@ -203,12 +269,15 @@ def _constants(problem: Convolution, schedule: ConvSchedule) -> dict[str, int]:
         "UNITS": problem.places * channel_steps,
         "PER_STAGE": K_STEP // unit,
         "LINE": 2 * unit,
-        "STEPS": steps,
-        "STEPS_PER_PART": ceil_div(steps, parts),
+        "PLACES": problem.places,
+        "STEPS": n_steps(problem),
+        "STEPS_PER_PART": int(held.steps),
         "BOX_IMAGES": box[0],
         "BOX_HEIGHT": box[1],
         "BOX_WIDTH": box[2],
-        "TILE_ROW": rows,
+        "ROW_LINE": held.row_line,
+        "ROW_IMAGE": held.row_image,
+        "TILE_ROW": held.rows,
         "TILE_COLUMN": schedule.tile_column,
         "TILES_IMAGE": ceil_div(problem.images, box[0]),
         "TILES_HEIGHT": ceil_div(height.out, box[1]),
@@ -218,9 +287,12 @@ def _constants(problem: Convolution, schedule: ConvSchedule) -> dict[str, int]:
         "SPLITS": schedule.splits,
         "CLUSTER": schedule.cluster,
         "STAGES": schedule.stages,
-        "STAGE_BYTES": (rows + schedule.tile_column) * K_STEP * 2,
-        "COPIED_BYTES": (prod(box) + schedule.tile_column) * K_STEP * 2,
-        "ARENA_BYTES": _arena_bytes(rows, schedule.tile_column, schedule.stages),
+        "STAGE_BYTES": held.stage_bytes,
+        "COPIED_BYTES": (held.copied_lines + schedule.tile_column) * K_STEP * 2,
+        "BOX_STAGES": held.box_stages,
+        "BOX_STAGE_BYTES": held.box_stage_bytes,
+        "BOX_BYTES": held.copied_lines * K_STEP * 2,
+        "ARENA_BYTES": held.arena_bytes,
         "SUM_LINE": schedule.tile_column + SUM_PADDING,
         "MULTIPLIERS": schedule.multipliers,
         "COPIER_REGISTERS": copier,

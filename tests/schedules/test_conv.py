@@ -33,6 +33,7 @@ PLAIN = {
     "cluster": 1,
     "splits": 1,
     "columns_first": 0,
+    "halo": 0,
 }
 
 

@@ -25,6 +25,7 @@ PLAIN: dict[str, Value] = {
     "cluster": 1,
     "splits": 1,
     "columns_first": 0,
+    "halo": 0,
 }
 
 

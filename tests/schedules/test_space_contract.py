@@ -18,6 +18,7 @@ from schedules.spaces import open_space, spaces_for
 from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.conv_workloads import Conv, conv_workload
 from tests.schedules.decode_workloads import Decode
 from tests.schedules.integer_softmax_workloads import integer_softmax
 from tests.schedules.merge_workloads import chains, mean
@@ -37,6 +38,7 @@ OTHERS = {
         Product(m=24, n=40, k=56, dtype="float32", ending="gelu")
     ),
     "matmul_rows": lambda: product_workload(Product(m=3, n=40, k=256, layout="nt")),
+    "conv": lambda: conv_workload(Conv(height=10, width=9, channels=16, filters=24)),
 }
 CASES += [(name, "gpu") for name in OTHERS]
 
