@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from schedules.conv_costs import Costs, Needs, costs, needs, threads
-from schedules.conv_cuda import ConvSchedule, can_keep_halo, conv_cuda, n_steps
+from schedules.conv_cuda import REGISTERS, ConvSchedule, can_keep_halo, conv_cuda, n_steps
 from schedules.conv_problem import ALIGNED_ELEMENTS, Convolution, Direction, convolution_of
 from schedules.errors import UnknownSpace
 from schedules.judged_space import Grid, JudgedSpace, ceil_div
 from schedules.knobs import Knob, Values
-from schedules.matmul import MOST_SUMS
-from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS, WARPGROUP
+from schedules.matmul_cuda import WARPGROUP
 from schedules.target import Target
 from schedules.task import Task
 
@@ -28,6 +27,10 @@ MOST_STEP = 8
 MOST_SPAN = 256
 """Pixels of the images that it may span in one direction."""
 MOST_ROWS = 256
+MOST_SUMS = 192
+"""Of a thread."""
+OTHER_REGISTERS = 24
+"""Of a thread, beside its sums."""
 PIECES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 14, 16, 28)
 """Into how many boxes one direction of the output may be cut."""
 
@@ -71,14 +74,14 @@ class ConvSpace(JudgedSpace):
         "half of the filters of a tile would not exist",
         "a box of several images holds all pixels of each",
         "several blocks of many warpgroups leave too few registers",
-        "the sums do not fit into the registers of a thread",
-        "the sums of one instruction do not fit into the registers of a thread",
+        "the compiler would not keep the sums in registers",
         "a block does not fit a multiprocessor",
         "a part of the sum would have no terms",
         "the device is full without splitting the sum",
         "terms are shared within clusters or among them",
         "more stages than steps",
         "every order is the same",
+        "fewer blocks share a multiprocessor anyway",
     )
 
     def __init__(self, task: Task, problem: Convolution | None = None) -> None:
@@ -105,7 +108,7 @@ class ConvSpace(JudgedSpace):
             Knob(name="tile_column", values=(16, 32, 64, 96, 128, 192, 256)),
             Knob(name="multipliers", values=(1, 2)),
             Knob(name="stages", values=(2, 3, 4, 6, 8)),
-            Knob(name="blocks_per_core", values=(1, 2)),
+            Knob(name="blocks_per_core", values=(1, 2, 3, 4)),
             Knob(name="cluster", values=(1, 2, 4, 8)),
             Knob(name="splits", values=(1, 2, 3, 4, 6, 8, 16)),
             Knob(name="columns_first", values=(0, 1)),
@@ -131,16 +134,16 @@ class ConvSpace(JudgedSpace):
                 (values["box_width"] < problem.width.out)
                 | (values["box_height"] < problem.height.out)
             ),
-            _registers(multipliers, resident) == 0,
-            sums > _most_sums(multipliers, resident),
+            ~_has_registers(multipliers, resident),
             # The compiler sees what all threads have alike, not what multipliers claim later.
-            column // 2 >= granted,
+            (sums > MOST_SUMS) | (sums + OTHER_REGISTERS > granted),
             needed.shared_bytes > self._target.shared_memory_per_block_bytes,
             held.steps * (parts - 1) >= n_steps(problem),
             (parts > 1) & (needed.tiles >= 2 * slots),
             (values["cluster"] > 1) & (values["splits"] > 1),
             values["stages"] > np.maximum(2, held.steps),
             (values["columns_first"] > 0) & ((needed.tiles == 1) | (column >= problem.filters)),
+            (resident > 1) & (needed.blocks <= self._target.n_cores * (resident - 1)),
         ]
 
     def estimate(self, values: Mapping[str, Grid]) -> Grid:
@@ -192,22 +195,9 @@ def _too_wide(values: Mapping[str, Grid], name: str, direction: Direction) -> Gr
     return (span > MOST_SPAN) | ((box > 1) & (stride > MOST_STEP))
 
 
-def _registers(multipliers: Grid, resident: Grid) -> Grid:
-    """Registers of a multiplying thread; 0 where the blocks leave too few."""
-    return _chosen(
-        {key: registers for key, (_, registers) in COPIER_AND_MULTIPLIER_REGISTERS.items()},
-        multipliers,
-        resident,
-    )
-
-
-def _most_sums(multipliers: Grid, resident: Grid) -> Grid:
-    most = {key: MOST_SUMS[kept] for key, (_, kept) in COPIER_AND_MULTIPLIER_REGISTERS.items()}
-    return _chosen(most, multipliers, resident)
-
-
-def _chosen(table: Mapping[tuple[int, int], int], multipliers: Grid, resident: Grid) -> Grid:
-    """The table's number for each point; 0 where it has none."""
-    return sum(
-        ((multipliers == key[0]) & (resident == key[1])) * number for key, number in table.items()
-    )
+def _has_registers(multipliers: Grid, resident: Grid) -> Grid:
+    """Whether it is known how blocks of so many warpgroups divide their registers."""
+    known = np.zeros(np.broadcast_shapes(np.shape(multipliers), np.shape(resident)), dtype=bool)
+    for key in REGISTERS:
+        known |= (multipliers == key[0]) & (resident == key[1])
+    return known

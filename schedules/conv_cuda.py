@@ -20,6 +20,13 @@ HEADERS = (
     *("hopper.cuh", "ampere.cuh", "product_ending.cuh"),
     *("conv.cuh", "conv_halo.cuh", "conv_ending.cuh"),
 )
+REGISTERS = {
+    **COPIER_AND_MULTIPLIER_REGISTERS,
+    (1, 3): (24, 136),
+    (1, 4): (24, 104),
+    (2, 2): (24, 104),
+}
+"""Of copying and of multiplying threads, by multiplying warpgroups and blocks per multiprocessor."""
 ALIGNMENT = 1024
 BARRIERS_BYTES = 16
 SHORT_LINES = {64: 1.0, 32: 1.1, 16: 1.4, 8: 2.5}
@@ -249,9 +256,7 @@ def _constants(problem: Convolution, schedule: ConvSchedule) -> dict[str, int]:
     box = (schedule.box_images, schedule.box_height, schedule.box_width)
     held = arena(problem, asdict(schedule))
     channel_steps = ceil_div(problem.channels, unit)
-    copier, multiplier = COPIER_AND_MULTIPLIER_REGISTERS[
-        schedule.multipliers, schedule.blocks_per_core
-    ]
+    copier, multiplier = REGISTERS[schedule.multipliers, schedule.blocks_per_core]
     return {
         "IMAGES": problem.images,
         "HEIGHT": height.out,
