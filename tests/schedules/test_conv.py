@@ -119,6 +119,15 @@ def test_lines_are_as_long_as_the_channels_fill(channels: int, unit: int) -> Non
     assert unit_channels(channels) == unit
 
 
+def test_boxes_are_kept_for_all_places_only_without_stride() -> None:
+    def halos(conv: Conv) -> tuple[int, ...]:
+        return next(knob.values for knob in conv_space_of(conv).knobs if knob.name == "halo")
+
+    assert halos(Conv(height=8, width=8, channels=64, filters=16)) == (0, 1)
+    assert halos(Conv(height=8, width=8, channels=64, filters=16, stride=2)) == (0,)
+    assert halos(Conv(height=8, width=8, channels=32, filters=16)) == (0,)
+
+
 def test_impossible_points_are_refused() -> None:
     space = conv_space_of(Conv(images=4, height=28, width=28, channels=64, filters=128))
     good = {**PLAIN, "box_width": 14, "tile_column": 128}
@@ -136,13 +145,19 @@ def test_impossible_points_are_refused() -> None:
 
 
 EMULATED: dict[str, tuple[Conv, dict[str, int]]] = {
+    "stride_residual": (
+        Conv(images=2, height=7, width=8, channels=24, filters=20, stride=2, ending="residual"),
+        {"columns_first": 1},
+    ),
+    "halo_cluster": (
+        Conv(height=5, width=6, channels=128, filters=24),
+        {"halo": 1, "tile_column": 32, "cluster": 2, "stages": 3},
+    ),
+}
+OTHERS: dict[str, tuple[Conv, dict[str, int]]] = {
     "long_lines_two_rounds": (
         Conv(height=5, width=6, channels=128, filters=24),
         {"tile_column": 32, "stages": 3},
-    ),
-    "short_lines_stride_residual": (
-        Conv(images=2, height=7, width=8, channels=72, filters=20, stride=2, ending="residual"),
-        {"columns_first": 1},
     ),
     "images_dilation_cluster_two_warpgroups": (
         Conv(images=3, height=5, width=7, channels=16, filters=16, dilation=2, padding=(2,) * 4),
@@ -160,12 +175,27 @@ EMULATED: dict[str, tuple[Conv, dict[str, int]]] = {
         Conv(height=6, width=6, channels=64, filters=16, padding=(2, 1, 0, 3), dtype="bfloat16"),
         {"splits": 3},
     ),
+    "halo_images_two_boxes": (
+        Conv(
+            images=4,
+            height=7,
+            width=7,
+            channels=192,
+            filters=20,
+            ending="residual",
+        ),
+        {"halo": 1, "box_width": 7, "box_height": 7, "box_images": 2},
+    ),
 }
+EMULATED_CASES = [
+    *EMULATED,
+    *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS),
+]
 
 
-@pytest.mark.parametrize("name", EMULATED)
+@pytest.mark.parametrize("name", EMULATED_CASES)
 def test_emulated(name: str, tmp_path: Path) -> None:
-    conv, changed = EMULATED[name]
+    conv, changed = {**EMULATED, **OTHERS}[name]
     task = Task(workload=conv_workload(conv), target=known_target("h100"))
     problem = convolution_of(task.workload)
     assert problem is not None
