@@ -66,7 +66,7 @@ class ConvSpace(JudgedSpace):
     """
 
     name = "conv"
-    patience = 2.0
+    patience = 1.6
     faults = (
         "a box of the images with such steps cannot be copied at once",
         "a tile has more rows than its warpgroups multiply",

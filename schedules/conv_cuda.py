@@ -26,7 +26,7 @@ REGISTERS = {
     (1, 4): (24, 104),
     (2, 2): (24, 104),
 }
-"""Of copying and of multiplying threads, by multiplying warpgroups and blocks per multiprocessor."""
+"""Of copying and multiplying threads, by multiplying warpgroups and blocks per multiprocessor."""
 ALIGNMENT = 1024
 BARRIERS_BYTES = 16
 SHORT_LINES = {64: 1.0, 32: 1.1, 16: 1.4, 8: 2.5}
@@ -169,7 +169,7 @@ def conv_cuda(workload: Workload, problem: Convolution, schedule: ConvSchedule) 
 def launches(problem: Convolution, schedule: ConvSchedule) -> list[CudaLaunch]:
     """See :func:`conv_cuda`."""
     return product_launches(
-        problem.product, schedule.splits, partial(_convolution, problem, schedule)
+        problem.product, schedule.splits, partial(_convolution, problem, schedule), early=True
     )
 
 
@@ -198,6 +198,7 @@ def _convolution(
         block=(WARPGROUP * (schedule.multipliers + 1),),
         shared_bytes=int(arena(problem, asdict(schedule)).shared_bytes),
         min_blocks=schedule.blocks_per_core,
+        early=True,
         cluster=schedule.cluster,
     )
 

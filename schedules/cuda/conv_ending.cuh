@@ -72,6 +72,8 @@ __device__ __forceinline__ void run(const CUtensorMap& a, const CUtensorMap& b,
   u32 barriers = stages + C::ARENA_BYTES;
   Tile tile = tile_of<C>(blockIdx.x);
   if (threadIdx.x == 0) {
+    prefetch_map(a);
+    prefetch_map(b);
     for (int stage = 0; stage < C::STAGES + C::BOX_STAGES; ++stage) {
       mbarrier_init(barriers + 16 * stage, 1);
       mbarrier_init(barriers + 16 * stage + 8, 4 * C::MULTIPLIERS);
@@ -79,6 +81,10 @@ __device__ __forceinline__ void run(const CUtensorMap& a, const CUtensorMap& b,
     fence_mbarrier_init();
   }
   __syncthreads();
+  // In this order, so that no third kernel is on its way: what a second one reads through the first
+  // cache cannot have changed since it started.
+  wait_for_previous_kernel();
+  release_next_kernel();
   if (threadIdx.x < 128) {
     fewer_registers<C::COPIER_REGISTERS>();
     if (threadIdx.x == 0) {

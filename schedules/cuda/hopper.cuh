@@ -59,7 +59,23 @@ __device__ __forceinline__ void mbarrier_await(u32 bar, u32 parity) {
   }
 }
 
+// ---- order between kernels (schedules/early_launch.py) ----
+
+// Lets the kernel behind start, up to its wait, as soon as all blocks of this one have started.
+__device__ __forceinline__ void release_next_kernel() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+__device__ __forceinline__ void wait_for_previous_kernel() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
 // ---- tensor memory accelerator: one tile into shared memory, coordinates innermost first ----
+
+// Fetches the map itself, so that the first copy need not wait for it.
+__device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
 
 __device__ __forceinline__ void tma_load_2d(u32 to, const CUtensorMap& map, u32 bar, int x, int y) {
   asm volatile(
