@@ -39,7 +39,12 @@ def tuner(
     from effcompile.measure.environment import detect_target
 
     rows = bench_tuner_speed(
-        workload, n_trials=trials, target=detect_target(target), work=work, stock=stock
+        workload,
+        n_trials=trials,
+        target=detect_target(target),
+        work=work,
+        stock=stock,
+        watch=lambda row: print_rows([row], to_stderr=True),
     )
     _print(rows, json)
 
