@@ -88,8 +88,7 @@ class HopperAttentionSpace(KnobSpace):
         key_steps = -(-problem.keys // schedule.key_tile)
         tiles = n_tiles(problem, schedule)
         budget = REGISTERS[schedule.warpgroups][1]
-        needed = accumulators(problem, schedule) + REGISTERS_BESIDE_ACCUMULATORS
-        windowed = problem.left is not None or problem.right is not None
+        needed = accumulators(problem, schedule) + self.other_registers(schedule)
         faults = {
             f"{needed} registers per consumer thread are needed, {budget} are there": (
                 needed > budget
@@ -103,7 +102,7 @@ class HopperAttentionSpace(KnobSpace):
             "overlapped products need two stages": schedule.overlap and schedule.stages < 2,
             "all tiles fit at once": values["blocks"] == "persistent"
             and tiles <= self._target.n_cores,
-            "all tiles are equally long": schedule.longest_first and not windowed,
+            "all tiles are equally long": schedule.longest_first and not self.is_uneven,
         }
         for reason, applies in faults.items():
             if applies:
@@ -112,16 +111,29 @@ class HopperAttentionSpace(KnobSpace):
             self._target,
             threads_per_block=schedule.threads,
             registers_per_thread=min(budget, self._target.registers_per_block // schedule.threads),
-            shared_bytes=shared_bytes(problem, schedule, plan_bytes=self.plan_bytes),
+            shared_bytes=shared_bytes(problem, schedule, plan_bytes=self.plan_bytes(schedule)),
         )
 
     @property
-    def plan_bytes(self) -> int:
+    def is_uneven(self) -> bool:
+        """Whether some query tiles have more keys than others."""
+        return self._problem.left is not None or self._problem.right is not None
+
+    def other_registers(self, schedule: HopperSchedule) -> int:
+        """Registers of a consumer thread beside scores, probabilities and outputs."""
+        return REGISTERS_BESIDE_ACCUMULATORS
+
+    def plan_bytes(self, schedule: HopperSchedule) -> int:
         """Shared memory beside tiles and barriers."""
         return 0
 
     def _idle_half(self, key_tile: int) -> bool:
-        return key_tile > KEY_TILES[0] and key_tile >= 2 * self._problem.keys
+        return key_tile > self._key_tiles[0] and key_tile >= 2 * self._problem.keys
+
+    @property
+    def _key_tiles(self) -> tuple[int, ...]:
+        (knob,) = (knob for knob in self.knobs if knob.name == "key_tile")
+        return tuple(int(value) for value in knob.values)
 
     def program(self, values: Values) -> Any:
         """The bound program."""

@@ -63,24 +63,30 @@ class Pattern:
     """Which keys a query attends, as device code.
 
     Attributes:
-        file: Of ``schedules/cuda``; defines what ``attention_hopper.cuh`` says it needs.
-        constants: Integers that the file needs.
-        sources: Buffers that it reads, in the order of its ``Sources``: name to element type.
+        files: Of ``schedules/cuda``; define what ``attention_hopper.cuh`` says it needs.
+        constants: Integers that they need.
+        tables: Code in front of them, for what no integer can say.
+        sources: Buffers that they read, in the order of ``Sources``: name to element type.
         absent: How many more ``Sources`` has, which are null.
-        plan_bytes: Shared memory of its ``Plan``.
+        plan_bytes: Shared memory of ``Plan``.
+        parts: Pieces of equal length that the keys of a step are loaded in.
+        softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
     """
 
-    file: str
+    files: tuple[str, ...]
     constants: Mapping[str, int]
+    tables: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
     absent: int = 0
     plan_bytes: int = 0
+    parts: int = 1
+    softcap: float = 0.0
 
 
 def window_pattern(problem: AttentionProblem, schedule: HopperSchedule) -> Pattern:
     """All keys, or those of a window around the query's position."""
     return Pattern(
-        file="attention_window.cuh",
+        files=("attention_window.cuh", "attention_ranges.cuh"),
         constants={
             "OFFSET": problem.offset,
             "HAS_LEFT": int(problem.left is not None),
@@ -122,22 +128,24 @@ def attention_hopper(
     workload: Workload, problem: AttentionProblem, schedule: HopperSchedule, pattern: Pattern
 ) -> Any:
     """The ``PrimFunc``."""
+    return cuda_program(workload, [attention_launch(problem, schedule, pattern)])
+
+
+def attention_launch(
+    problem: AttentionProblem, schedule: HopperSchedule, pattern: Pattern
+) -> CudaLaunch:
+    """The launch."""
     query, key, value, result = problem.names
-    kv = problem.batch * problem.kv_heads
-    launch = CudaLaunch(
+    heads, kv_heads = problem.batch * problem.heads, problem.batch * problem.kv_heads
+    part = schedule.key_tile // pattern.parts
+    return CudaLaunch(
         function="attention_forward",
         headers=(device_code("hopper.cuh"),),
         source=_source(problem, schedule, pattern),
         arguments=(
-            _tiles(
-                query,
-                problem.width,
-                problem.queries,
-                problem.batch * problem.heads,
-                schedule.query_tile,
-            ),
-            _tiles(key, problem.width, problem.keys, kv, schedule.key_tile),
-            _tiles(value, problem.value_width, problem.keys, kv, schedule.key_tile),
+            _tiles(query, problem.width, problem.queries, heads, schedule.query_tile),
+            _tiles(key, problem.width, problem.keys, kv_heads, part),
+            _tiles(value, problem.value_width, problem.keys, kv_heads, part),
             result,
             *pattern.sources,
         ),
@@ -148,7 +156,6 @@ def attention_hopper(
         # consumers waiting for ever for what producers cannot give.
         min_blocks=1,
     )
-    return cuda_program(workload, [launch])
 
 
 def _tiles(name: str, width: int, tokens: int, heads: int, rows: int) -> TensorMap:
@@ -182,22 +189,31 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
         "PINGPONG": int(schedule.pingpong),
         "OVERLAP": int(schedule.overlap),
         "BFLOAT": int(dtype == "bfloat16"),
+        "SOFTCAP": int(bool(pattern.softcap)),
         "PRODUCER_REGISTERS": producer,
         "CONSUMER_REGISTERS": consumer,
         "PLAN_BYTES": pattern.plan_bytes,
         **pattern.constants,
     }
     lines = [f"constexpr int {name} = {value};" for name, value in constants.items()]
+    cap = pattern.softcap
+    factors = {
+        "SCALE_LOG2": problem.scale * log2(e),
+        # tanh(x) = 1 - 2 / (exp2(x * 2 log2(e)) + 1), on scores before their scale.
+        "SOFTCAP_LOG2": 2 * problem.scale / cap * log2(e) if cap else 0.0,
+        "CAP": cap / problem.scale,
+    }
     return "\n".join(
         [
             wgmma_shared("multiply_qk", n=key_tile, dtype=dtype),
             wgmma_registers("multiply_pv", n=problem.value_width, dtype=dtype, transposed=True),
             "namespace attention {",
             *lines,
-            f"constexpr float SCALE_LOG2 = {problem.scale * log2(e)!r}f;",
+            *(f"constexpr float {name} = {value!r}f;" for name, value in factors.items()),
             f"typedef {CUDA_TYPES[dtype]} element;",
+            pattern.tables,
             "}",
-            device_code(pattern.file),
+            *(device_code(file) for file in pattern.files),
             device_code("attention_hopper.cuh"),
             _entry(pattern),
         ]

@@ -43,7 +43,7 @@ def headwise_pattern(problem: HeadwiseProblem) -> Pattern:
     if problem.cache_name is not None:
         sources[problem.cache_name] = CUDA_TYPES[problem.dense.dtype]
     return Pattern(
-        file="attention_headwise.cuh",
+        files=("attention_headwise.cuh", "attention_ranges.cuh"),
         constants={
             "IMAGE_TOKENS": problem.image_tokens,
             "TEXT_TOKENS": problem.text_tokens,
@@ -81,8 +81,7 @@ class HeadwiseSpace(HopperAttentionSpace):
         """The decisions that knob values stand for."""
         return super().schedule({**values, "order": "by_head"})
 
-    @property
-    def plan_bytes(self) -> int:
+    def plan_bytes(self, schedule: HopperSchedule) -> int:
         """Shared memory beside tiles and barriers."""
         return plan_bytes(self._headwise)
 

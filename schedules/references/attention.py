@@ -13,6 +13,8 @@ import numpy as np
 from schedules.dtypes import is_integer
 from schedules.expected import Reference, affordable_rows
 from schedules.inputs import draw_tensor
+from schedules.mask_tiles import MaskTiles, drawn_tiles, tile_rows
+from schedules.masked_problem import TILES, known_tiles
 from schedules.workload import Workload
 
 # Exponential, maximum, sum, masks: in the time of this many operations of a matrix product.
@@ -29,26 +31,38 @@ class _Arguments:
     query: np.ndarray
     key: np.ndarray
     value: np.ndarray
-    mask: np.ndarray | None
+    mask: np.ndarray | MaskTiles | None
     lengths: np.ndarray | None
 
     @staticmethod
     def of(workload: Workload, inputs: list[np.ndarray]) -> _Arguments:
         query, key, value, *rest = inputs
-        has_mask = workload.attrs["mask"] != "none"
+        kind = workload.attrs["mask"]
+        mask = None if kind == "none" else rest[0]
         return _Arguments(
             query=query,
             key=key,
             value=value,
-            mask=rest[0] if has_mask else None,
+            mask=MaskTiles(rest[0], rest[1]) if kind == TILES else mask,
             lengths=rest[-1] if workload.attrs["lengths"] else None,
         )
 
 
 def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:
-    """N(0, 1), any mask, and valid lengths from one key to all of them."""
+    """N(0, 1), any mask, and valid lengths from one key to all of them.
+
+    Blocks of a mask are those that the workload was made for.
+    """
     n_keys = workload.inputs[1].shape[2]
     inputs = []
+    if workload.attrs["mask"] == TILES:
+        index, patterns = workload.inputs[3:5]
+        tiles = known_tiles(workload) or drawn_tiles(index.shape, patterns.shape[0], n_keys, rng)
+        return [
+            *(draw_tensor(spec, rng) for spec in workload.inputs[:3]),
+            tiles.index,
+            tiles.patterns,
+        ]
     for spec in workload.inputs:
         if is_integer(spec.dtype):
             lengths = rng.integers(1, n_keys, size=spec.shape, endpoint=True)
@@ -111,7 +125,7 @@ def _weights(
     softcap = float(workload.attrs["softcap"])
     if softcap:
         scores = np.tanh(scores / softcap) * softcap
-    mask = None if arguments.mask is None else _mask_rows(arguments.mask, place)
+    mask = None if arguments.mask is None else _mask_rows(arguments.mask, place, scores.shape[1])
     allowed = _allowed(workload, arguments, scores.shape[1], place)
     if mask is not None and mask.dtype == bool:
         allowed = mask if allowed is None else allowed & mask
@@ -126,9 +140,13 @@ def _weights(
     return scores
 
 
-def _mask_rows(mask: np.ndarray, place: tuple[int, int, np.ndarray]) -> np.ndarray:
+def _mask_rows(
+    mask: np.ndarray | MaskTiles, place: tuple[int, int, np.ndarray], n_keys: int
+) -> np.ndarray:
     """The part of a mask that some rows see; extents of one are for all."""
     b, h, rows = place
+    if isinstance(mask, MaskTiles):
+        return tile_rows(mask, (b, h), rows, n_keys)
     plane = mask[b if mask.shape[0] > 1 else 0, h if mask.shape[1] > 1 else 0]
     return np.asarray(plane[rows] if plane.shape[0] > 1 else plane)
 

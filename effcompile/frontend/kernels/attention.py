@@ -10,33 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from effcompile.frontend.kernels.attention_rule import AttentionRule
 from effcompile.frontend.kernels.marking import marked_call, type_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionRule:
-    """Which keys a query may attend, and how scores are formed.
-
-    Query ``i`` stands at position ``p = i + offset``; where valid lengths are given and
-    ``at_end`` is true, at ``p = i + length - query tokens`` instead.
-
-    Attributes:
-        scale: Multiplies the scores; ``None`` means one over the root of the head width.
-        causal: Keys after ``p`` are masked.
-        offset: Tokens that precede the first query.
-        at_end: Queries are the last of the valid tokens.
-        softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
-        window_left: Keys before ``p - window_left`` are masked; -1 masks none.
-        window_right: Keys after ``p + window_right`` are masked; -1 masks none.
-    """
-
-    scale: float | None = None
-    causal: bool = False
-    offset: int = 0
-    at_end: bool = False
-    softcap: float = 0.0
-    window_left: int = -1
-    window_right: int = -1
+from effcompile.frontend.kernels.mask_blocks import (
+    MaskBlocks,
+    broadcast_index,
+    constant_blocks,
+    in_blocks,
+)
+from schedules.masked_problem import TILES
 
 
 def attention_call(
@@ -48,8 +30,11 @@ def attention_call(
     rule: AttentionRule,
     mask: Any = None,
     lengths: Any = None,
+    tiles: MaskBlocks | None = None,
 ) -> Any:
     """Attention as one function.
+
+    A constant mask of booleans becomes blocks where there are enough queries for them.
 
     Args:
         builder: The ``relax.BlockBuilder`` of the module.
@@ -60,19 +45,29 @@ def attention_call(
         mask: Broadcasts to (batch, query heads, query tokens, key tokens), rank 4; added to
             the scores, or true where a key may be attended.
         lengths: Valid key tokens per batch row, integers, shape (batch,).
+        tiles: The mask as blocks, instead of ``mask``.
 
     Returns:
         Shape (batch, query heads, query tokens, value width), dtype of ``query``.
     """
     width = type_of(query)[0][3]
     scale = float(width) ** -0.5 if rule.scale is None else rule.scale
+    if tiles is None and mask is not None and lengths is None:
+        tiles = constant_blocks(mask, rule, query, key)
+    if tiles is not None:
+        mask, rule = None, AttentionRule(scale=scale, softcap=rule.softcap)
     has_mask, has_lengths = mask is not None, lengths is not None
 
     def definition(q: Any, k: Any, v: Any, *rest: Any) -> Any:
-        masks = _Masks(rest[0] if has_mask else None, rest[-1] if has_lengths else None)
+        masks = _Masks(
+            rest[0] if has_mask else None,
+            rest[-1] if has_lengths else None,
+            None if tiles is None else (rest[0], rest[1]),
+        )
         return _attention((q, k, v), masks, rule, scale)
 
     inputs = [query, key, value]
+    inputs += [] if tiles is None else [tiles.index, tiles.patterns]
     inputs += [extra for extra in (mask, lengths) if extra is not None]
     attrs = {
         "layout": "BHSD",
@@ -83,9 +78,11 @@ def attention_call(
         "softcap": rule.softcap,
         "window_left": rule.window_left,
         "window_right": rule.window_right,
-        "mask": _mask_kind(mask),
+        "mask": _mask_kind(mask) if tiles is None else TILES,
         "lengths": has_lengths,
     }
+    if tiles is not None:
+        attrs["mask_text"] = tiles.text
     return marked_call(builder, definition, inputs, op="attention", attrs=attrs)
 
 
@@ -99,6 +96,7 @@ def _mask_kind(mask: Any) -> str:
 class _Masks:
     mask: Any
     lengths: Any
+    tiles: tuple[Any, Any] | None
 
 
 def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, scale: float) -> Any:
@@ -131,7 +129,7 @@ def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, sc
             cap = tirx.const(rule.softcap, "float32")
             result = te.tanh(result / cap) * cap
         if mask is not None and str(mask.dtype) != "bool":
-            result = result + mask[_broadcast(mask, b, h, i, j)].astype("float32")
+            result = result + mask[broadcast_index(mask, b, h, i, j)].astype("float32")
         condition = _allowed(rule, masks, n_queries, (b, h, i, j))
         return result if condition is None else tirx.if_then_else(condition, result, lowest)
 
@@ -174,15 +172,6 @@ def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, sc
     )
 
 
-def _broadcast(mask: Any, *index: Any) -> tuple[Any, ...]:
-    return tuple(
-        0 if _is_one(extent) else position
-        for extent, position in zip(mask.shape, index, strict=True)
-    )
-
-
-def _is_one(extent: Any) -> bool:
-    return hasattr(extent, "value") and int(extent) == 1
 
 
 def _allowed(rule: AttentionRule, masks: _Masks, n_queries: Any, index: tuple[Any, ...]) -> Any:
@@ -191,7 +180,9 @@ def _allowed(rule: AttentionRule, masks: _Masks, n_queries: Any, index: tuple[An
     mask, lengths = masks.mask, masks.lengths
     conditions = []
     if mask is not None and str(mask.dtype) == "bool":
-        conditions.append(mask[_broadcast(mask, b, h, i, j)])
+        conditions.append(mask[broadcast_index(mask, b, h, i, j)])
+    if masks.tiles is not None:
+        conditions.append(in_blocks(*masks.tiles, index))
     position = i + rule.offset
     if lengths is not None:
         length = lengths[b].astype("int64")

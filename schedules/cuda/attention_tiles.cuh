@@ -1,0 +1,236 @@
+// Tiles of attention under a mask of blocks of 64 rows and 64 keys. `index` holds the pattern of
+// every block: EMPTY and WHOLE, or one of `patterns`, 64 rows of 64 bits. Blocks that are empty for
+// all rows of a query tile are never loaded: a step is made of the next PARTS blocks that are not.
+// Patterns end at the last key. Semantics do not depend on BM or BN.
+
+namespace attention {
+
+using namespace hopper;
+
+constexpr int GRAIN = 64;
+constexpr int PARTS = BN / GRAIN;
+constexpr int PRODUCER_THREADS = 32;
+constexpr int QUERY_TILES = (QUERIES + BM - 1) / BM;
+constexpr int TILES = QUERY_TILES * BATCH_HEADS;
+constexpr int ROW_BLOCKS = (QUERIES + GRAIN - 1) / GRAIN;
+constexpr int KEY_BLOCKS = (KEYS + GRAIN - 1) / GRAIN;
+constexpr bool MASKS_LATER_STEPS = true;
+
+enum { EMPTY = 0, WHOLE = 1 };
+
+struct Sources {
+  const int* index;         // (planes, row blocks or 1, key blocks)
+  const int* patterns;      // (patterns, 64 rows, 2)
+  const bias_t* bias;       // added to the scores of mixed blocks; null: nothing
+};
+
+// What the producer tells consumers of a step, by its place in the ring.
+struct Step {
+  int key[PARTS];
+  int pattern[PARTS][WARPGROUPS];
+  int last;
+};
+
+struct Plan {
+  Step steps[STAGES];
+  __device__ __forceinline__ void make(Sources) {}
+};
+
+// Rows of a head; its first row of `index`.
+struct Tile {
+  int head, row, count;
+  const int* blocks;
+};
+
+// The tiles of this block.
+struct Work {
+  Plan* plan;
+  Sources sources;
+  int index;
+  __device__ __forceinline__ Work(Plan* p, Sources s) : plan(p), sources(s), index(blockIdx.x) {}
+  __device__ __forceinline__ bool some() const { return index < TILES; }
+  __device__ __forceinline__ void next() { index += gridDim.x; }
+  __device__ __forceinline__ bool copied(const Tile&, element*) const { return false; }
+  __device__ __forceinline__ Tile tile() const {
+    Tile made;
+    int place = LONGEST_FIRST ? index / BATCH_HEADS : index % QUERY_TILES;
+    made.head = LONGEST_FIRST ? index % BATCH_HEADS : index / QUERY_TILES;
+    if (LONGEST_FIRST) place = QUERY_ORDER[place];
+    made.row = place * BM;
+    made.count = 1;
+    long long plane = made.head / HEADS * BATCH_PLANES + made.head % HEADS * HEAD_PLANES;
+    made.blocks = sources.index + (plane * MASK_ROWS + row_of(made.row / GRAIN)) * KEY_BLOCKS;
+    return made;
+  }
+  __device__ __forceinline__ static int row_of(int block) { return MASK_ROWS == 1 ? 0 : block; }
+};
+
+// The blocks of a query tile that are not empty, found by one warp 32 at a time.
+struct Walk {
+  const Work& work;
+  const Tile& tile;
+  int first = 0;                // key block of lane 0
+  unsigned live = 0;            // blocks of these 32 still to be taken
+  int own[WARPGROUPS];          // patterns of this lane's block
+  int ahead[WARPGROUPS];        // and of the block 32 further on
+  int keys[PARTS];
+  bool is_last = false;
+
+  __device__ __forceinline__ Walk(const Work& w, const Tile& t) : work(w), tile(t) {
+    look(0);
+    advance();
+    seek();
+  }
+  __device__ __forceinline__ void look(int from) {
+    int block = from + threadIdx.x;
+#pragma unroll
+    for (int group = 0; group < WARPGROUPS; ++group) {
+      bool there = block < KEY_BLOCKS && tile.row / GRAIN + group < ROW_BLOCKS;
+      ahead[group] = there ? tile.blocks[Work::row_of(group) * KEY_BLOCKS + block] : EMPTY;
+    }
+  }
+  __device__ __forceinline__ void advance() {
+    bool some = false;
+#pragma unroll
+    for (int group = 0; group < WARPGROUPS; ++group) {
+      own[group] = ahead[group];
+      some |= own[group] != EMPTY;
+    }
+    live = __ballot_sync(0xffffffffu, some);
+    look(first + 32);
+  }
+  __device__ __forceinline__ void seek() {
+    while (live == 0 && first + 32 < KEY_BLOCKS) {
+      first += 32;
+      advance();
+    }
+  }
+
+  __device__ __forceinline__ bool some(int) const { return !is_last; }
+  __device__ __forceinline__ int key(int part) const { return keys[part]; }
+
+  // The next blocks; past the end, keys that do not exist and read as zeros.
+  __device__ __forceinline__ void take(int, int slot) {
+    Step& step = work.plan->steps[slot];
+#pragma unroll
+    for (int part = 0; part < PARTS; ++part) {
+      int lane = live ? __ffs(live) - 1 : 0;
+      keys[part] = (live ? first + lane : KEY_BLOCKS) * GRAIN;
+      if (ADDITIVE && threadIdx.x == 0) step.key[part] = keys[part];
+#pragma unroll
+      for (int group = 0; group < WARPGROUPS; ++group) {
+        int pattern = __shfl_sync(0xffffffffu, own[group], lane);
+        if (threadIdx.x == 0) step.pattern[part][group] = live ? pattern : EMPTY;
+      }
+      live &= live - 1;
+      seek();
+    }
+    is_last = live == 0;
+    if (threadIdx.x == 0) step.last = is_last;
+  }
+};
+
+// What is added to this thread's scores of a step, asked for before they are there.
+struct Bias {
+  static constexpr int N = ADDITIVE ? BN / 8 : 1;
+  bias_t values[N][2][2];       // columns 8 j + column and the next, of two rows
+
+  // `row` and `key` are this thread's first ones of 64 by 64.
+  __device__ __forceinline__ void read(const Sources& sources, int head, int row, int key,
+                                       int part) {
+    const bias_t* from = sources.bias + (long long)(head / HEADS) * BIAS_BATCH +
+                         (long long)(head % HEADS) * BIAS_HEAD;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const bias_t* line = from + (long long)min(row + 8 * r, QUERIES - 1) * BIAS_ROW;
+#pragma unroll
+      for (int j = 0; j < GRAIN / 8; ++j) read_pair(values[part * 8 + j][r], line, key + 8 * j);
+    }
+  }
+  __device__ __forceinline__ static void read_pair(bias_t (&pair)[2], const bias_t* line, int key) {
+    constexpr bool TOGETHER = BIAS_KEY == 1 && KEYS % 2 == 0 && sizeof(bias_t) == 2;
+    if (TOGETHER) {
+      u32 both = __ldg(reinterpret_cast<const u32*>(line + min(key, KEYS - 2)));
+      memcpy(pair, &both, sizeof(pair));
+      return;
+    }
+#pragma unroll
+    for (int e = 0; e < 2; ++e) pair[e] = __ldg(line + min(key + e, KEYS - 1) * BIAS_KEY);
+  }
+  // In the unit of scores before their scale. A finite value stays finite: rows of nothing but
+  // the lowest number attend all keys alike.
+  __device__ __forceinline__ float at(int j, int r, int e) const {
+    float value = float(values[j][r][e]);
+    float scaled = fmaxf(value * INVERSE_SCALE, LOWEST_BIAS);
+    return value == __int_as_float(0xff800000) ? value : scaled;
+  }
+};
+
+// Bits of this thread's two rows, asked for before their scores are there.
+struct Note {
+  bool last, needed = false;
+  u32 bits[PARTS][2][2];        // part, row, half
+  bool added[PARTS];
+  Bias bias;
+
+  // `row` is this thread's first of the query tile.
+  __device__ __forceinline__ Note(const Work& work, const Tile& tile, int, int slot, int row) {
+    const Step& step = work.plan->steps[slot];
+    last = step.last;
+#pragma unroll
+    for (int part = 0; part < PARTS; ++part) {
+      int pattern = step.pattern[part][row / GRAIN];
+      if (pattern != WHOLE) needed = true;
+      added[part] = ADDITIVE && pattern > WHOLE;
+      read_bits(work.sources, pattern, part, row % GRAIN);
+      if constexpr (ADDITIVE)
+        if (added[part])
+          bias.read(work.sources, tile.head, tile.row + row, step.key[part] + threadIdx.x % 4 * 2,
+                    part);
+    }
+  }
+  __device__ __forceinline__ void read_bits(const Sources& sources, int pattern, int part,
+                                            int row) {
+    const uint2* rows = reinterpret_cast<const uint2*>(sources.patterns);
+    u32 all = pattern == WHOLE ? 0xffffffffu : 0u;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      uint2 own = make_uint2(all, all);
+      if (pattern > WHOLE) own = __ldg(rows + (long long)pattern * GRAIN + row + 8 * r);
+      bits[part][r][0] = own.x;
+      bits[part][r][1] = own.y;
+    }
+  }
+  __device__ __forceinline__ void mask(float (&s)[BN / 2], const Tile&, int, int, int,
+                                       int column) const {
+    if (!needed) return;
+#pragma unroll
+    for (int part = 0; part < PARTS; ++part) {
+      if constexpr (ADDITIVE)
+        if (added[part]) add(s, part);
+      hide(s, part, column);
+    }
+  }
+  __device__ __forceinline__ void add(float (&s)[BN / 2], int part) const {
+#pragma unroll
+    for (int j = 8 * part; j < 8 * part + 8; ++j)
+#pragma unroll
+      for (int r = 0; r < 2; ++r)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) s[4 * j + 2 * r + e] += bias.at(j, r, e);
+  }
+  __device__ __forceinline__ void hide(float (&s)[BN / 2], int part, int column) const {
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+#pragma unroll
+      for (int r = 0; r < 2; ++r)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          u32 own = bits[part][r][j / 4] >> column;
+          if (!(own >> (j % 4 * 8 + e) & 1))
+            s[32 * part + 4 * j + 2 * r + e] = __int_as_float(0xff800000);
+        }
+  }
+};
+
+}  // namespace attention

@@ -1,0 +1,101 @@
+// The blocks of a mask that comes with the call, for attention_tiles.cuh: one warp per block of 64
+// rows and 64 keys. What a row may attend is its mask, and keys of a range (causality, window,
+// valid length). A block whose mask adds zeros alone is WHOLE. Namespace `tiles` holds constants
+// that schedules/masked_attention_cuda.py writes in front, and the types mask_t and length_t.
+
+namespace tiles {
+
+typedef unsigned int u32;
+
+constexpr int GRAIN = 64;
+constexpr int ROW_BLOCKS = (ROWS + GRAIN - 1) / GRAIN;
+constexpr int KEY_BLOCKS = (KEYS + GRAIN - 1) / GRAIN;
+constexpr u32 ALL = 0xffffffffu;
+enum { EMPTY = 0, WHOLE = 1, FIRST_MIXED = 2 };
+
+// Keys [begin, end) that a row may attend but for its mask.
+struct Range {
+  int begin = 0, end = KEYS;
+  __device__ __forceinline__ Range(int batch, int row, const length_t* lengths) {
+    int position = row + OFFSET;
+    if (HAS_LENGTHS) {
+      end = max(0, min(KEYS, (int)lengths[batch]));
+      if (AT_END) position = row + (int)lengths[batch] - QUERIES;
+    }
+    if (HAS_RIGHT) end = min(end, position + RIGHT + 1);
+    if (HAS_LEFT) begin = max(begin, position - LEFT);
+  }
+  __device__ __forceinline__ bool holds(int key) const { return key >= begin && key < end; }
+};
+
+// Whether a value of the mask lets its key be attended, and whether it does nothing else.
+__device__ __forceinline__ bool allows(bool value) { return value; }
+__device__ __forceinline__ bool is_plain(bool value) { return value; }
+__device__ __forceinline__ bool allows(float value) { return value != __int_as_float(0xff800000); }
+__device__ __forceinline__ bool is_plain(float value) { return value == 0.0f; }
+
+struct Block {
+  const mask_t* mask;           // its first row and key
+  const length_t* lengths;
+  int batch, row, key;
+
+  // This lane's rows `lane` and `lane + 32`, two words each; what all rows have in common.
+  u32 words[2][2] = {{0, 0}, {0, 0}};
+  bool some = false, every = true;
+
+  __device__ __forceinline__ void read_row(int at) {
+    Range range(batch, row + at, lengths);
+    u32 bits[2];
+    bool plain = true;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      int column = threadIdx.x % 32 + 32 * half;
+      bool seen = range.holds(key + column);
+      if (HAS_MASK && key + column < KEYS) {
+        value_t value = mask[at * MASK_ROW + column * MASK_KEY];
+        seen &= allows(value);
+        plain &= is_plain(value);
+      }
+      bits[half] = __ballot_sync(ALL, seen);
+      every &= __all_sync(ALL, seen && plain);
+    }
+    some |= (bits[0] | bits[1]) != 0;
+    if (threadIdx.x % 32 == at % 32) {
+      words[at / 32][0] = bits[0];
+      words[at / 32][1] = bits[1];
+    }
+  }
+  __device__ __forceinline__ void store(int* index, u32* patterns, long long place) const {
+    int lane = threadIdx.x % 32;
+    bool mixed = some && !every;
+    if (lane == 0) index[place] = mixed ? FIRST_MIXED + (int)place : some ? WHOLE : EMPTY;
+    if (!mixed) return;
+    u32* to = patterns + (FIRST_MIXED + place) * GRAIN * 2;
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      reinterpret_cast<uint2*>(to)[lane + 32 * half] = make_uint2(words[half][0], words[half][1]);
+  }
+};
+
+__device__ __forceinline__ void find(const mask_t* __restrict__ mask,
+                                     const length_t* __restrict__ lengths, int* index,
+                                     u32* patterns) {
+  int key_block = blockIdx.x * WARPS + threadIdx.x / 32, row_block = blockIdx.y;
+  if (key_block >= KEY_BLOCKS) return;
+  int batch = blockIdx.z / HEAD_PLANES, head = blockIdx.z % HEAD_PLANES;
+  Block block{nullptr, lengths, batch, row_block * GRAIN, key_block * GRAIN};
+  if (HAS_MASK)
+    block.mask = mask + (long long)batch * MASK_BATCH + (long long)head * MASK_HEAD +
+                 (long long)block.row * MASK_ROW + (long long)block.key * MASK_KEY;
+  int n_rows = ROWS == 1 ? 1 : min(GRAIN, ROWS - block.row);
+#pragma unroll 8
+  for (int at = 0; at < n_rows; ++at) block.read_row(at);
+  if (ROWS == 1)  // one row for all
+    for (int half = 0; half < 2; ++half) {
+      u32 word = __shfl_sync(ALL, block.words[0][half], 0);
+      block.words[0][half] = block.words[1][half] = word;
+    }
+  block.store(index, patterns, ((long long)blockIdx.z * ROW_BLOCKS + row_block) * KEY_BLOCKS + key_block);
+}
+
+}  // namespace tiles

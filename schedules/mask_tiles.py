@@ -1,0 +1,126 @@
+"""Masks of attention as blocks of ``GRAIN`` rows and ``GRAIN`` keys: which are empty, whole, mixed.
+
+``index[plane b, plane h, row block, key block]`` is ``EMPTY``, ``WHOLE``, or the number of one of
+``patterns``: (n, GRAIN, 2) int32, bit ``k % 32`` of half ``k // 32`` true where key ``k`` of the
+block may be attended. Patterns ``EMPTY`` and ``WHOLE`` are stored too. Extents of ``index`` are 1
+where one plane, or one row block, serves all. Keys past the end are never attended; rows past the
+end do not matter.
+
+Made once from a constant mask; equal blocks share a pattern, so that a mask of frames, windows or
+packed sequences takes kilobytes where a dense one takes hundreds of megabytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+GRAIN = 64
+EMPTY, WHOLE = 0, 1
+_DECLARED = np.array([[[0, 0]] * GRAIN, [[-1, -1]] * GRAIN], dtype=np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskTiles:
+    """A mask.
+
+    Attributes:
+        index: int32, (batch or 1, heads or 1, row blocks or 1, key blocks).
+        patterns: int32, (n, GRAIN, 2).
+    """
+
+    index: np.ndarray
+    patterns: np.ndarray
+
+    @property
+    def n_live(self) -> int:
+        """Blocks that hold a pair that is attended."""
+        return int(np.count_nonzero(self.index))
+
+    @property
+    def n_mixed(self) -> int:
+        """Blocks that hold pairs of both kinds."""
+        return int(np.count_nonzero(self.index > WHOLE))
+
+
+def blocks_of(n_tokens: int) -> int:
+    """Blocks that some tokens take."""
+    return -(-n_tokens // GRAIN)
+
+
+def mask_tiles(mask: np.ndarray) -> MaskTiles:
+    """The blocks of a mask.
+
+    Args:
+        mask: bool, (batch or 1, heads or 1, queries or 1, keys), true where a key may be attended.
+    """
+    *planes, n_rows, n_keys = mask.shape
+    shape = (*planes, 1 if n_rows == 1 else blocks_of(n_rows), blocks_of(n_keys))
+    known = {_DECLARED[kind].tobytes(): kind for kind in (EMPTY, WHOLE)}
+    index = np.empty(shape, np.int32)
+    for place in np.ndindex(*shape[:3]):
+        words = _row_of_blocks(mask[place[0], place[1]], place[2])
+        for block, own in enumerate(words):
+            index[(*place, block)] = known.setdefault(own.tobytes(), len(known))
+    patterns = np.frombuffer(b"".join(known), np.int32).reshape(-1, GRAIN, 2)
+    return MaskTiles(index, patterns)
+
+
+def _row_of_blocks(plane: np.ndarray, block: int) -> np.ndarray:
+    """The blocks of ``GRAIN`` rows as bits; int32 of shape (key blocks, GRAIN, 2).
+
+    Rows past the end repeat the last one, so that the end makes no patterns of its own.
+    """
+    rows = plane[block * GRAIN : (block + 1) * GRAIN]
+    n_blocks = blocks_of(rows.shape[1])
+    padded = np.pad(rows, ((0, GRAIN - len(rows)), (0, 0)), mode="edge")
+    padded = np.pad(padded, ((0, 0), (0, n_blocks * GRAIN - rows.shape[1])))
+    packed = np.packbits(padded, axis=1, bitorder="little").view(np.int32)
+    return np.ascontiguousarray(packed.reshape(GRAIN, n_blocks, 2).swapaxes(0, 1))
+
+
+def tile_rows(
+    tiles: MaskTiles, plane: tuple[int, int], rows: np.ndarray, n_keys: int
+) -> np.ndarray:
+    """What some rows of a plane may attend; bool of shape (rows, keys)."""
+    b, h, n_blocks, _ = tiles.index.shape
+    own = tiles.index[plane[0] if b > 1 else 0, plane[1] if h > 1 else 0]
+    numbers = own[rows // GRAIN if n_blocks > 1 else np.zeros_like(rows)]
+    words = tiles.patterns[numbers, (rows % GRAIN)[:, None]]  # (rows, key blocks, 2)
+    bits = np.unpackbits(words.view(np.uint8), axis=2, bitorder="little")
+    return bits.reshape(len(rows), -1)[:, :n_keys].astype(bool)
+
+
+def drawn_tiles(
+    index_shape: tuple[int, ...], n_patterns: int, n_keys: int, rng: np.random.Generator
+) -> MaskTiles:
+    """Blocks that a call may bring: half of them empty, no row of blocks empty altogether.
+
+    Patterns beyond the declared ones are those of the last keys, all of them.
+    """
+    index = rng.integers(0, 2, size=index_shape).astype(np.int32)
+    index[..., 0] = WHOLE
+    patterns = np.concatenate([_DECLARED, np.repeat(_DECLARED[1:], n_patterns - 2, axis=0)])
+    if n_keys % GRAIN:
+        tail = np.packbits(np.arange(GRAIN) < n_keys % GRAIN, bitorder="little").view(np.int32)
+        patterns[2:] = tail
+        index[..., -1] *= 2
+    return MaskTiles(index, patterns)
+
+
+def mask_text(tiles: MaskTiles) -> str:
+    """Index and patterns as a workload's attributes hold them."""
+    stored = tiles.index.astype(np.int32).tobytes() + tiles.patterns.astype(np.int32).tobytes()
+    return base64.b85encode(zlib.compress(stored, 9)).decode()
+
+
+def tiles_of_text(
+    text: str, index_shape: tuple[int, ...], patterns_shape: tuple[int, ...]
+) -> MaskTiles:
+    """What ``mask_text`` made, given the shapes."""
+    stored = np.frombuffer(zlib.decompress(base64.b85decode(text)), np.int32)
+    n_index = int(np.prod(index_shape))
+    return MaskTiles(stored[:n_index].reshape(index_shape), stored[n_index:].reshape(patterns_shape))

@@ -1,0 +1,160 @@
+"""Masked attention for compute capability 9.0: the blocks of the mask, and attention over them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from schedules.attention_decode_cuda import C_TYPES, INCLUDES
+from schedules.attention_hopper import HopperSchedule, Pattern, attention_launch
+from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.mask_tiles import GRAIN, MaskTiles, blocks_of
+from schedules.masked_problem import TILES, MaskedProblem
+from schedules.workload import TensorSpec, Workload
+
+INDEX, PATTERNS = "mask_index", "mask_patterns"
+WARPS = 4
+LOWEST_BIAS = -1e38
+
+
+def masked_attention(workload: Workload, problem: MaskedProblem, schedule: HopperSchedule) -> Any:
+    """The ``PrimFunc``."""
+    attend = attention_launch(problem.plain, schedule, tiles_pattern(problem, schedule))
+    if problem.kind == TILES:
+        return cuda_program(workload, [attend])
+    workspaces = [
+        TensorSpec(name=INDEX, shape=problem.index_shape, dtype="int32"),
+        TensorSpec(name=PATTERNS, shape=problem.patterns_shape, dtype="int32"),
+    ]
+    return cuda_program(workload, [find_launch(problem), attend], workspaces=workspaces)
+
+
+def tiles_pattern(problem: MaskedProblem, schedule: HopperSchedule) -> Pattern:
+    """Blocks that are not empty; bits, and what is added, where they are mixed."""
+    batch, heads, rows, _ = problem.index_shape
+    parts = schedule.key_tile // GRAIN
+    mask, additive = problem.mask, problem.kind == "float"
+    strides = problem.mask_strides if additive else (0, 0, 0, 0)
+    index, patterns = INDEX, PATTERNS
+    if mask is not None and problem.patterns is not None:
+        index, patterns = mask.name, problem.patterns.name
+    sources = {index: "int", patterns: "int"}
+    if mask is not None and additive:
+        sources[mask.name] = C_TYPES[mask.dtype]
+    return Pattern(
+        files=("attention_tiles.cuh",),
+        constants={
+            "MASK_ROWS": rows,
+            "BATCH_PLANES": heads if batch > 1 else 0,
+            "HEAD_PLANES": int(heads > 1),
+            "LONGEST_FIRST": int(schedule.longest_first),
+            "ADDITIVE": int(additive),
+            **dict(zip((f"BIAS_{x}" for x in ("BATCH", "HEAD", "ROW", "KEY")), strides, strict=True)),
+        },
+        tables=_tables(problem, schedule),
+        sources=sources,
+        absent=int(not additive),
+        plan_bytes=plan_bytes(schedule),
+        parts=parts,
+        softcap=problem.softcap,
+    )
+
+
+def plan_bytes(schedule: HopperSchedule) -> int:
+    """Shared memory of the device's ``Plan``, in whole 16 bytes."""
+    parts = schedule.key_tile // GRAIN
+    numbers = parts * (1 + schedule.warpgroups) + 1
+    return -(-4 * numbers * schedule.stages // 16) * 16
+
+
+def _tables(problem: MaskedProblem, schedule: HopperSchedule) -> str:
+    """The order of query tiles, and what an added mask is multiplied by."""
+    order = ", ".join(map(str, query_order(problem, schedule)))
+    additive = problem.kind == "float" and problem.mask is not None
+    bias = C_TYPES[problem.mask.dtype] if additive and problem.mask is not None else "float"
+    return "\n".join(
+        [
+            f"__constant__ const unsigned short QUERY_ORDER[] = {{{order}}};",
+            f"constexpr float INVERSE_SCALE = {1 / problem.plain.scale!r}f;",
+            f"constexpr float LOWEST_BIAS = {LOWEST_BIAS!r}f;",
+            f"typedef {bias} bias_t;",
+        ]
+    )
+
+
+def query_order(problem: MaskedProblem, schedule: HopperSchedule) -> list[int]:
+    """Query tiles, those with most blocks first; from the end where the mask is not known."""
+    n_tiles = -(-problem.plain.queries // schedule.query_tile)
+    if problem.known is None or problem.index_shape[2] == 1:
+        return list(range(n_tiles))[::-1]
+    lengths = tile_lengths(problem.known, schedule.warpgroups).sum(axis=(0, 1))
+    return [int(tile) for tile in np.argsort(-lengths, kind="stable")]
+
+
+def tile_lengths(tiles: MaskTiles, warpgroups: int) -> np.ndarray:
+    """Blocks of keys that query tiles load; (batch or 1, heads or 1, query tiles)."""
+    live = tiles.index != 0
+    starts = np.arange(0, live.shape[2], warpgroups)
+    return np.asarray(np.logical_or.reduceat(live, starts, axis=2).sum(axis=3))
+
+
+def find_launch(problem: MaskedProblem) -> CudaLaunch:
+    """Index and patterns from what comes with the call."""
+    batch, heads, row_blocks, key_blocks = problem.index_shape
+    given = {
+        role: spec
+        for role, spec in (("mask", problem.mask), ("lengths", problem.lengths))
+        if spec is not None
+    }
+    parameters = [f"const tiles::{kind}_t* {role}" for role, kind in
+                  (("mask", "mask"), ("lengths", "length")) if role in given]
+    passed = [role if role in given else "nullptr" for role in ("mask", "lengths")]
+    return CudaLaunch(
+        function="find_tiles",
+        headers=(INCLUDES,),
+        source="\n".join(
+            [
+                "namespace tiles {",
+                *_constants(problem, one_row=row_blocks == 1),
+                "}",
+                device_code("mask_tiles.cuh"),
+                f"__device__ __forceinline__ void find_tiles("
+                f"{', '.join([*parameters, 'int* index', 'int* patterns'])}) {{",
+                f"  tiles::find({', '.join(passed)}, index, (tiles::u32*)patterns);",
+                "}",
+            ]
+        ),
+        arguments=(*(spec.name for spec in given.values()), INDEX, PATTERNS),
+        grid=(-(-key_blocks // WARPS), row_blocks, batch * heads),
+        block=(32 * WARPS,),
+    )
+
+
+def _constants(problem: MaskedProblem, *, one_row: bool) -> list[str]:
+    plain, mask, lengths = problem.plain, problem.mask, problem.lengths
+    strides = zip(("BATCH", "HEAD", "ROW", "KEY"), problem.mask_strides, strict=True)
+    rows = plain.queries if blocks_of(plain.queries) == 1 or not one_row else 1
+    numbers = {
+        "WARPS": WARPS,
+        "QUERIES": plain.queries,
+        "ROWS": rows,
+        "KEYS": plain.keys,
+        "OFFSET": plain.offset,
+        "HAS_LEFT": int(plain.left is not None),
+        "LEFT": plain.left or 0,
+        "HAS_RIGHT": int(plain.right is not None),
+        "RIGHT": plain.right or 0,
+        "HAS_LENGTHS": int(lengths is not None),
+        "AT_END": int(problem.at_end),
+        "HAS_MASK": int(mask is not None),
+        "HEAD_PLANES": problem.index_shape[1],
+        **{f"MASK_{name}": stride for name, stride in strides},
+    }
+    mask_dtype = "bool" if mask is None else mask.dtype
+    return [
+        *(f"constexpr int {name} = {value};" for name, value in numbers.items()),
+        f"typedef {C_TYPES[mask_dtype]} mask_t;",
+        f"typedef {'bool' if mask_dtype == 'bool' else 'float'} value_t;",
+        f"typedef {C_TYPES['int32' if lengths is None else lengths.dtype]} length_t;",
+    ]
