@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 GRAIN = 64
 EMPTY, WHOLE = 0, 1
+RowsOf = Callable[[int, int, slice], np.ndarray]
 _DECLARED = np.array([[[0, 0]] * GRAIN, [[-1, -1]] * GRAIN], dtype=np.int32)
 
 
@@ -57,29 +59,81 @@ def mask_tiles(mask: np.ndarray) -> MaskTiles:
     Args:
         mask: bool, (batch or 1, heads or 1, queries or 1, keys), true where a key may be attended.
     """
-    *planes, n_rows, n_keys = mask.shape
-    shape = (*planes, 1 if n_rows == 1 else blocks_of(n_rows), blocks_of(n_keys))
+    return tiles_of_rows(mask.shape, lambda b, h, rows: mask[b, h, rows])
+
+
+def tiles_of_rows(shape: tuple[int, ...], rows_of: RowsOf) -> MaskTiles:
+    """The blocks of a mask that is never held whole.
+
+    Args:
+        shape: Of the mask, as in :func:`mask_tiles`.
+        rows_of: From batch, head and a slice of queries to booleans (queries, keys).
+    """
+    *planes, n_rows, n_keys = shape
+    blocks = (*planes, 1 if n_rows == 1 else blocks_of(n_rows), blocks_of(n_keys))
     known = {_DECLARED[kind].tobytes(): kind for kind in (EMPTY, WHOLE)}
-    index = np.empty(shape, np.int32)
-    for place in np.ndindex(*shape[:3]):
-        words = _row_of_blocks(mask[place[0], place[1]], place[2])
+    index = np.empty(blocks, np.int32)
+    for b, h, row in np.ndindex(*blocks[:3]):
+        words = _words(rows_of(b, h, slice(row * GRAIN, min((row + 1) * GRAIN, n_rows))))
         for block, own in enumerate(words):
-            index[(*place, block)] = known.setdefault(own.tobytes(), len(known))
+            index[b, h, row, block] = known.setdefault(own.tobytes(), len(known))
     patterns = np.frombuffer(b"".join(known), np.int32).reshape(-1, GRAIN, 2)
     return MaskTiles(index, patterns)
 
 
-def _row_of_blocks(plane: np.ndarray, block: int) -> np.ndarray:
-    """The blocks of ``GRAIN`` rows as bits; int32 of shape (key blocks, GRAIN, 2).
+def _words(rows: np.ndarray) -> np.ndarray:
+    """A row of blocks as bits; int32 of shape (key blocks, GRAIN, 2).
 
     Rows past the end repeat the last one, so that the end makes no patterns of its own.
     """
-    rows = plane[block * GRAIN : (block + 1) * GRAIN]
     n_blocks = blocks_of(rows.shape[1])
     padded = np.pad(rows, ((0, GRAIN - len(rows)), (0, 0)), mode="edge")
     padded = np.pad(padded, ((0, 0), (0, n_blocks * GRAIN - rows.shape[1])))
     packed = np.packbits(padded, axis=1, bitorder="little").view(np.int32)
     return np.ascontiguousarray(packed.reshape(GRAIN, n_blocks, 2).swapaxes(0, 1))
+
+
+def frame_tiles(frame_lengths: Sequence[int], n_queries: int) -> MaskTiles:
+    """Keys of their own and earlier frames for queries that are the last of the tokens.
+
+    Args:
+        frame_lengths: Tokens of every frame, in order.
+        n_queries: At most their sum.
+    """
+    ends = np.cumsum(frame_lengths)
+    n_keys = int(ends[-1])
+    seen = np.repeat(ends, frame_lengths)[n_keys - n_queries :]  # keys of every query
+    key = np.arange(n_keys)
+    shape = (1, 1, n_queries, n_keys)
+    return tiles_of_rows(shape, lambda _b, _h, rows: key < seen[rows, None])
+
+
+def coarse_tiles(live: np.ndarray, n_queries: int, n_keys: int, *, block: int) -> MaskTiles:
+    """Whole blocks of ``block`` rows and keys, a multiple of ``GRAIN``.
+
+    Args:
+        live: bool, (batch or 1, heads or 1, row blocks, key blocks).
+    """
+    factor = block // GRAIN
+    fine = live.repeat(factor, axis=2).repeat(factor, axis=3)
+    fine = fine[:, :, : blocks_of(n_queries), : blocks_of(n_keys)]
+    return MaskTiles((fine * whole_blocks(n_keys)).astype(np.int32), coarse_patterns(n_keys))
+
+
+def whole_blocks(n_keys: int) -> np.ndarray:
+    """What the index holds where all keys of a block are attended; int32, (key blocks,)."""
+    numbers = np.full(blocks_of(n_keys), WHOLE, np.int32)
+    if n_keys % GRAIN:
+        numbers[-1] = WHOLE + 1
+    return numbers
+
+
+def coarse_patterns(n_keys: int) -> np.ndarray:
+    """The patterns of :func:`whole_blocks`; int32, (2 or 3, GRAIN, 2)."""
+    if n_keys % GRAIN == 0:
+        return _DECLARED
+    last = np.packbits(np.arange(GRAIN) < n_keys % GRAIN, bitorder="little").view(np.int32)
+    return np.concatenate([_DECLARED, np.broadcast_to(last, (1, GRAIN, 2))])
 
 
 def tile_rows(
@@ -94,21 +148,11 @@ def tile_rows(
     return bits.reshape(len(rows), -1)[:, :n_keys].astype(bool)
 
 
-def drawn_tiles(
-    index_shape: tuple[int, ...], n_patterns: int, n_keys: int, rng: np.random.Generator
-) -> MaskTiles:
-    """Blocks that a call may bring: half of them empty, no row of blocks empty altogether.
-
-    Patterns beyond the declared ones are those of the last keys, all of them.
-    """
-    index = rng.integers(0, 2, size=index_shape).astype(np.int32)
-    index[..., 0] = WHOLE
-    patterns = np.concatenate([_DECLARED, np.repeat(_DECLARED[1:], n_patterns - 2, axis=0)])
-    if n_keys % GRAIN:
-        tail = np.packbits(np.arange(GRAIN) < n_keys % GRAIN, bitorder="little").view(np.int32)
-        patterns[2:] = tail
-        index[..., -1] *= 2
-    return MaskTiles(index, patterns)
+def drawn_tiles(index_shape: tuple[int, ...], n_keys: int, rng: np.random.Generator) -> MaskTiles:
+    """Blocks that a call may bring: half of them empty, no row of blocks empty altogether."""
+    live = rng.random(index_shape) < 0.5
+    live[..., 0] = True
+    return MaskTiles((live * whole_blocks(n_keys)).astype(np.int32), coarse_patterns(n_keys))
 
 
 def mask_text(tiles: MaskTiles) -> str:
@@ -123,4 +167,6 @@ def tiles_of_text(
     """What ``mask_text`` made, given the shapes."""
     stored = np.frombuffer(zlib.decompress(base64.b85decode(text)), np.int32)
     n_index = int(np.prod(index_shape))
-    return MaskTiles(stored[:n_index].reshape(index_shape), stored[n_index:].reshape(patterns_shape))
+    return MaskTiles(
+        stored[:n_index].reshape(index_shape), stored[n_index:].reshape(patterns_shape)
+    )

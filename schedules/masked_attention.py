@@ -45,7 +45,7 @@ class MaskedAttentionSpace(HopperAttentionSpace):
         if problem is None:
             raise UnknownSpace(
                 f"the {self.name} family does not cover {task.workload.name}: expected queries, "
-                "keys and values of rank 4 and one 16-bit dtype, with a mask, lengths or a soft cap."
+                "keys and values of one 16-bit dtype, with a mask, lengths or a soft cap."
             )
         self._masked: MaskedProblem = problem
         self._problem, self._workload, self._target = problem.plain, task.workload, task.target

@@ -50,7 +50,9 @@ def tiles_pattern(problem: MaskedProblem, schedule: HopperSchedule) -> Pattern:
             "HEAD_PLANES": int(heads > 1),
             "LONGEST_FIRST": int(schedule.longest_first),
             "ADDITIVE": int(additive),
-            **dict(zip((f"BIAS_{x}" for x in ("BATCH", "HEAD", "ROW", "KEY")), strides, strict=True)),
+            **dict(
+                zip((f"BIAS_{x}" for x in ("BATCH", "HEAD", "ROW", "KEY")), strides, strict=True)
+            ),
         },
         tables=_tables(problem, schedule),
         sources=sources,
@@ -107,8 +109,11 @@ def find_launch(problem: MaskedProblem) -> CudaLaunch:
         for role, spec in (("mask", problem.mask), ("lengths", problem.lengths))
         if spec is not None
     }
-    parameters = [f"const tiles::{kind}_t* {role}" for role, kind in
-                  (("mask", "mask"), ("lengths", "length")) if role in given]
+    parameters = [
+        f"const tiles::{kind}_t* {role}"
+        for role, kind in (("mask", "mask"), ("lengths", "length"))
+        if role in given
+    ]
     passed = [role if role in given else "nullptr" for role in ("mask", "lengths")]
     return CudaLaunch(
         function="find_tiles",

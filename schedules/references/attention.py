@@ -56,8 +56,9 @@ def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:
     n_keys = workload.inputs[1].shape[2]
     inputs = []
     if workload.attrs["mask"] == TILES:
-        index, patterns = workload.inputs[3:5]
-        tiles = known_tiles(workload) or drawn_tiles(index.shape, patterns.shape[0], n_keys, rng)
+        tiles = known_tiles(workload)
+        if tiles is None:
+            tiles = drawn_tiles(workload.inputs[3].shape, n_keys, rng)
         return [
             *(draw_tensor(spec, rng) for spec in workload.inputs[:3]),
             tiles.index,

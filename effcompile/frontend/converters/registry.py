@@ -30,6 +30,7 @@ _BUILT_IN = (
     "headwise_attention",
     "inference",
     "integer_softmax",
+    "masked_attention",
     "matmul_nbits",
     "merge",
     "norms",

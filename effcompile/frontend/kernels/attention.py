@@ -96,7 +96,7 @@ def _mask_kind(mask: Any) -> str:
 class _Masks:
     mask: Any
     lengths: Any
-    tiles: tuple[Any, Any] | None
+    tiles: tuple[Any, Any] | None = None
 
 
 def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, scale: float) -> Any:
@@ -170,8 +170,6 @@ def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, sc
         lambda b, h, i, e: mixed[b, h, i, e].astype(q.dtype),
         name="attention",
     )
-
-
 
 
 def _allowed(rule: AttentionRule, masks: _Masks, n_queries: Any, index: tuple[Any, ...]) -> Any:

@@ -48,20 +48,19 @@ def constant_blocks(mask: Any, rule: AttentionRule, query: Any, key: Any) -> Mas
         return None
     seen = positions_seen(rule, n_queries, n_keys)
     wide = np.broadcast_to(allowed, (*allowed.shape[:3], n_keys))
-    return stored_blocks(mask_tiles(wide if seen is None else wide & seen))
+    blocks = stored_blocks(mask_tiles(wide if seen is None else wide & seen))
+    return blocks if blocks.text else None
 
 
-def stored_blocks(tiles: MaskTiles) -> MaskBlocks | None:
-    """Blocks as constants of a module, ``None`` if their description is too long."""
+def stored_blocks(tiles: MaskTiles) -> MaskBlocks:
+    """Blocks as constants of a module; without their description where that is too long."""
     from tvm import relax
 
     text = mask_text(tiles)
-    if len(text) > MOST_TEXT:
-        return None
     return MaskBlocks(
         index=relax.const(tiles.index, "int32"),
-        patterns=relax.const(tiles.patterns, "int32"),
-        text=text,
+        patterns=relax.const(np.ascontiguousarray(tiles.patterns), "int32"),
+        text=text if len(text) <= MOST_TEXT else "",
     )
 
 
@@ -77,7 +76,7 @@ def as_booleans(values: np.ndarray) -> np.ndarray | None:
         hidden = wide <= MASKED_BELOW
         if not bool(np.all(allowed | hidden) and allowed.any(axis=-1).all()):
             return None
-    return allowed
+    return np.asarray(allowed)
 
 
 def positions_seen(rule: AttentionRule, n_queries: int, n_keys: int) -> np.ndarray | None:
