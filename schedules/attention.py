@@ -77,6 +77,7 @@ class HopperAttentionSpace(KnobSpace):
             overlap=values["products"] == "overlapped",
             blocks=self._target.n_cores,
             longest_first=values["order"] == "longest_first",
+            splits=int(values.get("splits", 1)),
         )
         if values["blocks"] == "persistent":
             return made

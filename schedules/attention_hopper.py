@@ -37,6 +37,7 @@ class HopperSchedule:
         overlap: Whether a softmax runs beside the product before it.
         blocks: Blocks launched; each takes every ``blocks``-th tile.
         longest_first: Whether the tiles with most keys of all heads come first.
+        splits: Blocks that share the keys of a tile; patterns that can combine them only.
     """
 
     warpgroups: int
@@ -46,6 +47,7 @@ class HopperSchedule:
     overlap: bool
     blocks: int
     longest_first: bool
+    splits: int = 1
 
     @property
     def query_tile(self) -> int:
@@ -66,8 +68,7 @@ class Pattern:
         files: Of ``schedules/cuda``; define what ``attention_hopper.cuh`` says it needs.
         constants: Integers that they need.
         tables: Code in front of them, for what no integer can say.
-        sources: Buffers that they read, in the order of ``Sources``: name to element type.
-        absent: How many more ``Sources`` has, which are null.
+        sources: Pointers of ``Sources``: member to buffer and element type; others are null.
         plan_bytes: Shared memory of ``Plan``.
         parts: Pieces of equal length that the keys of a step are loaded in.
         softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
@@ -76,8 +77,7 @@ class Pattern:
     files: tuple[str, ...]
     constants: Mapping[str, int]
     tables: str = ""
-    sources: Mapping[str, str] = field(default_factory=dict)
-    absent: int = 0
+    sources: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     plan_bytes: int = 0
     parts: int = 1
     softcap: float = 0.0
@@ -120,8 +120,9 @@ def accumulators(problem: AttentionProblem, schedule: HopperSchedule) -> int:
 
 
 def n_tiles(problem: AttentionProblem, schedule: HopperSchedule) -> int:
-    """Query tiles of all heads."""
-    return -(-problem.queries // schedule.query_tile) * problem.batch * problem.heads
+    """Query tiles of all heads, and their splits."""
+    tiles = -(-problem.queries // schedule.query_tile) * problem.batch * problem.heads
+    return tiles * schedule.splits
 
 
 def attention_hopper(
@@ -147,7 +148,7 @@ def attention_launch(
             _tiles(key, problem.width, problem.keys, kv_heads, part),
             _tiles(value, problem.value_width, problem.keys, kv_heads, part),
             result,
-            *pattern.sources,
+            *(buffer for buffer, _ in pattern.sources.values()),
         ),
         grid=(schedule.blocks,),
         block=(schedule.threads,),
@@ -222,14 +223,15 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
 
 def _entry(pattern: Pattern) -> str:
     """The launched function: pointers of the pattern become its ``Sources``."""
-    names = [f"source_{index}" for index in range(len(pattern.sources))]
-    typed = zip(pattern.sources.values(), names, strict=True)
-    sources = "".join(f", const {kind}* {name}" for kind, name in typed)
-    given = ", ".join([*names, *["nullptr"] * pattern.absent])
+    types = pattern.sources.items()
+    parameters = "".join(f", {element}* {member}" for member, (_, element) in types)
+    given = " ".join(f"sources.{member} = {member};" for member in pattern.sources)
     return f"""
 __device__ __forceinline__ void attention_forward(
     const CUtensorMap& q_map, const CUtensorMap& k_map, const CUtensorMap& v_map,
-    attention::element* __restrict__ to{sources}, unsigned char* raw) {{
-  attention::forward(q_map, k_map, v_map, to, attention::Sources{{{given}}}, raw);
+    attention::element* __restrict__ to{parameters}, unsigned char* raw) {{
+  attention::Sources sources{{}};
+  {given}
+  attention::forward(q_map, k_map, v_map, to, sources, raw);
 }}
 """

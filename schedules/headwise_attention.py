@@ -39,9 +39,10 @@ def headwise_space(task: Task) -> KnobSpace | None:
 
 def headwise_pattern(problem: HeadwiseProblem) -> Pattern:
     """Tiles by head; modes and cached rows are read on the device."""
-    sources = {problem.modes_name: "int"}
+    sources = {"modes": (problem.modes_name, "const int")}
     if problem.cache_name is not None:
-        sources[problem.cache_name] = CUDA_TYPES[problem.dense.dtype]
+        element = CUDA_TYPES[problem.dense.dtype]
+        sources["cache"] = (problem.cache_name, f"const {element}")
     return Pattern(
         files=("attention_headwise.cuh", "attention_ranges.cuh"),
         constants={
@@ -50,7 +51,6 @@ def headwise_pattern(problem: HeadwiseProblem) -> Pattern:
             "TEXT_FIRST": int(problem.text_first),
         },
         sources=sources,
-        absent=int(problem.cache_name is None),
         plan_bytes=plan_bytes(problem),
     )
 

@@ -18,6 +18,7 @@ from schedules.task import Task
 
 # Bits of two rows, and what finding blocks takes.
 REGISTERS_PER_PART = 5
+MOST_BLOCKS_PER_CORE = 2
 
 
 def masked_attention_space(task: Task) -> KnobSpace | None:
@@ -35,9 +36,12 @@ class MaskedAttentionSpace(HopperAttentionSpace):
     """The knobs of attention; keys come in blocks of the mask."""
 
     name = "attention_masked"
-    knobs: tuple[Knob, ...] = tuple(
-        Knob(name="key_tile", values=(64, 128, 192, 256)) if knob.name == "key_tile" else knob
-        for knob in HopperAttentionSpace.knobs
+    knobs: tuple[Knob, ...] = (
+        *(
+            Knob(name="key_tile", values=(64, 128, 192, 256)) if knob.name == "key_tile" else knob
+            for knob in HopperAttentionSpace.knobs
+        ),
+        Knob(name="splits", values=(1, 2, 3, 4, 6, 8, 12, 16)),
     )
 
     def __init__(self, task: Task) -> None:
@@ -49,6 +53,18 @@ class MaskedAttentionSpace(HopperAttentionSpace):
             )
         self._masked: MaskedProblem = problem
         self._problem, self._workload, self._target = problem.plain, task.workload, task.target
+
+    def refusal(self, values: Values) -> str | None:
+        """As of attention; keys are split where query tiles leave processors idle."""
+        schedule, cores = self.schedule(values), self._target.n_cores
+        if schedule.splits == 1:
+            return super().refusal(values)
+        tiles = n_tiles(self._problem, schedule) // schedule.splits
+        if tiles >= cores or tiles * schedule.splits > MOST_BLOCKS_PER_CORE * cores:
+            return f"{tiles} query tiles need no {schedule.splits} splits"
+        if 2 * schedule.splits * schedule.key_tile > self._problem.keys:
+            return "a split would have one step"
+        return super().refusal(values)
 
     @property
     def is_uneven(self) -> bool:
@@ -81,7 +97,7 @@ class MaskedAttentionSpace(HopperAttentionSpace):
         pairs = problem.batch * problem.heads * problem.queries * problem.keys
         return [
             float(np.log2(total / self._target.n_cores)),
-            float(steps.max()) * self._target.n_cores / total,
+            float(steps.max()) / schedule.splits * self._target.n_cores / total,
             done / pairs,
             n_tiles(problem, schedule) / self._target.n_cores,
             shared_bytes(problem, schedule) / self._target.shared_memory_per_block_bytes,

@@ -13,35 +13,37 @@ from schedules.mask_tiles import GRAIN, MaskTiles, blocks_of
 from schedules.masked_problem import TILES, MaskedProblem
 from schedules.workload import TensorSpec, Workload
 
-INDEX, PATTERNS = "mask_index", "mask_patterns"
+INDEX, PATTERNS, PARTIAL = "mask_index", "mask_patterns", "partial_results"
 WARPS = 4
 LOWEST_BIAS = -1e38
 
 
 def masked_attention(workload: Workload, problem: MaskedProblem, schedule: HopperSchedule) -> Any:
     """The ``PrimFunc``."""
-    attend = attention_launch(problem.plain, schedule, tiles_pattern(problem, schedule))
-    if problem.kind == TILES:
-        return cuda_program(workload, [attend])
-    workspaces = [
-        TensorSpec(name=INDEX, shape=problem.index_shape, dtype="int32"),
-        TensorSpec(name=PATTERNS, shape=problem.patterns_shape, dtype="int32"),
-    ]
-    return cuda_program(workload, [find_launch(problem), attend], workspaces=workspaces)
+    launches = [attention_launch(problem.plain, schedule, tiles_pattern(problem, schedule))]
+    workspaces = []
+    if problem.kind != TILES:
+        launches.insert(0, find_launch(problem))
+        workspaces.append(TensorSpec(name=INDEX, shape=problem.index_shape, dtype="int32"))
+        workspaces.append(TensorSpec(name=PATTERNS, shape=problem.patterns_shape, dtype="int32"))
+    if schedule.splits > 1:
+        launches.append(combine_launch(problem, schedule))
+        n_kept = schedule.splits * _rows(problem) * (problem.plain.value_width + 1)
+        workspaces.append(TensorSpec(name=PARTIAL, shape=(n_kept,), dtype="float32"))
+    return cuda_program(workload, launches, workspaces=workspaces)
+
+
+def _rows(problem: MaskedProblem) -> int:
+    plain = problem.plain
+    return plain.batch * plain.heads * plain.queries
 
 
 def tiles_pattern(problem: MaskedProblem, schedule: HopperSchedule) -> Pattern:
     """Blocks that are not empty; bits, and what is added, where they are mixed."""
     batch, heads, rows, _ = problem.index_shape
     parts = schedule.key_tile // GRAIN
-    mask, additive = problem.mask, problem.kind == "float"
+    additive = problem.kind == "float"
     strides = problem.mask_strides if additive else (0, 0, 0, 0)
-    index, patterns = INDEX, PATTERNS
-    if mask is not None and problem.patterns is not None:
-        index, patterns = mask.name, problem.patterns.name
-    sources = {index: "int", patterns: "int"}
-    if mask is not None and additive:
-        sources[mask.name] = C_TYPES[mask.dtype]
     return Pattern(
         files=("attention_tiles.cuh",),
         constants={
@@ -50,17 +52,30 @@ def tiles_pattern(problem: MaskedProblem, schedule: HopperSchedule) -> Pattern:
             "HEAD_PLANES": int(heads > 1),
             "LONGEST_FIRST": int(schedule.longest_first),
             "ADDITIVE": int(additive),
+            "PERIOD": problem.period,
+            "SPLITS": schedule.splits,
             **dict(
                 zip((f"BIAS_{x}" for x in ("BATCH", "HEAD", "ROW", "KEY")), strides, strict=True)
             ),
         },
         tables=_tables(problem, schedule),
-        sources=sources,
-        absent=int(not additive),
+        sources=_sources(problem, schedule),
         plan_bytes=plan_bytes(schedule),
         parts=parts,
         softcap=problem.softcap,
     )
+
+
+def _sources(problem: MaskedProblem, schedule: HopperSchedule) -> dict[str, tuple[str, str]]:
+    mask, patterns = problem.mask, problem.patterns
+    sources = {"index": (INDEX, "const int"), "patterns": (PATTERNS, "const int")}
+    if mask is not None and patterns is not None:
+        sources = {"index": (mask.name, "const int"), "patterns": (patterns.name, "const int")}
+    elif mask is not None and problem.kind == "float":
+        sources["bias"] = (mask.name, f"const {C_TYPES[mask.dtype]}")
+    if schedule.splits > 1:
+        sources["partial"] = (PARTIAL, "float")
+    return sources
 
 
 def plan_bytes(schedule: HopperSchedule) -> int:
@@ -142,8 +157,9 @@ def _constants(problem: MaskedProblem, *, one_row: bool) -> list[str]:
     rows = plain.queries if blocks_of(plain.queries) == 1 or not one_row else 1
     numbers = {
         "WARPS": WARPS,
-        "QUERIES": plain.queries,
         "ROWS": rows,
+        "PERIOD": problem.period,
+        "GROUP": problem.group,
         "KEYS": plain.keys,
         "OFFSET": plain.offset,
         "HAS_LEFT": int(plain.left is not None),
@@ -163,3 +179,35 @@ def _constants(problem: MaskedProblem, *, one_row: bool) -> list[str]:
         f"typedef {'bool' if mask_dtype == 'bool' else 'float'} value_t;",
         f"typedef {C_TYPES['int32' if lengths is None else lengths.dtype]} length_t;",
     ]
+
+
+def combine_launch(problem: MaskedProblem, schedule: HopperSchedule) -> CudaLaunch:
+    """The result from what is kept of splits."""
+    plain = problem.plain
+    rows = _rows(problem)
+    numbers = {
+        "WARPS": WARPS,
+        "SPLITS": schedule.splits,
+        "VALUE_WIDTH": plain.value_width,
+    }
+    return CudaLaunch(
+        function="combine_splits",
+        headers=(INCLUDES,),
+        source="\n".join(
+            [
+                "namespace splits {",
+                *(f"constexpr int {name} = {value};" for name, value in numbers.items()),
+                f"constexpr long long ROWS = {rows};",
+                f"typedef {C_TYPES[plain.dtype]} element;",
+                "}",
+                device_code("attention_splits.cuh"),
+                "__device__ __forceinline__ void combine_splits(const float* partial, "
+                "splits::element* out) {",
+                "  splits::combine(partial, out);",
+                "}",
+            ]
+        ),
+        arguments=(PARTIAL, plain.names[3]),
+        grid=(-(-rows // WARPS),),
+        block=(32 * WARPS,),
+    )

@@ -13,6 +13,8 @@ from schedules.workload import TensorSpec, Workload
 LENGTH_DTYPES = ("int32", "int64")
 MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
 TILES = "tiles"
+# Up to so many queries, the heads that share a key head are rows of one.
+MOST_PACKED_QUERIES = 256
 Kind = Literal["tiles", "bool", "float", "none"]
 
 
@@ -21,7 +23,9 @@ class MaskedProblem:
     """Attention whose mask is one of blocks (``schedules/mask_tiles.py``).
 
     Attributes:
-        plain: The same attention without mask, lengths and soft cap.
+        plain: The same attention without mask, lengths and soft cap; few queries of heads that
+            share a key head are one head's, one head after the other.
+        period: Queries of a head of the workload.
         kind: ``tiles`` if the blocks are arguments; else they are found with every call, from a
             mask of booleans or floats, from lengths, causality and windows.
         mask: Their index, or the mask; ``None`` for none.
@@ -33,6 +37,7 @@ class MaskedProblem:
     """
 
     plain: AttentionProblem
+    period: int
     kind: Kind
     mask: TensorSpec | None
     patterns: TensorSpec | None
@@ -48,11 +53,20 @@ class MaskedProblem:
         if self.kind == TILES and mask is not None:
             b, h, rows, keys = mask.shape
             return b, h, rows, keys
-        shape = (1, 1, 1, 1) if mask is None else mask.shape
+        b, h, rows, _ = (1, 1, 1, 1) if mask is None else mask.shape
         has_range = plain.left is not None or plain.right is not None
-        rows = plain.queries if has_range or shape[2] > 1 else 1
-        batch = plain.batch if self.lengths is not None else shape[0]
-        return batch, shape[1], blocks_of(rows), blocks_of(plain.keys)
+        differ = has_range or rows > 1 or (h > 1 and self.group > 1)
+        return (
+            plain.batch if self.lengths is not None else b,
+            1 if h == 1 else plain.heads,
+            blocks_of(plain.queries) if differ else 1,
+            blocks_of(plain.keys),
+        )
+
+    @property
+    def group(self) -> int:
+        """Heads of the workload that are one here."""
+        return self.plain.queries // self.period
 
     @property
     def patterns_shape(self) -> tuple[int, int, int]:
@@ -89,7 +103,8 @@ def masked_problem(workload: Workload) -> MaskedProblem | None:
     if plain is None or len(rest) != n_mask + has_lengths or not (rest or softcap):
         return None
     problem = MaskedProblem(
-        plain=plain,
+        plain=plain if kind == TILES else packed(plain),
+        period=plain.queries,
         kind=kind if kind in (TILES, "bool", "float") else "none",  # type: ignore[arg-type]
         mask=rest[0] if n_mask else None,
         patterns=rest[1] if kind == TILES else None,
@@ -99,6 +114,14 @@ def masked_problem(workload: Workload) -> MaskedProblem | None:
         softcap=softcap,
     )
     return problem if _is_served(problem) else None
+
+
+def packed(plain: AttentionProblem) -> AttentionProblem:
+    """Few queries of heads that share a key head as those of one head: rows lie alike."""
+    if plain.queries > MOST_PACKED_QUERIES:
+        return plain
+    rows = plain.heads // plain.kv_heads * plain.queries
+    return replace(plain, heads=plain.kv_heads, queries=rows)
 
 
 def known_tiles(workload: Workload) -> MaskTiles | None:

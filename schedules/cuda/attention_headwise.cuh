@@ -208,6 +208,12 @@ struct Work {
     return made;
   }
 
+  // Whether results are partial ones, which it then has kept.
+  __device__ __forceinline__ bool kept(const Tile&, const float (&)[VALUE_WIDTH / 2], int,
+                                       const float (&)[2], const float (&)[2]) const {
+    return false;
+  }
+
   // Rows of a skipped head; whether it was one.
   __device__ __forceinline__ bool copied(const Tile& tile, element* out) const {
     if (skipped() < 0) return false;

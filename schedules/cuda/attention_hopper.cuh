@@ -365,13 +365,14 @@ struct Consumer {
         else
           attend_in_turn(o, rows, work, tile);
       }
-      float inverse[2];
+      float inverse[2], total[2];
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        float total = quad_sum(rows.sum[r]);
-        inverse[r] = total > 0.0f ? 1.0f / total : 0.0f;
+        total[r] = quad_sum(rows.sum[r]);
+        inverse[r] = total[r] > 0.0f ? 1.0f / total[r] : 0.0f;
       }
       multiply(o, inverse);
+      if (work.kept(tile, o, tile.row + row, rows.most, total)) continue;
       store(out, o, tile.head, tile.row + row);
     }
   }

@@ -1,7 +1,8 @@
 // Tiles of attention under a mask of blocks of 64 rows and 64 keys. `index` holds the pattern of
 // every block: EMPTY and WHOLE, or one of `patterns`, 64 rows of 64 bits. Blocks that are empty for
 // all rows of a query tile are never loaded: a step is made of the next PARTS blocks that are not.
-// Patterns end at the last key. Semantics do not depend on BM or BN.
+// Patterns end at the last key. Semantics do not depend on BM or BN. Keys may be split among blocks,
+// whose results attention_splits.cuh then combines.
 
 namespace attention {
 
@@ -11,7 +12,7 @@ constexpr int GRAIN = 64;
 constexpr int PARTS = BN / GRAIN;
 constexpr int PRODUCER_THREADS = 32;
 constexpr int QUERY_TILES = (QUERIES + BM - 1) / BM;
-constexpr int TILES = QUERY_TILES * BATCH_HEADS;
+constexpr int TILES = QUERY_TILES * BATCH_HEADS * SPLITS;
 constexpr int ROW_BLOCKS = (QUERIES + GRAIN - 1) / GRAIN;
 constexpr int KEY_BLOCKS = (KEYS + GRAIN - 1) / GRAIN;
 constexpr bool MASKS_LATER_STEPS = true;
@@ -22,6 +23,7 @@ struct Sources {
   const int* index;         // (planes, row blocks or 1, key blocks)
   const int* patterns;      // (patterns, 64 rows, 2)
   const bias_t* bias;       // added to the scores of mixed blocks; null: nothing
+  float* partial;           // results of splits, then the logarithms of their sums; null: one split
 };
 
 // What the producer tells consumers of a step, by its place in the ring.
@@ -36,9 +38,9 @@ struct Plan {
   __device__ __forceinline__ void make(Sources) {}
 };
 
-// Rows of a head; its first row of `index`.
+// Rows of a head, the key blocks [begin, end) of a split, and its first row of `index`.
 struct Tile {
-  int head, row, count;
+  int head, row, count, split, begin, end;
   const int* blocks;
 };
 
@@ -53,8 +55,12 @@ struct Work {
   __device__ __forceinline__ bool copied(const Tile&, element*) const { return false; }
   __device__ __forceinline__ Tile tile() const {
     Tile made;
-    int place = LONGEST_FIRST ? index / BATCH_HEADS : index % QUERY_TILES;
-    made.head = LONGEST_FIRST ? index % BATCH_HEADS : index / QUERY_TILES;
+    int linear = index / SPLITS;
+    made.split = index % SPLITS;
+    made.begin = made.split * KEY_BLOCKS / SPLITS;
+    made.end = (made.split + 1) * KEY_BLOCKS / SPLITS;
+    int place = LONGEST_FIRST ? linear / BATCH_HEADS : linear % QUERY_TILES;
+    made.head = LONGEST_FIRST ? linear % BATCH_HEADS : linear / QUERY_TILES;
     if (LONGEST_FIRST) place = QUERY_ORDER[place];
     made.row = place * BM;
     made.count = 1;
@@ -63,21 +69,45 @@ struct Work {
     return made;
   }
   __device__ __forceinline__ static int row_of(int block) { return MASK_ROWS == 1 ? 0 : block; }
+
+  // Whether results are partial ones, which it then has kept: outputs (splits, heads, queries,
+  // VALUE_WIDTH), and base-2 logarithms of the sums of exponentials (splits, heads, queries).
+  __device__ __forceinline__ bool kept(const Tile& tile, const float (&o)[VALUE_WIDTH / 2], int row,
+                                       const float (&most)[2], const float (&total)[2]) const {
+    if (SPLITS == 1) return false;
+    constexpr long long ROWS = (long long)BATCH_HEADS * QUERIES;
+    int column = threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      if (row + 8 * r >= QUERIES) continue;
+      long long at = tile.split * ROWS + (long long)tile.head * QUERIES + row + 8 * r;
+      float* line = sources.partial + at * VALUE_WIDTH + column;
+#pragma unroll
+      for (int j = 0; j < VALUE_WIDTH / 8; ++j)
+        *reinterpret_cast<float2*>(line + 8 * j) =
+            make_float2(o[4 * j + 2 * r], o[4 * j + 2 * r + 1]);
+      if (column == 0)
+        sources.partial[SPLITS * ROWS * VALUE_WIDTH + at] =
+            total[r] > 0.0f ? most[r] * SCALE_LOG2 + log2f(total[r]) : __int_as_float(0xff800000);
+    }
+    return true;
+  }
 };
 
 // The blocks of a query tile that are not empty, found by one warp 32 at a time.
 struct Walk {
   const Work& work;
   const Tile& tile;
-  int first = 0;                // key block of lane 0
+  int first;                    // key block of lane 0
   unsigned live = 0;            // blocks of these 32 still to be taken
   int own[WARPGROUPS];          // patterns of this lane's block
   int ahead[WARPGROUPS];        // and of the block 32 further on
   int keys[PARTS];
   bool is_last = false;
 
-  __device__ __forceinline__ Walk(const Work& w, const Tile& t) : work(w), tile(t) {
-    look(0);
+  __device__ __forceinline__ Walk(const Work& w, const Tile& t)
+      : work(w), tile(t), first(t.begin) {
+    look(first);
     advance();
     seek();
   }
@@ -85,7 +115,7 @@ struct Walk {
     int block = from + threadIdx.x;
 #pragma unroll
     for (int group = 0; group < WARPGROUPS; ++group) {
-      bool there = block < KEY_BLOCKS && tile.row / GRAIN + group < ROW_BLOCKS;
+      bool there = block < tile.end && tile.row / GRAIN + group < ROW_BLOCKS;
       ahead[group] = there ? tile.blocks[Work::row_of(group) * KEY_BLOCKS + block] : EMPTY;
     }
   }
@@ -100,7 +130,7 @@ struct Walk {
     look(first + 32);
   }
   __device__ __forceinline__ void seek() {
-    while (live == 0 && first + 32 < KEY_BLOCKS) {
+    while (live == 0 && first + 32 < tile.end) {
       first += 32;
       advance();
     }
@@ -139,10 +169,12 @@ struct Bias {
   __device__ __forceinline__ void read(const Sources& sources, int head, int row, int key,
                                        int part) {
     const bias_t* from = sources.bias + (long long)(head / HEADS) * BIAS_BATCH +
-                         (long long)(head % HEADS) * BIAS_HEAD;
+                         (long long)(head % HEADS) * (QUERIES / PERIOD) * BIAS_HEAD;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const bias_t* line = from + (long long)min(row + 8 * r, QUERIES - 1) * BIAS_ROW;
+      int own = min(row + 8 * r, QUERIES - 1);
+      const bias_t* line = from + (long long)(own / PERIOD) * BIAS_HEAD +
+                           (long long)(own % PERIOD) * BIAS_ROW;
 #pragma unroll
       for (int j = 0; j < GRAIN / 8; ++j) read_pair(values[part * 8 + j][r], line, key + 8 * j);
     }

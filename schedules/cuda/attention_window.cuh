@@ -28,6 +28,11 @@ struct Work {
   __device__ __forceinline__ bool some() const { return index < TILES; }
   __device__ __forceinline__ void next() { index += gridDim.x; }
   __device__ __forceinline__ bool copied(const Tile&, element*) const { return false; }
+  // Whether results are partial ones, which it then has kept.
+  __device__ __forceinline__ bool kept(const Tile&, const float (&)[VALUE_WIDTH / 2], int,
+                                       const float (&)[2], const float (&)[2]) const {
+    return false;
+  }
   __device__ __forceinline__ Tile tile() const {
     Tile made;
     int place = LONGEST_FIRST ? QUERY_TILES - 1 - index / BATCH_HEADS : index % QUERY_TILES;

@@ -1,6 +1,7 @@
 // The blocks of a mask that comes with the call, for attention_tiles.cuh: one warp per block of 64
 // rows and 64 keys. What a row may attend is its mask, and keys of a range (causality, window,
-// valid length). A block whose mask adds zeros alone is WHOLE. Namespace `tiles` holds constants
+// valid length). Rows are the queries of all heads that share a key head, one head after the other,
+// or of one head. A block whose mask adds zeros alone is WHOLE. Namespace `tiles` holds constants
 // that schedules/masked_attention_cuda.py writes in front, and the types mask_t and length_t.
 
 namespace tiles {
@@ -13,14 +14,14 @@ constexpr int KEY_BLOCKS = (KEYS + GRAIN - 1) / GRAIN;
 constexpr u32 ALL = 0xffffffffu;
 enum { EMPTY = 0, WHOLE = 1, FIRST_MIXED = 2 };
 
-// Keys [begin, end) that a row may attend but for its mask.
+// Keys [begin, end) that a query may attend but for its mask.
 struct Range {
   int begin = 0, end = KEYS;
   __device__ __forceinline__ Range(int batch, int row, const length_t* lengths) {
     int position = row + OFFSET;
     if (HAS_LENGTHS) {
       end = max(0, min(KEYS, (int)lengths[batch]));
-      if (AT_END) position = row + (int)lengths[batch] - QUERIES;
+      if (AT_END) position = row + (int)lengths[batch] - PERIOD;
     }
     if (HAS_RIGHT) end = min(end, position + RIGHT + 1);
     if (HAS_LEFT) begin = max(begin, position - LEFT);
@@ -35,7 +36,7 @@ __device__ __forceinline__ bool allows(float value) { return value != __int_as_f
 __device__ __forceinline__ bool is_plain(float value) { return value == 0.0f; }
 
 struct Block {
-  const mask_t* mask;           // its first row and key
+  const mask_t* mask;           // of its first head, and key
   const length_t* lengths;
   int batch, row, key;
 
@@ -44,7 +45,9 @@ struct Block {
   bool some = false, every = true;
 
   __device__ __forceinline__ void read_row(int at) {
-    Range range(batch, row + at, lengths);
+    int head = (row + at) / PERIOD, query = (row + at) % PERIOD;
+    const mask_t* line = mask + (long long)head * MASK_HEAD + (long long)query * MASK_ROW;
+    Range range(batch, query, lengths);
     u32 bits[2];
     bool plain = true;
 #pragma unroll
@@ -52,7 +55,7 @@ struct Block {
       int column = threadIdx.x % 32 + 32 * half;
       bool seen = range.holds(key + column);
       if (HAS_MASK && key + column < KEYS) {
-        value_t value = mask[at * MASK_ROW + column * MASK_KEY];
+        value_t value = line[column * MASK_KEY];
         seen &= allows(value);
         plain &= is_plain(value);
       }
@@ -85,8 +88,8 @@ __device__ __forceinline__ void find(const mask_t* __restrict__ mask,
   int batch = blockIdx.z / HEAD_PLANES, head = blockIdx.z % HEAD_PLANES;
   Block block{nullptr, lengths, batch, row_block * GRAIN, key_block * GRAIN};
   if (HAS_MASK)
-    block.mask = mask + (long long)batch * MASK_BATCH + (long long)head * MASK_HEAD +
-                 (long long)block.row * MASK_ROW + (long long)block.key * MASK_KEY;
+    block.mask = mask + (long long)batch * MASK_BATCH +
+                 (long long)head * GROUP * MASK_HEAD + (long long)block.key * MASK_KEY;
   int n_rows = ROWS == 1 ? 1 : min(GRAIN, ROWS - block.row);
 #pragma unroll 8
   for (int at = 0; at < n_rows; ++at) block.read_row(at);

@@ -60,6 +60,7 @@ POINT: dict[str, int | str] = {
     "products": "overlapped",
     "blocks": "per_tile",
     "order": "by_head",
+    "splits": 1,
 }
 
 

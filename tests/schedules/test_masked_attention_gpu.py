@@ -31,6 +31,7 @@ POINT: dict[str, int | str] = {
     "products": "overlapped",
     "blocks": "per_tile",
     "order": "by_head",
+    "splits": 1,
 }
 ONE: dict[str, int | str] = {"warpgroups": 1, "key_tile": 64, "turns": "free", "stages": 1}
 ONE |= {"products": "in_turn"}
@@ -62,7 +63,35 @@ CASES: dict[str, tuple[Masked, dict[str, int | str]]] = {
     "width_96": (replace(FRAMES, width=96), NARROW),
     "width_256": (replace(FRAMES, width=256), {"warpgroups": 2, "key_tile": 64}),
     "tree": (TREE, {}),
-    "tree_three": (replace(TREE, mask=tree(150, 1000), width=128, dtype="bfloat16"), THREE),
+    "tree_three": (
+        replace(TREE, mask=tree(150, 1000), width=128, dtype="bfloat16"),
+        THREE | {"order": "by_head"},
+    ),
+    "tree_of_groups": (Masked(mask=tree(50, 1000), form="bool", heads=8, kv_heads=2, batch=2), {}),
+    "tree_split": (
+        Masked(mask=tree(50, 1900), form="bool", heads=8, kv_heads=2, width=128),
+        {"splits": 6},
+    ),
+    "tree_split_wide": (
+        Masked(mask=tree(200, 3000), form="bool", heads=4, kv_heads=2, dtype="bfloat16"),
+        WIDE | {"splits": 4},
+    ),
+    "frames_split": (FRAMES, NARROW | {"splits": 3}),
+    "blocks_split": (BLOCKS, NARROW | {"splits": 4}),
+    "added_of_groups": (
+        Masked(mask=blocks(70, 900, planes=(1, 4)), form="float", heads=4, kv_heads=2),
+        NARROW | {"splits": 2},
+    ),
+    "causal_of_groups": (
+        Masked(
+            mask=np.ones((1, 1, 90, 500), bool),
+            form="bool",
+            heads=6,
+            kv_heads=2,
+            attrs={"causal": True, "offset": 410},
+        ),
+        {},
+    ),
     "bool_of_heads": (Masked(mask=blocks(130, 333, planes=(2, 2)), form="bool", batch=2), WIDE),
     "keys_alone": (
         Masked(mask=blocks(64, 333, planes=(2, 1))[:, :, :1], form="bool", batch=2, queries=200),
