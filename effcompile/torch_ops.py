@@ -132,6 +132,30 @@ def block_sparse_attention(
     return custom_op("BlockSparseAttention", (query, key, value, blocks), eager=eager, attrs=attrs)
 
 
+def last_row_importance(query: Any, key: Any, *, scale: float | None = None) -> Any:
+    """The attention that the last query pays to every key, by which FrameFusion ranks tokens.
+
+    Args:
+        query: Shape (batch, heads, queries, width).
+        key: Shape (batch, key heads, keys, width).
+        scale: Multiplies the scores; ``None`` means one over the root of the width.
+
+    Returns:
+        float32, shape (batch, keys): the mean over query heads of the last query's softmax weights.
+    """
+
+    def eager(query: Any, key: Any) -> Any:
+        import torch
+
+        wide = key.float().repeat_interleave(query.shape[1] // key.shape[1], 1)
+        factor = query.shape[3] ** -0.5 if scale is None else scale
+        scores = query[:, :, -1:].float() @ wide.transpose(2, 3) * factor
+        return torch.softmax(scores, -1)[:, :, 0].mean(1)
+
+    attrs = {} if scale is None else {"scale": float(scale)}
+    return custom_op("LastRowImportance", (query, key), eager=eager, attrs=attrs)
+
+
 def _attended(query: Any, key: Any, value: Any, seen: Any, scale: float | None) -> Any:
     """Attention under a mask of booleans, in float32; rows that see nothing give zeros."""
     import torch

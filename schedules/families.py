@@ -10,6 +10,7 @@ from schedules.attention_simt import attention_simt_space
 from schedules.chain_segments import chain_segments_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.headwise_attention import headwise_space
+from schedules.importance import importance_space
 from schedules.integer_softmax import integer_softmax_space
 from schedules.knobs import KnobSpace
 from schedules.masked_attention import masked_attention_space
@@ -31,6 +32,7 @@ FAMILIES: tuple[Family, ...] = (
     masked_attention_space,
     attention_simt_space,
     headwise_space,
+    importance_space,
     gemv_dequant_space,
     merge_space,
     row_norm_space,

@@ -28,6 +28,7 @@ _BUILT_IN = (
     "elementwise",
     "gather",
     "headwise_attention",
+    "importance",
     "inference",
     "integer_softmax",
     "masked_attention",
