@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from schedules.attention_hopper import (
-    REGISTERS,
     HopperSchedule,
     accumulators,
     attention_hopper,
     n_tiles,
+    registers,
     shared_bytes,
     window_pattern,
 )
@@ -24,7 +24,7 @@ from schedules.limits import launch_refusal
 from schedules.task import Task
 
 HOPPER = "sm_90"
-WIDEST = 256
+WIDEST = 512
 REGISTERS_BESIDE_ACCUMULATORS = 28
 KEY_TILES = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256)
 
@@ -41,7 +41,7 @@ def attention_space(task: Task) -> KnobSpace | None:
 def loadable(problem: AttentionProblem) -> bool:
     """Whether rows have the pitch and width that tensor maps and products allow."""
     widths = (problem.width, problem.value_width)
-    return all(width % 8 == 0 and width <= WIDEST for width in widths)
+    return problem.value_part % 8 == 0 and all(w % 8 == 0 and w <= WIDEST for w in widths)
 
 
 class HopperAttentionSpace(KnobSpace):
@@ -88,7 +88,7 @@ class HopperAttentionSpace(KnobSpace):
         schedule, problem = self.schedule(values), self._problem
         key_steps = -(-problem.keys // schedule.key_tile)
         tiles = n_tiles(problem, schedule)
-        budget = REGISTERS[schedule.warpgroups][1]
+        _, budget = registers(problem, schedule)
         needed = accumulators(problem, schedule) + self.other_registers(schedule)
         faults = {
             f"{needed} registers per consumer thread are needed, {budget} are there": (

@@ -23,6 +23,9 @@ BARRIER_BYTES = 16
 BARRIER_BYTES_PER_STAGE = 32
 # What 65536 registers give a producer and n consumers, in steps of 8.
 REGISTERS = {1: (56, 240), 2: (24, 240), 3: (32, 160)}
+# With more blocks of columns, a producer has more addresses to hold.
+REGISTERS_OF_WIDE = {1: (56, 240), 2: (40, 232), 3: (56, 152)}
+WIDE = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +105,17 @@ def shared_bytes(
     problem: AttentionProblem, schedule: HopperSchedule, *, plan_bytes: int = 0
 ) -> int:
     """Dynamic shared memory of a block."""
-    qk_blocks, v_blocks = _blocks(problem.width), _blocks(problem.value_width)
+    qk_blocks, v_blocks = _blocks(problem.width), _blocks(problem.value_part)
     row = 2 * BLOCK_COLUMNS
     stage = (qk_blocks + v_blocks) * schedule.key_tile * row + BARRIER_BYTES_PER_STAGE
     query = qk_blocks * schedule.query_tile * row
     return plan_bytes + ALIGNMENT_BYTES + query + schedule.stages * stage + BARRIER_BYTES
+
+
+def registers(problem: AttentionProblem, schedule: HopperSchedule) -> tuple[int, int]:
+    """Of a thread of the producer, and of a consumer."""
+    known = REGISTERS if problem.width <= WIDE else REGISTERS_OF_WIDE
+    return known[schedule.warpgroups]
 
 
 def accumulators(problem: AttentionProblem, schedule: HopperSchedule) -> int:
@@ -116,13 +125,13 @@ def accumulators(problem: AttentionProblem, schedule: HopperSchedule) -> int:
     """
     scores = schedule.key_tile // 2
     probabilities = scores // 2 if schedule.overlap else 0
-    return scores + probabilities + problem.value_width // 2
+    return scores + probabilities + problem.value_part // 2
 
 
 def n_tiles(problem: AttentionProblem, schedule: HopperSchedule) -> int:
-    """Query tiles of all heads, and their splits."""
+    """Query tiles of all heads, their splits and parts of their columns."""
     tiles = -(-problem.queries // schedule.query_tile) * problem.batch * problem.heads
-    return tiles * schedule.splits
+    return tiles * schedule.splits * problem.value_parts
 
 
 def attention_hopper(
@@ -173,13 +182,14 @@ def _blocks(width: int) -> int:
 
 
 def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Pattern) -> str:
-    producer, consumer = REGISTERS[schedule.warpgroups]
+    producer, consumer = registers(problem, schedule)
     dtype, key_tile = problem.dtype, schedule.key_tile
     constants = {
         "BM": schedule.query_tile,
         "BN": key_tile,
         "WIDTH": problem.width,
-        "VALUE_WIDTH": problem.value_width,
+        "VALUE_WIDTH": problem.value_part,
+        "VALUE_PARTS": problem.value_parts,
         "STAGES": schedule.stages,
         "WARPGROUPS": schedule.warpgroups,
         "QUERIES": problem.queries,
@@ -207,7 +217,7 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
     return "\n".join(
         [
             wgmma_shared("multiply_qk", n=key_tile, dtype=dtype),
-            wgmma_registers("multiply_pv", n=problem.value_width, dtype=dtype, transposed=True),
+            wgmma_registers("multiply_pv", n=problem.value_part, dtype=dtype, transposed=True),
             "namespace attention {",
             *lines,
             *(f"constexpr float {name} = {value!r}f;" for name, value in factors.items()),

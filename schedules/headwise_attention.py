@@ -31,7 +31,7 @@ def headwise_space(task: Task) -> KnobSpace | None:
     problem = headwise_problem(task.workload)
     if problem is None or task.target.arch != HOPPER or not loadable(problem.dense):
         return None
-    if problem.dense.value_width % 8:
+    if problem.dense.value_parts > 1:
         return None
     space = HeadwiseSpace(task)
     return None if space.is_empty else space

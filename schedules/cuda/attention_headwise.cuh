@@ -98,6 +98,7 @@ struct Plan {
 // A tile without a `low` goes through all keys.
 struct Tile {
   int head, row, count, reach, low;
+  __device__ __forceinline__ int part() const { return 0; }
   __device__ __forceinline__ bool split() const { return low >= 0; }
   __device__ __forceinline__ int key(int step) const {
     if (!split()) return step * BN;

@@ -5,7 +5,7 @@
 // and attention_tiles.cuh. It defines
 //
 //   Sources, Plan   what it reads, and what a block shares about it
-//   Work, Tile      the query tiles of a block
+//   Work, Tile      the query tiles of a block, with VALUE_WIDTH columns of VALUE_PARTS times as many
 //   Walk            the key steps of a tile as the producer (PRODUCER_THREADS threads) takes them
 //   Note            what a consumer knows of a step before its scores are there, and their mask
 //
@@ -75,18 +75,19 @@ __device__ __forceinline__ void soften(float (&s)[N_S]) {
 }
 
 __device__ __forceinline__ void load_blocks(u32 to, int block_bytes, int n_blocks,
-                                            const CUtensorMap& map, u32 bar, int row, int head) {
+                                            const CUtensorMap& map, u32 bar, int row, int head,
+                                            int column = 0) {
   for (int i = 0; i < n_blocks; ++i)
-    tma_load_3d(to + i * block_bytes, map, bar, 64 * i, row, head);
+    tma_load_3d(to + i * block_bytes, map, bar, column + 64 * i, row, head);
 }
 
 // The keys or values of a step, which may lie apart in parts of equal length.
 __device__ __forceinline__ void load_step(u32 to, int n_blocks, const CUtensorMap& map, u32 bar,
-                                          const Walk& walk, int head) {
+                                          const Walk& walk, int head, int column = 0) {
 #pragma unroll
   for (int part = 0; part < PARTS; ++part)
     load_blocks(to + part * (BN / PARTS) * ROW_BYTES, KV_BLOCK, n_blocks, map, bar, walk.key(part),
-                head);
+                head, column);
 }
 
 __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q,
@@ -119,7 +120,8 @@ __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q
       mbarrier_wait(arena.v_empty(slot), place.phase ^ 1);
       if (threadIdx.x == 0) {
         mbarrier_expect(arena.v_full(slot), V_BYTES);
-        load_step(arena.v + slot * V_BYTES, V_BLOCKS, v, arena.v_full(slot), walk, kv_head);
+        load_step(arena.v + slot * V_BYTES, V_BLOCKS, v, arena.v_full(slot), walk, kv_head,
+                  tile.part() * VALUE_WIDTH);
       }
       place.next();
     }
@@ -204,12 +206,14 @@ __device__ __forceinline__ void multiply(float (&o)[N_O], const float (&factor)[
       for (int e = 0; e < 2; ++e) o[4 * j + 2 * r + e] *= factor[r];
 }
 
-__device__ __forceinline__ void store(element* out, const float (&o)[N_O], int head, int row) {
+__device__ __forceinline__ void store(element* out, const float (&o)[N_O], int head, int row,
+                                      int part) {
   int column = threadIdx.x % 4 * 2;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     if (row + 8 * r >= QUERIES) continue;
-    element* line = out + ((long long)head * QUERIES + row + 8 * r) * VALUE_WIDTH + column;
+    long long line_part = ((long long)head * QUERIES + row + 8 * r) * VALUE_PARTS + part;
+    element* line = out + line_part * VALUE_WIDTH + column;
 #pragma unroll
     for (int j = 0; j < N_O / 4; ++j) {
       u32 pair;
@@ -373,7 +377,7 @@ struct Consumer {
       }
       multiply(o, inverse);
       if (work.kept(tile, o, tile.row + row, rows.most, total)) continue;
-      store(out, o, tile.head, tile.row + row);
+      store(out, o, tile.head, tile.row + row, tile.part());
     }
   }
 };

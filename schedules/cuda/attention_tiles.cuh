@@ -12,7 +12,8 @@ constexpr int GRAIN = 64;
 constexpr int PARTS = BN / GRAIN;
 constexpr int PRODUCER_THREADS = 32;
 constexpr int QUERY_TILES = (QUERIES + BM - 1) / BM;
-constexpr int TILES = QUERY_TILES * BATCH_HEADS * SPLITS;
+constexpr int HEAD_PARTS = BATCH_HEADS * VALUE_PARTS;
+constexpr int TILES = QUERY_TILES * HEAD_PARTS * SPLITS;
 constexpr int ROW_BLOCKS = (QUERIES + GRAIN - 1) / GRAIN;
 constexpr int KEY_BLOCKS = (KEYS + GRAIN - 1) / GRAIN;
 constexpr bool MASKS_LATER_STEPS = true;
@@ -40,8 +41,9 @@ struct Plan {
 
 // Rows of a head, the key blocks [begin, end) of a split, and its first row of `index`.
 struct Tile {
-  int head, row, count, split, begin, end;
+  int head, row, count, columns, split, begin, end;
   const int* blocks;
+  __device__ __forceinline__ int part() const { return VALUE_PARTS == 1 ? 0 : columns; }
 };
 
 // The tiles of this block.
@@ -59,8 +61,10 @@ struct Work {
     made.split = index % SPLITS;
     made.begin = made.split * KEY_BLOCKS / SPLITS;
     made.end = (made.split + 1) * KEY_BLOCKS / SPLITS;
-    int place = LONGEST_FIRST ? linear / BATCH_HEADS : linear % QUERY_TILES;
-    made.head = LONGEST_FIRST ? linear % BATCH_HEADS : linear / QUERY_TILES;
+    int place = LONGEST_FIRST ? linear / HEAD_PARTS : linear % QUERY_TILES;
+    int head_part = LONGEST_FIRST ? linear % HEAD_PARTS : linear / QUERY_TILES;
+    made.head = head_part / VALUE_PARTS;
+    made.columns = head_part % VALUE_PARTS;
     if (LONGEST_FIRST) place = QUERY_ORDER[place];
     made.row = place * BM;
     made.count = 1;
@@ -81,13 +85,13 @@ struct Work {
     for (int r = 0; r < 2; ++r) {
       if (row + 8 * r >= QUERIES) continue;
       long long at = tile.split * ROWS + (long long)tile.head * QUERIES + row + 8 * r;
-      float* line = sources.partial + at * VALUE_WIDTH + column;
+      float* line = sources.partial + (at * VALUE_PARTS + tile.part()) * VALUE_WIDTH + column;
 #pragma unroll
       for (int j = 0; j < VALUE_WIDTH / 8; ++j)
         *reinterpret_cast<float2*>(line + 8 * j) =
             make_float2(o[4 * j + 2 * r], o[4 * j + 2 * r + 1]);
-      if (column == 0)
-        sources.partial[SPLITS * ROWS * VALUE_WIDTH + at] =
+      if (column == 0 && tile.part() == 0)
+        sources.partial[SPLITS * ROWS * VALUE_PARTS * VALUE_WIDTH + at] =
             total[r] > 0.0f ? most[r] * SCALE_LOG2 + log2f(total[r]) : __int_as_float(0xff800000);
     }
     return true;

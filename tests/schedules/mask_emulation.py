@@ -98,7 +98,8 @@ def attended_pairs(
         "KEYS": plain.keys,
         "HEADS": plain.heads,
         "BATCH_HEADS": heads,
-        "VALUE_WIDTH": plain.value_width,
+        "VALUE_WIDTH": plain.value_part,
+        "VALUE_PARTS": plain.value_parts,
         **pattern.constants,
     }
     text = "\n".join(f"constexpr int {name} = {value};" for name, value in constants.items())

@@ -38,6 +38,7 @@ ONE |= {"products": "in_turn"}
 THREE: dict[str, int | str] = {"warpgroups": 3, "key_tile": 64, "order": "longest_first"}
 NARROW: dict[str, int | str] = {"key_tile": 64, "turns": "free"}
 WIDE: dict[str, int | str] = {"key_tile": 192, "turns": "free"}
+VERY_WIDE: dict[str, int | str] = {"key_tile": 64, "stages": 1, "products": "in_turn"}
 KEPT: dict[str, int | str] = {"blocks": "persistent"}
 FRAMES = Masked(mask=frames([200, 70, 130, 64, 1, 300]))
 BLOCKS = Masked(mask=blocks(500, 700))
@@ -62,6 +63,11 @@ CASES: dict[str, tuple[Masked, dict[str, int | str]]] = {
     "width_80": (replace(FRAMES, width=80), {}),
     "width_96": (replace(FRAMES, width=96), NARROW),
     "width_256": (replace(FRAMES, width=256), {"warpgroups": 2, "key_tile": 64}),
+    "width_512": (replace(FRAMES, width=512), VERY_WIDE),
+    "width_512_split": (
+        replace(FRAMES, width=512, heads=1),
+        VERY_WIDE | {"warpgroups": 1, "turns": "free", "splits": 2},
+    ),
     "tree": (TREE, {}),
     "tree_three": (
         replace(TREE, mask=tree(150, 1000), width=128, dtype="bfloat16"),

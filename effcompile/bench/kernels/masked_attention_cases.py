@@ -62,6 +62,7 @@ class MaskedShape:
 
 
 SHAPES = (
+    MaskedShape("frames", 1024, 1, 1, 17408, 17408, 512, "bfloat16"),
     MaskedShape("frames", 704, 24, 24, 9152, 9152, 128, "bfloat16"),
     MaskedShape("window", 256, 32, 8, 4096, 4096, 128, "bfloat16"),
     MaskedShape("packed", 7, 16, 16, 4096, 4096, 64, "float16"),
