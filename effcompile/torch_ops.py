@@ -132,6 +132,40 @@ def block_sparse_attention(
     return custom_op("BlockSparseAttention", (query, key, value, blocks), eager=eager, attrs=attrs)
 
 
+def packed_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    starts: Any,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Any:
+    """Attention inside sequences that lie one after the other.
+
+    Args:
+        query: Shape (batch, heads, tokens, width).
+        key: Shape (batch, key heads, tokens, width).
+        value: Shape (batch, key heads, tokens, value width).
+        starts: int32, (sequences + 1,): first tokens, from 0, and the number of tokens.
+        causal: Whether a token sees no later ones.
+        scale: Multiplies the scores; ``None`` means one over the root of the width.
+    """
+
+    def eager(query: Any, key: Any, value: Any, starts: Any) -> Any:
+        import torch
+
+        token = torch.arange(query.shape[2], device=query.device)
+        sequence = (starts[None, :] <= token[:, None]).sum(1)
+        seen = sequence[:, None] == sequence[None, :]
+        if causal:
+            seen = seen & (token[None, :] <= token[:, None])
+        return _attended(query, key, value, seen, scale)
+
+    attrs = {"causal": int(causal), **({} if scale is None else {"scale": float(scale)})}
+    return custom_op("PackedAttention", (query, key, value, starts), eager=eager, attrs=attrs)
+
+
 def last_row_importance(query: Any, key: Any, *, scale: float | None = None) -> Any:
     """The attention that the last query pays to every key, by which FrameFusion ranks tokens.
 

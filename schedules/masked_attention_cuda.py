@@ -9,7 +9,7 @@ import numpy as np
 from schedules.attention_decode_cuda import C_TYPES, INCLUDES
 from schedules.attention_hopper import HopperSchedule, Pattern, attention_launch
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
-from schedules.mask_tiles import GRAIN, MaskTiles, blocks_of
+from schedules.mask_tiles import GRAIN, MaskTiles
 from schedules.masked_problem import TILES, MaskedProblem
 from schedules.workload import TensorSpec, Workload
 
@@ -52,6 +52,8 @@ def tiles_pattern(problem: MaskedProblem, schedule: HopperSchedule) -> Pattern:
             "HEAD_PLANES": int(heads > 1),
             "LONGEST_FIRST": int(schedule.longest_first),
             "ADDITIVE": int(additive),
+            "RANGES": int(problem.has_ranges),
+            "RANGE_ROWS": problem.found_rows,
             "PERIOD": problem.period,
             "SPLITS": schedule.splits,
             **dict(
@@ -117,47 +119,39 @@ def tile_lengths(tiles: MaskTiles, warpgroups: int) -> np.ndarray:
 
 
 def find_launch(problem: MaskedProblem) -> CudaLaunch:
-    """Index and patterns from what comes with the call."""
+    """Index, and patterns or ranges, from what comes with the call."""
     batch, heads, row_blocks, key_blocks = problem.index_shape
-    given = {
-        role: spec
-        for role, spec in (("mask", problem.mask), ("lengths", problem.lengths))
-        if spec is not None
-    }
-    parameters = [
-        f"const tiles::{kind}_t* {role}"
-        for role, kind in (("mask", "mask"), ("lengths", "length"))
-        if role in given
-    ]
-    passed = [role if role in given else "nullptr" for role in ("mask", "lengths")]
+    types = {"mask": "tiles::mask_t", "lengths": "tiles::length_t", "starts": "int"}
+    specs = {"mask": problem.mask, "lengths": problem.lengths, "starts": problem.starts}
+    given = {role: spec.name for role, spec in specs.items() if spec is not None}
+    parameters = "".join(f"const {types[role]}* {role}, " for role in given)
+    members = ", ".join(role if role in given else "nullptr" for role in types)
     return CudaLaunch(
         function="find_tiles",
         headers=(INCLUDES,),
         source="\n".join(
             [
                 "namespace tiles {",
-                *_constants(problem, one_row=row_blocks == 1),
+                *_constants(problem),
                 "}",
                 device_code("mask_tiles.cuh"),
-                f"__device__ __forceinline__ void find_tiles("
-                f"{', '.join([*parameters, 'int* index', 'int* patterns'])}) {{",
-                f"  tiles::find({', '.join(passed)}, index, (tiles::u32*)patterns);",
+                f"__device__ __forceinline__ void find_tiles({parameters}int* index, int* rest) {{",
+                f"  tiles::find(tiles::Given{{{members}}}, index, rest);",
                 "}",
             ]
         ),
-        arguments=(*(spec.name for spec in given.values()), INDEX, PATTERNS),
+        arguments=(*given.values(), INDEX, PATTERNS),
         grid=(-(-key_blocks // WARPS), row_blocks, batch * heads),
         block=(32 * WARPS,),
     )
 
 
-def _constants(problem: MaskedProblem, *, one_row: bool) -> list[str]:
+def _constants(problem: MaskedProblem) -> list[str]:
     plain, mask, lengths = problem.plain, problem.mask, problem.lengths
     strides = zip(("BATCH", "HEAD", "ROW", "KEY"), problem.mask_strides, strict=True)
-    rows = plain.queries if blocks_of(plain.queries) == 1 or not one_row else 1
     numbers = {
         "WARPS": WARPS,
-        "ROWS": rows,
+        "ROWS": problem.found_rows,
         "PERIOD": problem.period,
         "GROUP": problem.group,
         "KEYS": plain.keys,
@@ -168,6 +162,7 @@ def _constants(problem: MaskedProblem, *, one_row: bool) -> list[str]:
         "RIGHT": plain.right or 0,
         "HAS_LENGTHS": int(lengths is not None),
         "AT_END": int(problem.at_end),
+        "SEQUENCES": 0 if problem.starts is None else problem.starts.shape[0] - 1,
         "HAS_MASK": int(mask is not None),
         "HEAD_PLANES": problem.index_shape[1],
         **{f"MASK_{name}": stride for name, stride in strides},

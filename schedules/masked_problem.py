@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Literal
+from typing import Literal, cast
 
 from schedules.attention_problem import AttentionProblem, attention_problem
 from schedules.mask_tiles import GRAIN, MaskTiles, blocks_of, tiles_of_text
@@ -12,10 +12,10 @@ from schedules.workload import TensorSpec, Workload
 
 LENGTH_DTYPES = ("int32", "int64")
 MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
-TILES = "tiles"
+TILES, PACKED = "tiles", "packed"
 # Up to so many queries, the heads that share a key head are rows of one.
 MOST_PACKED_QUERIES = 256
-Kind = Literal["tiles", "bool", "float", "none"]
+Kind = Literal["tiles", "packed", "bool", "float", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +27,10 @@ class MaskedProblem:
             share a key head are one head's, one head after the other.
         period: Queries of a head of the workload.
         kind: ``tiles`` if the blocks are arguments; else they are found with every call, from a
-            mask of booleans or floats, from lengths, causality and windows.
+            mask of booleans or floats, from lengths, causality and windows, from the starts of
+            packed sequences.
         mask: Their index, or the mask; ``None`` for none.
+        starts: Of packed sequences, and the end of the last one; ``None`` for none.
         patterns: Argument of the patterns, ``None`` if they are found.
         known: The blocks, where they are known when compiling.
         lengths: Valid keys per sequence, ``None`` if all are.
@@ -40,6 +42,7 @@ class MaskedProblem:
     period: int
     kind: Kind
     mask: TensorSpec | None
+    starts: TensorSpec | None
     patterns: TensorSpec | None
     known: MaskTiles | None
     lengths: TensorSpec | None
@@ -54,8 +57,7 @@ class MaskedProblem:
             b, h, rows, keys = mask.shape
             return b, h, rows, keys
         b, h, rows, _ = (1, 1, 1, 1) if mask is None else mask.shape
-        has_range = plain.left is not None or plain.right is not None
-        differ = has_range or rows > 1 or (h > 1 and self.group > 1)
+        differ = self.rows_differ or rows > 1 or (h > 1 and self.group > 1)
         return (
             plain.batch if self.lengths is not None else b,
             1 if h == 1 else plain.heads,
@@ -69,10 +71,29 @@ class MaskedProblem:
         return self.plain.queries // self.period
 
     @property
+    def rows_differ(self) -> bool:
+        """Whether queries have ranges of their own."""
+        windowed = self.plain.left is not None or self.plain.right is not None
+        return windowed or self.starts is not None
+
+    @property
+    def has_ranges(self) -> bool:
+        """Whether what rows may attend are ranges of keys, instead of patterns."""
+        return self.mask is None
+
+    @property
+    def found_rows(self) -> int:
+        """Rows of which blocks are found: all, or one that stands for them."""
+        one = self.index_shape[2] == 1 and self.plain.queries > GRAIN
+        return 1 if one or not (self.rows_differ or self.mask) else self.plain.queries
+
+    @property
     def patterns_shape(self) -> tuple[int, int, int]:
-        """Of the patterns; found ones have room for every block."""
+        """Of the patterns, found ones with room for every block; or of the ranges."""
         if self.patterns is not None:
             return self.patterns.shape[0], GRAIN, 2
+        if self.has_ranges:
+            return self.index_shape[0], self.found_rows, 2
         return 2 + prod(self.index_shape), GRAIN, 2
 
     @property
@@ -105,8 +126,9 @@ def masked_problem(workload: Workload) -> MaskedProblem | None:
     problem = MaskedProblem(
         plain=plain if kind == TILES else packed(plain),
         period=plain.queries,
-        kind=kind if kind in (TILES, "bool", "float") else "none",  # type: ignore[arg-type]
-        mask=rest[0] if n_mask else None,
+        kind=cast("Kind", kind),
+        mask=rest[0] if kind not in ("none", PACKED) else None,
+        starts=rest[0] if kind == PACKED else None,
         patterns=rest[1] if kind == TILES else None,
         known=known_tiles(workload),
         lengths=rest[-1] if has_lengths else None,
@@ -134,10 +156,11 @@ def known_tiles(workload: Workload) -> MaskTiles | None:
 
 
 def _is_served(problem: MaskedProblem) -> bool:
-    mask, lengths, plain = problem.mask, problem.lengths, problem.plain
+    mask, lengths = problem.mask, problem.lengths
     if lengths is not None and lengths.dtype not in LENGTH_DTYPES:
         return False
     if problem.kind == TILES:
-        windowed = plain.left is not None or plain.right is not None
-        return lengths is None and not windowed
+        return lengths is None and not problem.rows_differ
+    if problem.starts is not None:
+        return lengths is None and problem.starts.dtype == "int32"
     return mask is None or (mask.dtype in MASK_DTYPES and len(mask.shape) == 4)

@@ -22,7 +22,8 @@ enum { EMPTY = 0, WHOLE = 1 };
 
 struct Sources {
   const int* index;         // (planes, row blocks or 1, key blocks)
-  const int* patterns;      // (patterns, 64 rows, 2)
+  const int* patterns;      // (patterns, 64 rows, 2); with RANGES (batch or 1, rows or 1, 2) instead:
+                            // keys from the first to before the second
   const bias_t* bias;       // added to the scores of mixed blocks; null: nothing
   float* partial;           // results of splits, then the logarithms of their sums; null: one split
 };
@@ -41,7 +42,7 @@ struct Plan {
 
 // Rows of a head, the key blocks [begin, end) of a split, and its first row of `index`.
 struct Tile {
-  int head, row, count, columns, split, begin, end;
+  int head, row, count, columns, split, begin, end, plane;
   const int* blocks;
   __device__ __forceinline__ int part() const { return VALUE_PARTS == 1 ? 0 : columns; }
 };
@@ -68,8 +69,8 @@ struct Work {
     if (LONGEST_FIRST) place = QUERY_ORDER[place];
     made.row = place * BM;
     made.count = 1;
-    long long plane = made.head / HEADS * BATCH_PLANES + made.head % HEADS * HEAD_PLANES;
-    made.blocks = sources.index + (plane * MASK_ROWS + row_of(made.row / GRAIN)) * KEY_BLOCKS;
+    made.plane = made.head / HEADS * BATCH_PLANES + made.head % HEADS * HEAD_PLANES;
+    made.blocks = sources.index + ((long long)made.plane * MASK_ROWS + row_of(made.row / GRAIN)) * KEY_BLOCKS;
     return made;
   }
   __device__ __forceinline__ static int row_of(int block) { return MASK_ROWS == 1 ? 0 : block; }
@@ -150,7 +151,7 @@ struct Walk {
     for (int part = 0; part < PARTS; ++part) {
       int lane = live ? __ffs(live) - 1 : 0;
       keys[part] = (live ? first + lane : KEY_BLOCKS) * GRAIN;
-      if (ADDITIVE && threadIdx.x == 0) step.key[part] = keys[part];
+      if ((ADDITIVE || RANGES) && threadIdx.x == 0) step.key[part] = keys[part];
 #pragma unroll
       for (int group = 0; group < WARPGROUPS; ++group) {
         int pattern = __shfl_sync(0xffffffffu, own[group], lane);
@@ -218,11 +219,32 @@ struct Note {
       int pattern = step.pattern[part][row / GRAIN];
       if (pattern != WHOLE) needed = true;
       added[part] = ADDITIVE && pattern > WHOLE;
-      read_bits(work.sources, pattern, part, row % GRAIN);
+      if (RANGES)
+        read_ranges(work.sources, pattern, part, tile, tile.row + row, step.key[part]);
+      else
+        read_bits(work.sources, pattern, part, row % GRAIN);
       if constexpr (ADDITIVE)
         if (added[part])
           bias.read(work.sources, tile.head, tile.row + row, step.key[part] + threadIdx.x % 4 * 2,
                     part);
+    }
+  }
+  __device__ __forceinline__ void read_ranges(const Sources& sources, int pattern, int part,
+                                              const Tile& tile, int row, int key) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      int begin = pattern == EMPTY ? GRAIN : 0, end = pattern == EMPTY ? 0 : GRAIN;
+      if (pattern > WHOLE) {
+        int own = RANGE_ROWS == 1 ? 0 : min(row + 8 * r, QUERIES - 1);
+        int2 range = __ldg(reinterpret_cast<const int2*>(sources.patterns) +
+                           (long long)tile.plane * RANGE_ROWS + own);
+        begin = max(0, range.x - key);
+        end = min(GRAIN, range.y - key);
+      }
+      bool some = begin < end;
+      unsigned long long word = some ? ~0ull << begin & ~0ull >> (GRAIN - end) : 0ull;
+      bits[part][r][0] = (u32)word;
+      bits[part][r][1] = (u32)(word >> 32);
     }
   }
   __device__ __forceinline__ void read_bits(const Sources& sources, int pattern, int part,

@@ -14,7 +14,7 @@ from schedules.dtypes import is_integer
 from schedules.expected import Reference, affordable_rows
 from schedules.inputs import draw_tensor
 from schedules.mask_tiles import MaskTiles, drawn_tiles, tile_rows
-from schedules.masked_problem import TILES, known_tiles
+from schedules.masked_problem import PACKED, TILES, known_tiles
 from schedules.workload import Workload
 
 # Exponential, maximum, sum, masks: in the time of this many operations of a matrix product.
@@ -32,18 +32,20 @@ class _Arguments:
     key: np.ndarray
     value: np.ndarray
     mask: np.ndarray | MaskTiles | None
+    starts: np.ndarray | None
     lengths: np.ndarray | None
 
     @staticmethod
     def of(workload: Workload, inputs: list[np.ndarray]) -> _Arguments:
         query, key, value, *rest = inputs
         kind = workload.attrs["mask"]
-        mask = None if kind == "none" else rest[0]
+        mask = None if kind in ("none", PACKED) else rest[0]
         return _Arguments(
             query=query,
             key=key,
             value=value,
             mask=MaskTiles(rest[0], rest[1]) if kind == TILES else mask,
+            starts=rest[0] if kind == PACKED else None,
             lengths=rest[-1] if workload.attrs["lengths"] else None,
         )
 
@@ -51,7 +53,7 @@ class _Arguments:
 def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:
     """N(0, 1), any mask, and valid lengths from one key to all of them.
 
-    Blocks of a mask are those that the workload was made for.
+    Blocks of a mask are those that the workload was made for; packed sequences end anywhere.
     """
     n_keys = workload.inputs[1].shape[2]
     inputs = []
@@ -65,7 +67,10 @@ def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:
             tiles.patterns,
         ]
     for spec in workload.inputs:
-        if is_integer(spec.dtype):
+        if workload.attrs["mask"] == PACKED and is_integer(spec.dtype):
+            inner = np.sort(rng.integers(0, n_keys, size=spec.shape[0] - 2, endpoint=True))
+            inputs.append(np.array([0, *inner, n_keys], dtype=spec.dtype))
+        elif is_integer(spec.dtype):
             lengths = rng.integers(1, n_keys, size=spec.shape, endpoint=True)
             lengths[-1] = n_keys
             inputs.append(lengths.astype(spec.dtype))
@@ -162,11 +167,15 @@ def _allowed(
     b, _, rows = place
     attrs = workload.attrs
     windows = int(attrs["window_left"]), int(attrs["window_right"])
-    if arguments.lengths is None and not attrs["causal"] and max(windows) < 0:
+    ranged = arguments.lengths is not None or arguments.starts is not None
+    if not ranged and not attrs["causal"] and max(windows) < 0:
         return None
     keys = np.arange(n_keys)
     allowed = np.ones((len(rows), n_keys), dtype=bool)
     position = rows + int(attrs["offset"])
+    if arguments.starts is not None:
+        sequence = np.searchsorted(arguments.starts, keys, side="right")
+        allowed &= sequence == sequence[rows, None]
     if arguments.lengths is not None:
         length = int(arguments.lengths[b])
         allowed &= keys < length

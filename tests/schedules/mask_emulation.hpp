@@ -13,10 +13,12 @@
 using std::max;
 using std::min;
 struct uint2 { unsigned x, y; };
+struct int2 { int x, y; };
 struct float2 { float x, y; };
 struct Dim { int x, y, z; };
 typedef _Float16 half;
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+inline int2 make_int2(int x, int y) { return {x, y}; }
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float __int_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
 inline int __ffs(unsigned x) { return __builtin_ffs(x); }

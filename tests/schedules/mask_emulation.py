@@ -16,13 +16,13 @@ from schedules.masked_problem import MaskedProblem
 
 EMULATION = (Path(__file__).parent / "mask_emulation.hpp").read_text()
 FIND = """
-extern "C" void find(const tiles::mask_t* mask, const tiles::length_t* lengths, int* index,
-                     unsigned* patterns, int columns, int rows, int planes) {
+extern "C" void find(const tiles::mask_t* mask, const tiles::length_t* lengths, const int* starts,
+                     int* index, int* rest, int columns, int rows, int planes) {
   for (int z = 0; z < planes; ++z)
     for (int y = 0; y < rows; ++y)
       for (int x = 0; x < columns; ++x)
         for (int warp = 0; warp < tiles::WARPS; ++warp)
-          run_warp(warp, {x, y, z}, [=] { tiles::find(mask, lengths, index, patterns); });
+          run_warp(warp, {x, y, z}, [=] { tiles::find({mask, lengths, starts}, index, rest); });
 }
 """
 # seen[head][row][key] counts how often a pair is attended, loads[head][tile] the blocks loaded.
@@ -67,17 +67,21 @@ extern "C" void walk(const int* index, const int* patterns, int n_blocks, int* s
 
 
 def found_blocks(
-    problem: MaskedProblem, mask: np.ndarray | None, lengths: np.ndarray | None, folder: Path
+    problem: MaskedProblem,
+    folder: Path,
+    *,
+    mask: np.ndarray | None = None,
+    lengths: np.ndarray | None = None,
+    starts: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Index and patterns as the device finds them; patterns of absent blocks are zeros."""
+    """Index, and patterns or ranges, as the device finds them; zeros where it writes nothing."""
     source = find_launch(problem).source.split("__device__ __forceinline__ void find_tiles(")[0]
     library = _library(source + FIND, folder)
     index = np.zeros(problem.index_shape, np.int32)
-    patterns = np.zeros(problem.patterns_shape, np.int32)
-    grid = find_launch(problem).grid
-    library.find(_pointer(mask), _pointer(lengths), _pointer(index), _pointer(patterns), *grid)
-    patterns[1] = -1
-    return index, patterns
+    rest = np.zeros(problem.patterns_shape, np.int32)
+    pointers = [_pointer(x) for x in (mask, lengths, starts, index, rest)]
+    library.find(*pointers, *find_launch(problem).grid)
+    return index, rest
 
 
 def attended_pairs(

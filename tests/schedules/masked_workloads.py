@@ -13,7 +13,7 @@ from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import TensorSpec, Workload
 
-Form = Literal["tiles", "bool", "float"]
+Form = Literal["tiles", "packed", "bool", "float", "none"]
 
 
 def frames(lengths: list[int]) -> np.ndarray:
@@ -55,7 +55,10 @@ def blocks(n_queries: int, n_keys: int, *, planes: tuple[int, int] = (1, 1)) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Masked:
-    """Attention under a mask, which arrives as ``form`` says; shapes as of the mask."""
+    """Attention under a mask, which arrives as ``form`` says; shapes as of the mask.
+
+    Of ``packed``, ``starts`` says where sequences begin; of ``none``, other options say all.
+    """
 
     mask: np.ndarray
     form: Form = "tiles"
@@ -66,6 +69,7 @@ class Masked:
     dtype: str = "float16"
     mask_dtype: str = "float16"
     queries: int = 0
+    starts: tuple[int, ...] = ()
     known: bool = True
     lengths: bool = False
     attrs: dict[str, Any] = field(default_factory=dict)
@@ -112,7 +116,9 @@ class Masked:
             tiles = mask_tiles(self.mask)
             specs.append(TensorSpec(name="index", shape=tiles.index.shape, dtype="int32"))
             specs.append(TensorSpec(name="patterns", shape=tiles.patterns.shape, dtype="int32"))
-        else:
+        elif self.form == "packed":
+            specs.append(TensorSpec(name="starts", shape=(len(self.starts),), dtype="int32"))
+        elif self.form != "none":
             dtype = "bool" if self.form == "bool" else self.mask_dtype
             specs.append(TensorSpec(name="mask", shape=self.mask.shape, dtype=dtype))
         if self.lengths:
@@ -127,9 +133,11 @@ class Masked:
         if self.form == "tiles":
             tiles = mask_tiles(self.mask)
             arrays += [tiles.index, tiles.patterns]
+        elif self.form == "packed":
+            arrays.append(np.array(self.starts, np.int32))
         elif self.form == "bool":
             arrays.append(self.mask)
-        else:
+        elif self.form == "float":
             drawn = draw_tensor(workload.inputs[3], rng)
             arrays.append(np.where(self.mask, drawn, -np.inf).astype(drawn.dtype))
         if self.lengths:

@@ -21,7 +21,7 @@ from effcompile.frontend.checking import prepare_model
 from effcompile.lower import lower
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.libraries import LibraryMaker
-from effcompile.torch_ops import block_sparse_attention, frame_causal_attention
+from effcompile.torch_ops import block_sparse_attention, frame_causal_attention, packed_attention
 from schedules.attention_hopper import shared_bytes
 from schedules.inputs import make_inputs
 from schedules.mask_tiles import (
@@ -205,12 +205,21 @@ class BlocksOfTheCall(nn.Module):
         return block_sparse_attention(query, key, value, blocks, block=128)
 
 
+class Packed(nn.Module):
+    def forward(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, starts: torch.Tensor
+    ) -> torch.Tensor:
+        return packed_attention(query, key, value, starts, causal=True)
+
+
 def test_torch_operators_compute_the_same_on_a_cpu() -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, heads, 150, 16) for heads in (4, 2, 2))
+    starts = torch.tensor([0, 30, 30, 110, 150], dtype=torch.int32)
     live = torch.tensor([[[[True, False], [False, False]]]])
     for layer, given in (
         (Frames(), (query[:, :, 30:], key, value)),
+        (Packed(), (query, key, value, starts)),
         (Blocks(live), (query, key, value)),
         (BlocksOfTheCall(), (query, key, value, live)),
     ):

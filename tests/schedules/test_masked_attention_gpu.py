@@ -45,6 +45,10 @@ BLOCKS = Masked(mask=blocks(500, 700))
 TREE = Masked(mask=tree(100, 1000), form="bool", kv_heads=1)
 ADDED = Masked(mask=blocks(300, 700), form="float", mask_dtype="float16")
 
+PACKED = Masked(
+    mask=packed([100, 1, 300, 0, 64, 35]), form="packed", starts=(0, 100, 101, 401, 401, 465, 500)
+)
+
 CASES: dict[str, tuple[Masked, dict[str, int | str]]] = {
     "whole": (Masked(mask=np.ones((1, 1, 128, 128), bool)), ONE),
     "frames": (FRAMES, {}),
@@ -99,6 +103,31 @@ CASES: dict[str, tuple[Masked, dict[str, int | str]]] = {
         {},
     ),
     "bool_of_heads": (Masked(mask=blocks(130, 333, planes=(2, 2)), form="bool", batch=2), WIDE),
+    "packed_of_the_call": (PACKED, {}),
+    "packed_causal": (
+        replace(PACKED, attrs={"causal": True}, width=128, dtype="bfloat16"),
+        THREE | {"order": "by_head"},
+    ),
+    "lengths_alone": (
+        Masked(mask=np.ones((1, 1, 300, 500), bool), form="none", batch=3, lengths=True),
+        WIDE,
+    ),
+    "softcap_alone": (
+        Masked(mask=np.ones((1, 1, 100, 300), bool), form="none", attrs={"softcap": 3.0}),
+        {},
+    ),
+    "window_of_groups": (
+        Masked(
+            mask=np.ones((1, 1, 90, 500), bool),
+            form="none",
+            heads=6,
+            kv_heads=2,
+            batch=2,
+            lengths=True,
+            attrs={"causal": True, "at_end": True, "window_left": 200},
+        ),
+        NARROW | {"splits": 2},
+    ),
     "keys_alone": (
         Masked(mask=blocks(64, 333, planes=(2, 1))[:, :, :1], form="bool", batch=2, queries=200),
         {},

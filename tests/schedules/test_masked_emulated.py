@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from schedules.mask_tiles import mask_tiles
 from schedules.masked_attention import MaskedAttentionSpace
 from schedules.masked_problem import MaskedProblem, masked_problem
 from tests.schedules.mask_emulation import attended_pairs, found_blocks
-from tests.schedules.masked_workloads import Masked, blocks, frames, sliding, tree
+from tests.schedules.masked_workloads import Masked, blocks, frames, packed, sliding, tree
 
 POINT: dict[str, int | str] = {
     "warpgroups": 2,
@@ -80,7 +81,7 @@ def test_tiles_attend_every_pair_once_and_load_no_empty_block(
 )
 def test_blocks_found_with_the_call_are_those_of_the_mask(case: Masked, tmp_path: Path) -> None:
     problem, schedule = problem_of(case), MaskedAttentionSpace(case.task()).schedule(POINT)
-    held = found_blocks(problem, np.ascontiguousarray(case.mask), None, tmp_path)
+    held = found_blocks(problem, tmp_path, mask=np.ascontiguousarray(case.mask))
     seen, _ = attended_pairs(problem, schedule, held, tmp_path)
     np.testing.assert_array_equal(seen.reshape(pairs_of(case).shape), pairs_of(case))
     if problem.group == 1:
@@ -88,11 +89,11 @@ def test_blocks_found_with_the_call_are_those_of_the_mask(case: Masked, tmp_path
         np.testing.assert_array_equal(np.minimum(held[0], 2), np.minimum(wanted.index, 2))
 
 
-@pytest.mark.parametrize("kv_heads", [2, 4])
-def test_lengths_and_windows_become_blocks(kv_heads: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kv_heads", "form"), [(2, "bool"), (2, "none"), (4, "none")])
+def test_lengths_and_windows_become_blocks(kv_heads: int, form: Any, tmp_path: Path) -> None:
     case = Masked(
         mask=np.ones((1, 1, 70, 260), bool),
-        form="bool",
+        form=form,
         heads=4,
         kv_heads=kv_heads,
         batch=2,
@@ -101,9 +102,23 @@ def test_lengths_and_windows_become_blocks(kv_heads: int, tmp_path: Path) -> Non
     )
     problem, schedule = problem_of(case), MaskedAttentionSpace(case.task()).schedule(POINT)
     lengths = np.array([85, 260], np.int32)
-    held = found_blocks(problem, case.mask, lengths, tmp_path)
+    given = case.mask if form == "bool" else None
+    held = found_blocks(problem, tmp_path, mask=given, lengths=lengths)
     seen, _ = attended_pairs(problem, schedule, held, tmp_path)
     key = np.arange(260)
     position = np.arange(70)[None, :, None] + lengths[:, None, None] - 70
     wanted = (key <= position) & (key >= position - 90) & (key < lengths[:, None, None])
     np.testing.assert_array_equal(seen.reshape(2, 4, 70, 260), wanted[:, None].repeat(4, axis=1))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_packed_sequences_see_themselves_alone(causal: bool, tmp_path: Path) -> None:
+    lengths = [100, 3, 0, 150, 17]
+    starts = tuple(int(x) for x in np.cumsum([0, *lengths]))
+    mask = packed(lengths)
+    case = Masked(mask=mask, form="packed", starts=starts, attrs={"causal": causal})
+    problem, schedule = problem_of(case), MaskedAttentionSpace(case.task()).schedule(POINT)
+    held = found_blocks(problem, tmp_path, starts=np.array(starts, np.int32))
+    seen, _ = attended_pairs(problem, schedule, held, tmp_path)
+    wanted = np.tril(mask) if causal else mask
+    np.testing.assert_array_equal(seen, np.broadcast_to(wanted[0], seen.shape))

@@ -1,6 +1,6 @@
-"""``effcompile::FrameCausalAttention`` and ``effcompile::BlockSparseAttention``.
+"""``effcompile::FrameCausalAttention``, ``BlockSparseAttention`` and ``PackedAttention``.
 
-Both: inputs query, key, value (batch, heads, tokens, width), query heads a multiple of key heads;
+All: inputs query, key, value (batch, heads, tokens, width), query heads a multiple of key heads;
 attribute ``scale`` (optional); a row that may attend nothing gives zeros.
 
 * ``FrameCausalAttention``: attribute ``frame_lengths``, tokens of every frame of the keys. Queries
@@ -8,6 +8,9 @@ attribute ``scale`` (optional); a row that may attend nothing gives zeros.
 * ``BlockSparseAttention``: input ``blocks``, bool (batch or 1, query heads or 1, row blocks, key
   blocks), attribute ``block``, its rows and keys, a multiple of 64 (default 64). Blocks that are an
   initialiser are known to the tuner; others may change with every call.
+* ``PackedAttention``: input ``starts``, int32 (sequences + 1,), first tokens of sequences that lie
+  one after the other, from 0, and the number of tokens at the end; attribute ``causal`` (0 or 1).
+  Queries and keys are the same tokens; those of a sequence see each other only.
 """
 
 from __future__ import annotations
@@ -57,6 +60,24 @@ def block_sparse_attention(node: Node) -> Any:
     if stored is not None:
         return _masked(node, stored_blocks(coarse_tiles(stored, n_queries, n_keys, block=block)))
     return _masked(node, _call_blocks(node, blocks, (n_queries, n_keys), block // GRAIN))
+
+
+@converter("PackedAttention", domain="effcompile")
+def packed_attention(node: Node) -> Any:
+    """Sequences may begin elsewhere with every call."""
+    n_queries, n_keys = _checked_tokens(node)
+    starts = node.required(3)
+    shape, dtype = type_of(starts)
+    if dtype != "int32" or len(shape) != 1 or not isinstance(shape[0], int) or shape[0] < 2:
+        raise ValueError(f"starts must be int32 of shape (sequences + 1,), found {dtype} {shape}")
+    if n_queries != n_keys:
+        raise ValueError(f"queries and keys must be the same tokens, found {n_queries}, {n_keys}")
+    scale = node.attrs.get("scale")
+    rule = AttentionRule(
+        scale=None if scale is None else float(scale), causal=bool(node.attrs.get("causal", 0))
+    )
+    query, key, value = (node.required(index) for index in range(3))
+    return attention_call(node.builder, query, key, value, rule=rule, starts=starts)
 
 
 def _checked_tokens(node: Node) -> tuple[int, int]:

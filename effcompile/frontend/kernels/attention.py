@@ -18,7 +18,7 @@ from effcompile.frontend.kernels.mask_blocks import (
     constant_blocks,
     in_blocks,
 )
-from schedules.masked_problem import TILES
+from schedules.masked_problem import PACKED, TILES
 
 
 def attention_call(
@@ -31,6 +31,7 @@ def attention_call(
     mask: Any = None,
     lengths: Any = None,
     tiles: MaskBlocks | None = None,
+    starts: Any = None,
 ) -> Any:
     """Attention as one function.
 
@@ -46,6 +47,8 @@ def attention_call(
             the scores, or true where a key may be attended.
         lengths: Valid key tokens per batch row, integers, shape (batch,).
         tiles: The mask as blocks, instead of ``mask``.
+        starts: First tokens of packed sequences and the end of the last one, int32; queries and
+            keys are the same tokens, and tokens of a sequence see each other only.
 
     Returns:
         Shape (batch, query heads, query tokens, value width), dtype of ``query``.
@@ -63,12 +66,13 @@ def attention_call(
             rest[0] if has_mask else None,
             rest[-1] if has_lengths else None,
             None if tiles is None else (rest[0], rest[1]),
+            None if starts is None else _sequences(rest[0], q.shape[2]),
         )
         return _attention((q, k, v), masks, rule, scale)
 
     inputs = [query, key, value]
     inputs += [] if tiles is None else [tiles.index, tiles.patterns]
-    inputs += [extra for extra in (mask, lengths) if extra is not None]
+    inputs += [extra for extra in (mask, starts, lengths) if extra is not None]
     attrs = {
         "layout": "BHSD",
         "scale": scale,
@@ -78,7 +82,7 @@ def attention_call(
         "softcap": rule.softcap,
         "window_left": rule.window_left,
         "window_right": rule.window_right,
-        "mask": _mask_kind(mask) if tiles is None else TILES,
+        "mask": _mask_kind(mask, tiles, starts),
         "lengths": has_lengths,
     }
     if tiles is not None:
@@ -86,7 +90,11 @@ def attention_call(
     return marked_call(builder, definition, inputs, op="attention", attrs=attrs)
 
 
-def _mask_kind(mask: Any) -> str:
+def _mask_kind(mask: Any, tiles: MaskBlocks | None, starts: Any) -> str:
+    if tiles is not None:
+        return TILES
+    if starts is not None:
+        return PACKED
     if mask is None:
         return "none"
     return "bool" if type_of(mask)[1] == "bool" else "float"
@@ -97,6 +105,20 @@ class _Masks:
     mask: Any
     lengths: Any
     tiles: tuple[Any, Any] | None = None
+    sequences: Any = None
+
+
+def _sequences(starts: Any, n_tokens: Any) -> Any:
+    """The packed sequence of every token, counted from 1."""
+    from tvm import te, tirx
+
+    s = te.reduce_axis((0, starts.shape[0]), "s")
+    one, zero = tirx.const(1, "int32"), tirx.const(0, "int32")
+    return te.compute(
+        (n_tokens,),
+        lambda i: te.sum(tirx.if_then_else(starts[s] <= i.astype("int32"), one, zero), axis=s),
+        name="attention_sequences",
+    )
 
 
 def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, scale: float) -> Any:
@@ -181,6 +203,8 @@ def _allowed(rule: AttentionRule, masks: _Masks, n_queries: Any, index: tuple[An
         conditions.append(mask[broadcast_index(mask, b, h, i, j)])
     if masks.tiles is not None:
         conditions.append(in_blocks(*masks.tiles, index))
+    if masks.sequences is not None:
+        conditions.append(masks.sequences[i] == masks.sequences[j])
     position = i + rule.offset
     if lengths is not None:
         length = lengths[b].astype("int64")
