@@ -80,11 +80,11 @@ def test_what_is_covered(case: Importance, device: str, covered: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("heads", [4, 28, 64])
+@pytest.mark.parametrize("heads", [28, 64])
 def test_points_build_and_can_launch(heads: int, tmp_path: Path) -> None:
     space = importance_space(Importance(heads=heads, kv_heads=4, keys=4000).task())
     assert isinstance(space, ImportanceSpace)
-    for candidate in space.sample(3, np.random.default_rng(0)):
+    for candidate in space.sample(1, np.random.default_rng(0)):
         maker = LibraryMaker(
             target=known_target("h200"),
             cache=DiskCache(tmp_path / "cache"),

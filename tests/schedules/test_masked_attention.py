@@ -158,7 +158,7 @@ def workload_of(model: Any) -> Workload:
     return found.task.workload
 
 
-@pytest.mark.parametrize("form", ["bool", "infinite", "lowest", "written_out"])
+@pytest.mark.parametrize("form", ["bool", "lowest", "written_out"])
 def test_a_constant_mask_of_a_torch_module_becomes_blocks(form: str) -> None:
     mask = packed([50, 70, 60])
     tokens = tuple(torch.randn(1, 2, 180, 64, dtype=torch.float16) for _ in range(3))
@@ -307,24 +307,22 @@ def test_tiles_with_most_blocks_come_first() -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        Masked(mask=frames([500] * 4)),
         Masked(mask=frames([500] * 4), width=128),
-        Masked(mask=frames([500] * 4), width=72, attrs={"softcap": 20.0}),
-        Masked(mask=tree(200, 1000), form="bool", width=128, kv_heads=1),
-        Masked(mask=tree(200, 1000), form="float", width=64),
+        Masked(mask=frames([500] * 4), width=512),
+        Masked(mask=tree(200, 1000), form="float", kv_heads=1, attrs={"softcap": 20.0}),
     ],
-    ids=["64", "128", "72", "bool", "float"],
+    ids=["128", "512", "float"],
 )
 def test_points_build_and_can_launch(case: Masked, tmp_path: Path) -> None:
     space = masked_attention_space(case.task())
     assert isinstance(space, MaskedAttentionSpace)
-    for candidate in space.sample(2, np.random.default_rng(0)):
+    for candidate in space.sample(1, np.random.default_rng(0)):
         values = space.values_of(candidate)
         maker = LibraryMaker(
             target=H200, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
         )
         made = maker.make(space.program_module(values), flops=None, unique_bytes=None)
-        kernel = made.stats.kernels[-1]
+        kernel = max(made.stats.kernels, key=lambda kernel: kernel.dynamic_shared_bytes)
         schedule = space.schedule(values)
         wanted = shared_bytes(space._problem, schedule, plan_bytes=space.plan_bytes(schedule))
         assert kernel.spill_bytes <= FEW_SPILLS, values
