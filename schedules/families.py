@@ -11,8 +11,10 @@ from schedules.chain_segments import chain_segments_space
 from schedules.conv import conv_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.headwise_attention import headwise_space
+from schedules.importance import importance_space
 from schedules.integer_softmax import integer_softmax_space
 from schedules.knobs import KnobSpace
+from schedules.masked_attention import masked_attention_space
 from schedules.matmul import matmul_space
 from schedules.matmul_rows import matmul_rows_space
 from schedules.matmul_simt import matmul_simt_space
@@ -28,8 +30,10 @@ FAMILIES: tuple[Family, ...] = (
     integer_softmax_space,
     attention_decode_space,
     attention_space,
+    masked_attention_space,
     attention_simt_space,
     headwise_space,
+    importance_space,
     gemv_dequant_space,
     merge_space,
     row_norm_space,

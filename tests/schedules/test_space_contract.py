@@ -20,6 +20,7 @@ from schedules.task import Task
 from schedules.workload import Workload
 from tests.schedules.conv_workloads import Conv, conv_workload
 from tests.schedules.decode_workloads import Decode
+from tests.schedules.importance_workloads import Importance
 from tests.schedules.integer_softmax_workloads import integer_softmax
 from tests.schedules.merge_workloads import chains, mean
 from tests.schedules.norm_workloads import norm
@@ -36,6 +37,9 @@ OTHERS = {
     "chain_segments": lambda: chains(67, 6, 20),
     "matmul_simt": lambda: product_workload(
         Product(m=24, n=40, k=56, dtype="float32", ending="gelu")
+    ),
+    "last_row_importance": lambda: (
+        Importance(heads=6, kv_heads=2, keys=300, width=64).task().workload
     ),
     "matmul_rows": lambda: product_workload(Product(m=3, n=40, k=256, layout="nt")),
     "conv": lambda: conv_workload(Conv(height=10, width=9, channels=16, filters=24)),
