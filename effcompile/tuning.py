@@ -151,7 +151,7 @@ def tune_models(
             if isinstance(runner, DeviceRunner):
                 _get_ready(runner, tasks, database)
                 meter = config.measure.meter
-            spaces, space_names = shared_spaces(builder)
+            spaces, space_names = shared_spaces(builder, only=config.search.spaces)
             with _metered(database, SessionEnergy(device, meter), events) as watch:
                 stopped_by = search_schedules(
                     tasks,

@@ -1,0 +1,424 @@
+// Attention of 16-bit floats by products of warps (compute capability 8.0 and later): a warp has
+// query rows of its own and goes over the keys from the last to the first; the block's keys and
+// values are copied into a ring of stages while earlier ones are multiplied.
+//
+//   wait K[j] | copy V[j + STAGES - 1] | scores = Q K[j] | wait V[j] | copy K[j + STAGES] | softmax
+//   | sums += P V[j]
+//
+// Scores and sums stay in registers: the scores' fragment is also that of the left operand of the
+// second product. Sums of scores begin with the mask, where there is one, so it costs no registers
+// and no wait behind the product.
+//
+// Config: numbers of attention_mma_cuda.py; types element, mask_type and length_type.
+
+namespace effcompile_attention_mma {
+
+using namespace ampere;
+using warp_tiles::Lines;
+
+template <class C>
+struct Arena {
+  static constexpr int THREADS = 32 * C::WARPS;
+  static constexpr int WARP_ROWS = 16 * C::ROW_TILES;
+  static constexpr int BLOCK_ROWS = C::WARPS * WARP_ROWS;
+  // In steps of 16; what is behind the width is zero.
+  static constexpr int DEPTH = (C::WIDTH + 15) / 16;
+  static constexpr int COLUMNS = (C::VALUE_WIDTH + 15) / 16;
+  using Keys = Lines<16 * DEPTH>;
+  using Values = Lines<16 * COLUMNS>;
+  static constexpr int KEY_BYTES = C::KEY_TILE * Keys::PITCH;
+  static constexpr int VALUE_BYTES = C::KEY_TILE * Values::PITCH;
+  // Queries that are kept in registers give their place to the stages.
+  static constexpr int FIRST_STAGE = C::KEPT ? 0 : BLOCK_ROWS * Keys::PITCH;
+};
+
+template <class C>
+struct Sums {
+  float values[C::ROW_TILES][2 * Arena<C>::COLUMNS][4];
+  float largest[C::ROW_TILES][2];
+  float total[C::ROW_TILES][2];
+};
+
+template <class C>
+using Scores = float[C::ROW_TILES][C::KEY_TILE / 8][4];
+
+__device__ __forceinline__ float lowest() { return __int_as_float(0xff800000); }
+
+// Which keys the rows of a block may attend.
+struct Reach {
+  int length, offset, first_tile, n_tiles;
+};
+
+template <class C>
+__device__ __forceinline__ Reach reach_of(int row, int batch, const typename C::length_type* lengths) {
+  Reach reach;
+  reach.length = C::KEYS;
+  if constexpr (C::HAS_LENGTHS) reach.length = min(C::KEYS, max(0, (int)lengths[batch]));
+  reach.offset = C::AT_END ? reach.length - C::QUERIES : C::OFFSET;
+  const int last = min(row + Arena<C>::BLOCK_ROWS, C::QUERIES) - 1 + reach.offset;
+  const int end = C::RIGHT < 0 ? reach.length : min(reach.length, last + C::RIGHT + 1);
+  const int first = C::LEFT < 0 ? 0 : max(0, row + reach.offset - C::LEFT);
+  reach.first_tile = first / C::KEY_TILE;
+  reach.n_tiles = max(0, (end + C::KEY_TILE - 1) / C::KEY_TILE - reach.first_tile);
+  if (end <= 0) reach.n_tiles = 0;
+  return reach;
+}
+
+// N lines from `first` of a matrix of `extent` lines; zeros for those that are not there.
+template <class L, int THREADS, int N, int WIDTH, class T>
+__device__ __forceinline__ void copy_lines(u32 to, const T* from, int first, int extent) {
+#pragma unroll
+  for (int i = threadIdx.x; i < N * L::PIECES; i += THREADS) {
+    const int line = i / L::PIECES, piece = i % L::PIECES;
+    const bool is_there = first + line < extent && 8 * piece < WIDTH;
+    const T* source = from + (long long)(first + line) * WIDTH + 8 * piece;
+    copy_bytes<16>(to + L::at(line, piece), is_there ? source : from, is_there ? 16 : 0);
+  }
+}
+
+__device__ __forceinline__ float widened(float x) { return x; }
+__device__ __forceinline__ float widened(half x) { return __half2float(x); }
+__device__ __forceinline__ float widened(nv_bfloat16 x) { return __bfloat162float(x); }
+
+// What a sum of scores begins with: 0 or nothing for booleans, else the number in units of scores.
+template <class C>
+__device__ __forceinline__ float masked(bool is_attended) {
+  return is_attended ? 0.0f : lowest();
+}
+
+template <class C, class T>
+__device__ __forceinline__ float masked(T x) {
+  const float number = widened(x);
+  // The least float32 is a number to softmax, and must stay one in units of scores.
+  return number == lowest() ? number : fmaxf(number * C::MASK_UNIT, -1e36f);
+}
+
+// Two neighbours, at once where they are aligned together.
+template <class C, class T>
+__device__ __forceinline__ void masked_pair(float& first, float& second, const T* from, bool both) {
+  if constexpr (C::MASK_PAIRS) {
+    struct alignas(2 * sizeof(T)) Pair {
+      T x, y;
+    };
+    const Pair pair = *(const Pair*)from;
+    first = masked<C>(pair.x);
+    second = masked<C>(pair.y);
+  } else {
+    first = masked<C>(from[0]);
+    second = both ? masked<C>(from[C::MASK_KEY]) : 0.0f;
+  }
+}
+
+template <class C>
+__device__ __forceinline__ void begin_scores(Scores<C>& scores, const typename C::mask_type* mask,
+                                             int row, int column) {
+#pragma unroll
+  for (int r = 0; r < C::ROW_TILES; ++r)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int own = min(row + 16 * r + 8 * h, C::QUERIES - 1);
+#pragma unroll
+      for (int n = 0; n < C::KEY_TILE / 8; ++n) {
+        float &first = scores[r][n][2 * h], &second = scores[r][n][2 * h + 1];
+        const int key = column + 8 * n;
+        first = second = 0.0f;
+        if constexpr (C::HAS_MASK)
+          if (key < C::KEYS)
+            masked_pair<C>(first, second, mask + (long long)own * C::MASK_QUERY + key * C::MASK_KEY,
+                           key + 1 < C::KEYS);
+      }
+    }
+}
+
+// 16 terms of the warp's queries; `place` is the lane's in the tile that begins at `tile`.
+template <class C>
+__device__ __forceinline__ void load_queries(u32 (&held)[C::ROW_TILES][4], u32 tile, u32 place,
+                                             int step) {
+  using Keys = typename Arena<C>::Keys;
+#pragma unroll
+  for (int r = 0; r < C::ROW_TILES; ++r)
+    load_matrices(held[r], tile + Keys::moved(place, step) + 16 * r * Keys::PITCH);
+}
+
+template <class C>
+__device__ __forceinline__ void add_products(
+    Scores<C>& scores, const u32 (&queries)[C::KEPT ? Arena<C>::DEPTH : 1][C::ROW_TILES][4],
+    u32 query_tile, u32 query_place, u32 keys, u32 place) {
+  using A = Arena<C>;
+  using Keys = typename A::Keys;
+  const typename C::element* type = nullptr;
+#pragma unroll
+  for (int step = 0; step < A::DEPTH; ++step) {
+    u32 query[C::ROW_TILES][4];
+    if constexpr (C::KEPT)
+      memcpy(query, queries[step], sizeof(query));
+    else
+      load_queries<C>(query, query_tile, query_place, step);
+#pragma unroll
+    for (int n = 0; n < C::KEY_TILE / 16; ++n) {
+      u32 key[4];
+      load_matrices(key, keys + Keys::moved(place, step) + 16 * n * Keys::PITCH);
+#pragma unroll
+      for (int r = 0; r < C::ROW_TILES; ++r) {
+        multiply(scores[r][2 * n], query[r], key[0], key[1], type);
+        multiply(scores[r][2 * n + 1], query[r], key[2], key[3], type);
+      }
+    }
+  }
+}
+
+template <class C>
+__device__ __forceinline__ void cap_scores(Scores<C>& scores) {
+#pragma unroll
+  for (int r = 0; r < C::ROW_TILES; ++r)
+#pragma unroll
+    for (int n = 0; n < C::KEY_TILE / 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        // The hyperbolic tangent to float32, whatever the compiler makes of tanhf.
+        const float raised = exp2f(scores[r][n][i] * C::CAP_EXPONENT);
+        scores[r][n][i] = 1.0f - __fdividef(2.0f, raised + 1.0f);
+      }
+}
+
+// Whether some row of the warp may attend some key of a tile.
+template <class C>
+__device__ __forceinline__ bool is_reached(int row, int key, const Reach& reach) {
+  bool reached = true;
+  if (C::RIGHT >= 0) reached &= key <= row + Arena<C>::WARP_ROWS - 1 + reach.offset + C::RIGHT;
+  if (C::LEFT >= 0) reached &= key + C::KEY_TILE - 1 >= row + reach.offset - C::LEFT;
+  return reached;
+}
+
+// Likewise, whether some row may not attend some key.
+template <class C>
+__device__ __forceinline__ bool is_cut(int row, int key, const Reach& reach) {
+  bool cut = false;
+  if (C::HAS_LENGTHS || C::KEYS % C::KEY_TILE) cut |= key + C::KEY_TILE > reach.length;
+  if (C::RIGHT >= 0) cut |= key + C::KEY_TILE - 1 > row + reach.offset + C::RIGHT;
+  if (C::LEFT >= 0) cut |= key < row + Arena<C>::WARP_ROWS - 1 + reach.offset - C::LEFT;
+  return cut;
+}
+
+// `row` and `column` are this lane's first ones.
+template <class C>
+__device__ __forceinline__ void cut_scores(Scores<C>& scores, int row, int column,
+                                           const Reach& reach) {
+#pragma unroll
+  for (int r = 0; r < C::ROW_TILES; ++r)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int position = row + 16 * r + 8 * h + reach.offset;
+      int most = reach.length - 1, least = 0;
+      if (C::RIGHT >= 0) most = min(most, position + C::RIGHT);
+      if (C::LEFT >= 0) least = max(least, position - C::LEFT);
+#pragma unroll
+      for (int n = 0; n < C::KEY_TILE / 8; ++n)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const int key = column + 8 * n + e;
+          if (key > most || (C::LEFT >= 0 && key < least)) scores[r][n][2 * h + e] = lowest();
+        }
+    }
+}
+
+// Scores become probabilities relative to the largest score so far; sums follow.
+template <class C>
+__device__ __forceinline__ void raise(Sums<C>& sums, Scores<C>& scores) {
+#pragma unroll
+  for (int r = 0; r < C::ROW_TILES; ++r)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float largest = sums.largest[r][h];
+#pragma unroll
+      for (int n = 0; n < C::KEY_TILE / 8; ++n)
+        largest = fmaxf(largest, fmaxf(scores[r][n][2 * h], scores[r][n][2 * h + 1]));
+      largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
+      largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
+      const float base = largest == lowest() ? 0.0f : largest * C::SCALE_LOG2;
+      const float kept = exp2f(fmaf(sums.largest[r][h], C::SCALE_LOG2, -base));
+      sums.largest[r][h] = largest;
+      float total = sums.total[r][h] * kept;
+#pragma unroll
+      for (int n = 0; n < C::KEY_TILE / 8; ++n)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          float& score = scores[r][n][2 * h + e];
+          score = exp2f(fmaf(score, C::SCALE_LOG2, -base));
+          total += score;
+        }
+      sums.total[r][h] = total;
+#pragma unroll
+      for (int n = 0; n < 2 * Arena<C>::COLUMNS; ++n)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) sums.values[r][n][2 * h + e] *= kept;
+    }
+}
+
+template <class C>
+__device__ __forceinline__ void add_values(Sums<C>& sums, const Scores<C>& scores, u32 values,
+                                           u32 place) {
+  using Values = typename Arena<C>::Values;
+  const typename C::element* type = nullptr;
+#pragma unroll
+  for (int step = 0; step < C::KEY_TILE / 16; ++step) {
+    u32 shares[C::ROW_TILES][4];
+#pragma unroll
+    for (int r = 0; r < C::ROW_TILES; ++r)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float(&pair)[4] = scores[r][2 * step + i / 2];
+        shares[r][i] = packed(pair[i % 2 * 2], pair[i % 2 * 2 + 1], type);
+      }
+#pragma unroll
+    for (int n = 0; n < Arena<C>::COLUMNS; ++n) {
+      u32 value[4];
+      load_transposed(value, values + Values::moved(place, n) + 16 * step * Values::PITCH);
+#pragma unroll
+      for (int r = 0; r < C::ROW_TILES; ++r) {
+        multiply(sums.values[r][2 * n], shares[r], value[0], value[1], type);
+        multiply(sums.values[r][2 * n + 1], shares[r], value[2], value[3], type);
+      }
+    }
+  }
+}
+
+// Four n8 of a row as one line of 64 bytes per quad, what is left as pairs.
+template <class C>
+__device__ __forceinline__ void store(const Sums<C>& sums, typename C::element* out, int row,
+                                      u32 lane) {
+  constexpr int TILES = C::VALUE_WIDTH / 8;
+  typename C::element* type = nullptr;
+#pragma unroll
+  for (int r = 0; r < C::ROW_TILES; ++r)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float total = sums.total[r][h];
+      total += __shfl_xor_sync(0xffffffffu, total, 1);
+      total += __shfl_xor_sync(0xffffffffu, total, 2);
+      const float share = total > 0.0f ? 1.0f / total : 0.0f;
+      const int own = row + 16 * r + 8 * h;
+      typename C::element* line = out + (long long)own * C::VALUE_WIDTH;
+#pragma unroll
+      for (int n = 0; n + 4 <= TILES; n += 4) {
+        float2 v[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          v[i] = make_float2(sums.values[r][n + i][2 * h], sums.values[r][n + i][2 * h + 1]);
+        quad::transpose(v, lane);
+        u32 words[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) words[i] = packed(v[i].x * share, v[i].y * share, type);
+        if (own < C::QUERIES)
+          *(uint4*)(line + 8 * (n + lane % 4)) =
+              make_uint4(words[0], words[1], words[2], words[3]);
+      }
+#pragma unroll
+      for (int n = TILES / 4 * 4; n < TILES; ++n)
+        if (own < C::QUERIES)
+          *(u32*)(line + 8 * n + 2 * (lane % 4)) = packed(
+              sums.values[r][n][2 * h] * share, sums.values[r][n][2 * h + 1] * share, type);
+    }
+}
+
+template <class C>
+__device__ __forceinline__ void run(const typename C::element* q, const typename C::element* k,
+                                    const typename C::element* v,
+                                    const typename C::mask_type* mask,
+                                    const typename C::length_type* lengths,
+                                    typename C::element* out, unsigned char* raw) {
+  using A = Arena<C>;
+  using Keys = typename A::Keys;
+  using Values = typename A::Values;
+  constexpr int QUERY_TILES = (C::QUERIES + A::BLOCK_ROWS - 1) / A::BLOCK_ROWS;
+  // The last queries of a causal head have most keys, so they go first: of their head, or of all.
+  const int place = C::LONGEST_FIRST ? blockIdx.x / C::BATCH_HEADS : blockIdx.x % QUERY_TILES;
+  const int head = C::LONGEST_FIRST ? blockIdx.x % C::BATCH_HEADS : blockIdx.x / QUERY_TILES;
+  const int row = (QUERY_TILES - 1 - place) * A::BLOCK_ROWS;
+  const int batch = head / C::HEADS, inside = head % C::HEADS;
+  const int kv = batch * C::KV_HEADS + inside / (C::HEADS / C::KV_HEADS);
+  q += (long long)head * C::QUERIES * C::WIDTH;
+  k += (long long)kv * C::KEYS * C::WIDTH;
+  v += (long long)kv * C::KEYS * C::VALUE_WIDTH;
+  out += (long long)head * C::QUERIES * C::VALUE_WIDTH;
+  if constexpr (C::HAS_MASK)
+    mask += (long long)batch * C::MASK_BATCH + (long long)inside * C::MASK_HEAD;
+  const Reach reach = reach_of<C>(row, batch, lengths);
+  const u32 lane = threadIdx.x % 32;
+  const int own_row = row + (int)threadIdx.x / 32 * A::WARP_ROWS;
+  const int lane_row = own_row + lane / 4, lane_column = lane % 4 * 2;
+
+  const u32 arena = shared_address(raw), stages = arena + A::FIRST_STAGE;
+  const u32 value_stages = stages + C::STAGES * A::KEY_BYTES;
+  const u32 query_tile = arena + threadIdx.x / 32 * A::WARP_ROWS * Keys::PITCH;
+  const u32 query_place = warp_tiles::lines_first<Keys>(lane);
+  const u32 key_place = warp_tiles::pieces_first<Keys>(lane);
+  const u32 value_place = warp_tiles::lines_first<Values>(lane);
+  auto key_of = [&](int j) { return (reach.first_tile + reach.n_tiles - 1 - j) * C::KEY_TILE; };
+  auto fetch_keys = [&](int j) {
+    if (j < reach.n_tiles)
+      copy_lines<Keys, A::THREADS, C::KEY_TILE, C::WIDTH>(stages + j % C::STAGES * A::KEY_BYTES, k,
+                                                          key_of(j), reach.length);
+    close_copies();
+  };
+  auto fetch_values = [&](int j) {
+    if (j < reach.n_tiles)
+      copy_lines<Values, A::THREADS, C::KEY_TILE, C::VALUE_WIDTH>(
+          value_stages + j % C::STAGES * A::VALUE_BYTES, v, key_of(j), reach.length);
+    close_copies();
+  };
+
+  u32 queries[C::KEPT ? A::DEPTH : 1][C::ROW_TILES][4];
+  copy_lines<Keys, A::THREADS, A::BLOCK_ROWS, C::WIDTH>(arena, q, row, C::QUERIES);
+  if constexpr (C::KEPT) {
+    close_copies();
+    wait_for_copies<0>();
+    __syncthreads();
+#pragma unroll
+    for (int step = 0; step < A::DEPTH; ++step)
+      load_queries<C>(queries[step], query_tile, query_place, step);
+    __syncthreads();
+  }
+#pragma unroll
+  for (int j = 0; j < C::STAGES; ++j) {
+    fetch_keys(j);
+    if (j + 1 < C::STAGES) fetch_values(j);
+  }
+
+  Sums<C> sums;
+#pragma unroll
+  for (int r = 0; r < C::ROW_TILES; ++r) {
+#pragma unroll
+    for (int n = 0; n < 2 * A::COLUMNS; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums.values[r][n][i] = 0.0f;
+    sums.largest[r][0] = sums.largest[r][1] = lowest();
+    sums.total[r][0] = sums.total[r][1] = 0.0f;
+  }
+#pragma unroll 1
+  for (int j = 0; j < reach.n_tiles; ++j) {
+    const int key = key_of(j);
+    const bool is_own = is_reached<C>(own_row, key, reach);
+    Scores<C> scores;
+    if (is_own) begin_scores<C>(scores, mask, lane_row, key + lane_column);
+    wait_for_copies<2 * C::STAGES - 2>();
+    __syncthreads();
+    fetch_values(j + C::STAGES - 1);
+    if (is_own)
+      add_products<C>(scores, queries, query_tile, query_place,
+                      stages + j % C::STAGES * A::KEY_BYTES, key_place);
+    wait_for_copies<2 * C::STAGES - 2>();
+    __syncthreads();
+    fetch_keys(j + C::STAGES);
+    if (is_own) {
+      if constexpr (C::CAPPED) cap_scores<C>(scores);
+      if (is_cut<C>(own_row, key, reach)) cut_scores<C>(scores, lane_row, key + lane_column, reach);
+      raise<C>(sums, scores);
+      add_values<C>(sums, scores, value_stages + j % C::STAGES * A::VALUE_BYTES, value_place);
+    }
+  }
+  wait_for_copies<0>();
+  store<C>(sums, out, lane_row, lane);
+}
+
+}  // namespace effcompile_attention_mma
