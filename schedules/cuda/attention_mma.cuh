@@ -64,15 +64,21 @@ __device__ __forceinline__ Reach reach_of(int row, int batch, const typename C::
   return reach;
 }
 
-// N lines from `first` of a matrix of `extent` lines; zeros for those that are not there.
-template <class L, int THREADS, int N, int WIDTH, class T>
-__device__ __forceinline__ void copy_lines(u32 to, const T* from, int first, int extent) {
+// N lines from `first` of a matrix of `extent` lines; zeros for those that are not there, unless it
+// is WHOLE.
+template <class L, int THREADS, int N, int WIDTH, bool WHOLE, class T>
+__device__ __forceinline__ void copy_lines(u32 to, const T* origin, int first, int extent) {
+  using Own = warp_tiles::Share<THREADS, L::PIECES>;
+  constexpr int COPIES = N * L::PIECES;
+  const T* from = origin + (long long)first * WIDTH;
 #pragma unroll
-  for (int i = threadIdx.x; i < N * L::PIECES; i += THREADS) {
-    const int line = i / L::PIECES, piece = i % L::PIECES;
-    const bool is_there = first + line < extent && 8 * piece < WIDTH;
-    const T* source = from + (long long)(first + line) * WIDTH + 8 * piece;
-    copy_bytes<16>(to + L::at(line, piece), is_there ? source : from, is_there ? 16 : 0);
+  for (int turn = 0; turn < (COPIES + THREADS - 1) / THREADS; ++turn) {
+    if (COPIES % THREADS && turn * THREADS + threadIdx.x >= COPIES) break;
+    const int line = Own::line(turn), piece = Own::along(turn);
+    const bool is_there = (WHOLE || first + line < extent) &&
+                          (L::PIECES * 8 == WIDTH || 8 * piece < WIDTH);
+    const T* source = from + Own::template place<WIDTH, 8>(turn);
+    copy_bytes<16>(to + L::at(line, piece), is_there ? source : origin, is_there ? 16 : 0);
   }
 }
 
@@ -354,22 +360,24 @@ __device__ __forceinline__ void run(const typename C::element* q, const typename
   const u32 query_place = warp_tiles::lines_first<Keys>(lane);
   const u32 key_place = warp_tiles::pieces_first<Keys>(lane);
   const u32 value_place = warp_tiles::lines_first<Values>(lane);
+  constexpr bool WHOLE_KEYS = !C::HAS_LENGTHS && C::KEYS % C::KEY_TILE == 0;
   auto key_of = [&](int j) { return (reach.first_tile + reach.n_tiles - 1 - j) * C::KEY_TILE; };
   auto fetch_keys = [&](int j) {
     if (j < reach.n_tiles)
-      copy_lines<Keys, A::THREADS, C::KEY_TILE, C::WIDTH>(stages + j % C::STAGES * A::KEY_BYTES, k,
-                                                          key_of(j), reach.length);
+      copy_lines<Keys, A::THREADS, C::KEY_TILE, C::WIDTH, WHOLE_KEYS>(
+          stages + j % C::STAGES * A::KEY_BYTES, k, key_of(j), reach.length);
     close_copies();
   };
   auto fetch_values = [&](int j) {
     if (j < reach.n_tiles)
-      copy_lines<Values, A::THREADS, C::KEY_TILE, C::VALUE_WIDTH>(
+      copy_lines<Values, A::THREADS, C::KEY_TILE, C::VALUE_WIDTH, WHOLE_KEYS>(
           value_stages + j % C::STAGES * A::VALUE_BYTES, v, key_of(j), reach.length);
     close_copies();
   };
 
   u32 queries[C::KEPT ? A::DEPTH : 1][C::ROW_TILES][4];
-  copy_lines<Keys, A::THREADS, A::BLOCK_ROWS, C::WIDTH>(arena, q, row, C::QUERIES);
+  copy_lines<Keys, A::THREADS, A::BLOCK_ROWS, C::WIDTH, C::QUERIES % A::BLOCK_ROWS == 0>(
+      arena, q, row, C::QUERIES);
   if constexpr (C::KEPT) {
     close_copies();
     wait_for_copies<0>();

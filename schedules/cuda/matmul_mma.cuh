@@ -23,20 +23,23 @@ struct Tile {
   // Rows from `row` and terms from `term`, zeros for those that are not there.
   template <class T>
   static __device__ __forceinline__ void copy(unsigned char* to, const T* from, int row, int term) {
-    constexpr int PER_LINE = L::PIECES * 8 / O::CHUNK;
+    constexpr int PER_LINE = L::PIECES * 8 / O::CHUNK, COPIES = LINES * PER_LINE;
     const int first = O::BY_DEPTH ? term : row, first_line = O::BY_DEPTH ? row : term;
     constexpr int EXTENT = O::BY_DEPTH ? C::TERMS : O::EXTENT;
     constexpr int LINE_EXTENT = O::BY_DEPTH ? O::EXTENT : C::TERMS;
     constexpr long long STRIDE = O::BY_DEPTH ? O::ROW : O::DEPTH;
+    using Own = warp_tiles::Share<C::THREADS, PER_LINE>;
     const u32 address = shared_address(to);
+    const T* own = from + (first_line * STRIDE + first);
 #pragma unroll
-    for (int i = threadIdx.x; i < LINES * PER_LINE; i += C::THREADS) {
-      const int line = i / PER_LINE, along = i % PER_LINE * O::CHUNK;
+    for (int turn = 0; turn < (COPIES + C::THREADS - 1) / C::THREADS; ++turn) {
+      if (COPIES % C::THREADS && turn * C::THREADS + threadIdx.x >= COPIES) break;
+      const int line = Own::line(turn), along = Own::along(turn) * O::CHUNK;
       const u32 place = L::at(line, along / 8) + along % 8 * 2;
       int n = O::CHUNK;
       if (EXTENT % (O::BY_DEPTH ? C::STEP : O::TILE)) n = min(n, max(0, EXTENT - first - along));
       if (LINE_EXTENT % LINES && first_line + line >= LINE_EXTENT) n = 0;
-      const T* source = n ? from + (first_line + line) * STRIDE + first + along : from;
+      const T* source = n ? own + Own::template place<STRIDE, O::CHUNK>(turn) : from;
       if constexpr (O::CHUNK > 1)
         copy_bytes<2 * O::CHUNK>(address + place, source, 2 * n);
       else

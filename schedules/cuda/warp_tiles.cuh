@@ -32,6 +32,31 @@ struct Lines {
   }
 };
 
+// How THREADS, a power of two, share copies of lines, PER_LINE of each, in turns: thread by thread
+// along the lines. What differs between turns is a constant wherever it can be, so that it stands
+// in the copy and not in registers.
+template <int THREADS, int PER_LINE>
+struct Share {
+  static constexpr bool EVEN = (PER_LINE & (PER_LINE - 1)) == 0;
+
+  static __device__ __forceinline__ int line(int turn) {
+    return EVEN ? threadIdx.x / PER_LINE + turn * THREADS / PER_LINE
+                : (turn * THREADS + threadIdx.x) / PER_LINE;
+  }
+  // Copies before it in its line.
+  static __device__ __forceinline__ int along(int turn) {
+    return EVEN ? threadIdx.x % PER_LINE + turn * THREADS % PER_LINE
+                : (turn * THREADS + threadIdx.x) % PER_LINE;
+  }
+  // Elements before it in a matrix whose lines are STRIDE apart.
+  template <long long STRIDE, int CHUNK>
+  static __device__ __forceinline__ long long place(int turn) {
+    if (!EVEN) return line(turn) * STRIDE + along(turn) * CHUNK;
+    const long long own = threadIdx.x / PER_LINE * STRIDE + threadIdx.x % PER_LINE * CHUNK;
+    return own + (turn * THREADS / PER_LINE * STRIDE + turn * THREADS % PER_LINE * CHUNK);
+  }
+};
+
 // The place a lane gives for the 16 x 16 numbers at the start of a tile whose matrices come in the
 // order of the left operand's registers: both halves of the lines, then the later pieces.
 template <class L>
