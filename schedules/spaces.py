@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from schedules.bounded import BoundedCache
 from schedules.defaults import DefaultSpace, intermediate_bytes
@@ -61,6 +61,22 @@ def _stand_in(task: Task) -> KnobSpace | None:
     if not spaces or intermediate_bytes(task.workload) <= MOST_INTERMEDIATE_BYTES:
         return None
     return spaces[0]
+
+
+def require_spaces(tasks: Sequence[Task], names: Collection[str]) -> None:
+    """Refuse names of spaces that serve none of the tasks.
+
+    Raises:
+        UnknownSpace: The message lists the spaces that do.
+    """
+    if not names or not tasks:
+        return
+    known = {own.name for task in tasks for own in _own_spaces(task)} | {TvmSpace.name}
+    if unknown := sorted(set(names) - known):
+        raise UnknownSpace(
+            f"no kernel of this model can be searched in {', '.join(unknown)} on "
+            f"{tasks[0].target.name}: expected {' or '.join(sorted(known))}."
+        )
 
 
 def spaces_for(

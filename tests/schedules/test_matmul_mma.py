@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from schedules.errors import UnknownSpace
 from schedules.matmul_mma import MatmulMmaSpace, matmul_mma_space
-from schedules.spaces import spaces_for
+from schedules.spaces import require_spaces, spaces_for
 from schedules.target import KNOWN_TARGETS, known_target
 from schedules.task import Task
 from tests.schedules.products import Product, built_point, product_workload
@@ -64,3 +65,9 @@ def test_machine_code_multiplies_what_it_must_and_spills_nothing(
     if kernel.mix is not None:
         macs = kernel.mix.tensor_macs * kernel.grid[0] * kernel.block[0] / 32
         assert macs == SQUARE.m * SQUARE.n * SQUARE.k
+
+
+def test_a_space_that_serves_no_task_is_named() -> None:
+    require_spaces([task_of(SQUARE)], ["matmul_mma"])
+    with pytest.raises(UnknownSpace, match=r"softmaxx on NVIDIA A100.*expected matmul_mma or tvm"):
+        require_spaces([task_of(SQUARE)], ["softmaxx"])
