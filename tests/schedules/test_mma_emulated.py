@@ -25,45 +25,35 @@ pytestmark = pytest.mark.timeout(120)
 
 PLAIN = {"warps": 2, "row_tiles": 1, "key_tile": 32, "stages": 1, "kept": 0, "longest_first": 0}
 DEEP = PLAIN | {"stages": 2, "kept": 1}
-MASK = ((2, 1, 37, 90), "float32")
+TALL = PLAIN | {"warps": 1, "row_tiles": 2, "key_tile": 16, "stages": 3}
 SHAPES: dict[str, tuple[Decode, dict[str, int]]] = {
-    "plain": (Decode(heads=2, kv_heads=2, queries=64, keys=64, width=32), PLAIN),
-    "ragged": (Decode(heads=1, kv_heads=1, queries=37, keys=77, width=72), DEEP),
-    "other_value_width": (
-        Decode(heads=2, kv_heads=1, queries=33, keys=50, width=16, value_width=40),
-        PLAIN | {"row_tiles": 2, "warps": 1, "stages": 3, "key_tile": 16},
+    "ragged": (
+        Decode(heads=1, kv_heads=1, queries=37, keys=77, width=72, value_width=40), DEEP
     ),
-    "causal": (
-        Decode(heads=2, kv_heads=1, queries=50, keys=70, width=64, causal=True, offset=20),
-        DEEP | {"longest_first": 1, "key_tile": 16},
+    "causal_with_empty_rows": (
+        Decode(heads=2, kv_heads=1, queries=40, keys=30, width=32, causal=True, offset=-8),
+        PLAIN | {"longest_first": 1, "kept": 1, "key_tile": 16},
     ),
-    "window": (
+    "window_and_bool_mask": (
         Decode(
-            heads=1, kv_heads=1, queries=70, keys=90, width=24, window_left=11, window_right=3,
-            offset=-5,
+            heads=2, kv_heads=2, queries=40, keys=45, width=24, window_left=11, window_right=3,
+            offset=-5, mask=((1, 2, 1, 45), "bool"),
         ),
         DEEP | {"key_tile": 16},
     ),
-    "nothing_to_attend": (
-        Decode(heads=1, kv_heads=1, queries=40, keys=30, width=16, causal=True, offset=-20), PLAIN
-    ),
-    "lengths": (
+    "lengths_and_softcap": (
         Decode(
-            heads=2, kv_heads=1, batch=2, queries=20, keys=90, width=32, lengths="int32",
-            causal=True, at_end=True, dtype="bfloat16",
+            heads=1, kv_heads=1, batch=2, queries=20, keys=90, width=32, lengths="int32",
+            causal=True, at_end=True, softcap=2.0, dtype="bfloat16",
         ),
         DEEP,
     ),
-    "softcap": (Decode(heads=1, kv_heads=1, queries=20, keys=40, width=32, softcap=2.0), PLAIN),
     "float_mask": (
-        Decode(heads=2, kv_heads=2, batch=2, queries=37, keys=90, width=32, mask=MASK), DEEP
-    ),
-    "bool_mask": (
         Decode(
-            heads=2, kv_heads=2, queries=20, keys=45, width=32, mask=((1, 2, 1, 45), "bool"),
-            dtype="bfloat16",
+            heads=1, kv_heads=1, batch=2, queries=37, keys=90, width=16,
+            mask=((2, 1, 37, 90), "float32"),
         ),
-        PLAIN,
+        TALL,
     ),
 }  # fmt: skip
 
@@ -99,12 +89,10 @@ SQUARE = {
 }
 WIDE = SQUARE | {"tile_row": 64, "warps_row": 1, "step": 64, "stages": 3}
 PRODUCTS: dict[str, tuple[Product, dict[str, int]]] = {
-    "whole": (Product(m=32, n=64, k=64), SQUARE),
-    "both_by_depth": (Product(m=64, n=128, k=200, layout="nt", ending="silu"), WIDE),
-    "both_by_line": (Product(m=72, n=72, k=130, layout="tn"), WIDE),
-    "pairs": (Product(m=33, n=50, k=70, layout="nt"), SQUARE),
+    "by_depth": (Product(m=64, n=64, k=200, layout="nt", ending="silu"), WIDE),
+    "by_line": (Product(m=40, n=72, k=130, layout="tn"), WIDE),
+    "pairs": (Product(m=34, n=50, k=70, batch=2, layout="tt", dtype="bfloat16"), SQUARE),
     "single_elements": (Product(m=31, n=51, k=45, layout="tn", ending="silu"), SQUARE),
-    "batches": (Product(m=20, n=40, k=72, batch=2, layout="tt", dtype="bfloat16"), SQUARE),
     "split": (Product(m=33, n=40, k=136, ending="silu"), SQUARE | {"splits": 2}),
 }
 
