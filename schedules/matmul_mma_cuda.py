@@ -22,6 +22,9 @@ HEADERS = (
     "matmul_mma.cuh",
 )
 CHUNKS = (8, 4, 2, 1)
+SLOWER_PRODUCTS = {"sm_86": 4.0, "sm_89": 4.0, "sm_120": 4.0}
+"""How many times longer a warp's product takes than on 8.0 and 9.0: GeForce cards with sums in
+float32, by their published rates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

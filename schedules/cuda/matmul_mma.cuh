@@ -2,7 +2,8 @@
 // block copies tiles of both operands into a ring of stages, and every warp multiplies its part of
 // the block's tile from there.
 //
-//   wait stage s | copy stage s + STAGES - 1 | for 16 terms each: read the next ones, multiply
+//   for 16 terms each: read the next ones | multiply
+//   at the first of a stage: copy stage s + STAGES - 1; at the last: wait for stage s + 1
 //
 // Config: numbers of matmul_mma_cuda.py, with an operand A of the rows and B of the columns.
 
@@ -82,6 +83,7 @@ __device__ __forceinline__ void run(const T* a, const T* b,
   constexpr int TILES_COLUMN = (B::EXTENT + B::TILE - 1) / B::TILE;
   constexpr int STAGE = Tile<C, A>::BYTES + Tile<C, B>::BYTES;
   constexpr int STEPS = (C::TERMS + C::STEP - 1) / C::STEP;
+  constexpr int SIXTEENS = C::STEP / 16;  // an even number
   const int split = blockIdx.x % C::SPLITS, work = blockIdx.x / C::SPLITS;
   const int batch = work / (TILES_ROW * TILES_COLUMN), place = work % (TILES_ROW * TILES_COLUMN);
   // Neighbours share columns for GROUP rows of tiles, then move on.
@@ -118,20 +120,25 @@ __device__ __forceinline__ void run(const T* a, const T* b,
 #pragma unroll
       for (int e = 0; e < 4; ++e) sum[i][j][e] = 0.0f;
   u32 left[2][A::WARP / 16][4], right[2][B::WARP / 16][4];
+  auto read_both = [&](int buffer, int step, int sixteen) {
+    const u32 tile = stages + step % C::STAGES * STAGE;
+    read<C, A>(left[buffer], tile, a_place, sixteen);
+    read<C, B>(right[buffer], tile + Tile<C, A>::BYTES, b_place, sixteen);
+  };
+  wait_for_copies<C::STAGES - 2>();
+  __syncthreads();
+  read_both(0, 0, 0);
 #pragma unroll 1
   for (int step = 0; step < n_steps; ++step) {
-    wait_for_copies<C::STAGES - 2>();
-    __syncthreads();
-    fetch(step + C::STAGES - 1);
-    const u32 tile = stages + step % C::STAGES * STAGE, other = tile + Tile<C, A>::BYTES;
-    read<C, A>(left[0], tile, a_place, 0);
-    read<C, B>(right[0], other, b_place, 0);
 #pragma unroll
-    for (int s = 0; s < C::STEP / 16; ++s) {
-      if (s + 1 < C::STEP / 16) {
-        read<C, A>(left[(s + 1) % 2], tile, a_place, s + 1);
-        read<C, B>(right[(s + 1) % 2], other, b_place, s + 1);
+    for (int s = 0; s < SIXTEENS; ++s) {
+      // The last terms of a stage are multiplied while the first ones of the next are read.
+      if (s == SIXTEENS - 1) {
+        wait_for_copies<C::STAGES - 2>();
+        __syncthreads();
       }
+      read_both((s + 1) % 2, s == SIXTEENS - 1 ? step + 1 : step, (s + 1) % SIXTEENS);
+      if (s == 0) fetch(step + C::STAGES - 1);
 #pragma unroll
       for (int j = 0; j < B::WARP / 8; ++j)
 #pragma unroll
