@@ -13,7 +13,13 @@ from schedules.judged_space import Grid, ceil_div
 from schedules.workload import Workload
 
 WARP = 32
-HEADERS = ("ampere.cuh", "quad.cuh", "warp_tiles.cuh", "attention_mma.cuh")
+HEADERS = (
+    "ampere.cuh",
+    "quad.cuh",
+    "warp_tiles.cuh",
+    "attention_mma_scores.cuh",
+    "attention_mma.cuh",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,8 +44,8 @@ FAMILIES: tuple[Family, ...] = (
 """In order of preference; one that does not cover a task answers ``None``."""
 
 
-SUPERSEDED = {"attention_mma": "attention", "matmul_mma": "matmul"}
-"""Spaces that are not worth a trial where another one covers the task: name to that one's name."""
+SUPERSEDED = {"attention_mma": ("attention",), "matmul_mma": ("matmul",)}
+"""Spaces that are not worth a trial where one of some others covers the task."""
 
 
 def own_spaces(task: Task) -> list[KnobSpace]:

@@ -99,4 +99,4 @@ def spaces_for(
     if isinstance(tvm_space, TvmSpace) and tvm_space.is_searchable:
         names.append(TvmSpace.name)
     wanted = [name for name in names if name in only]
-    return wanted or [name for name in names if SUPERSEDED.get(name) not in names]
+    return wanted or [name for name in names if not set(SUPERSEDED.get(name, ())) & set(names)]

@@ -31,7 +31,7 @@ def test_it_comes_first_where_there_are_no_warpgroups(target: str) -> None:
 def test_on_hopper_it_serves_only_what_warpgroups_do_not() -> None:
     assert "attention_mma" not in spaces_for(task_of(WIDE, "h100"))
     masked = spaces_for(task_of(replace(WIDE, lengths="int32"), "h100"))
-    assert len({"attention", "attention_mma"} & set(masked)) == 1
+    assert len([name for name in masked if name.startswith("attention")]) == 1
     assert spaces_for(task_of(WIDE, "h100"), only=["attention_mma"]) == ["attention_mma"]
 
 
