@@ -100,8 +100,8 @@ def test_splits_fill_every_multiprocessor_with_whole_blocks() -> None:
 
 
 def point(**changes: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = {"splits": 13, "order": "turns", "warps": 4, "tiles": 1, "in_flight": 2}
-    plain |= {"loads": "registers", "key_bytes": 64, "rows": 8, "combine": "last_block"}
+    plain: dict[str, Any] = {"splits": 13, "order": "turns", "warps": 4, "tiles": 2, "in_flight": 3}
+    plain |= {"loads": "tiles", "rows": 8, "combine": "last_block", "early": "yes"}
     return plain | changes
 
 
@@ -110,12 +110,11 @@ def point(**changes: Any) -> dict[str, Any]:
     [
         ({"splits": 1}, "one block has no turns"),
         ({"splits": 1, "order": "ranges", "combine": "launch"}, "nothing is to be combined"),
-        ({"splits": 52, "warps": 16, "tiles": 2, "in_flight": 3}, "more steps would be in flight"),
+        ({"splits": 52, "warps": 16, "in_flight": 3}, "more steps would be in flight"),
         ({"combine": "cluster"}, "a cluster holds 8 blocks"),
-        ({"tiles": 2, "in_flight": 4}, "registers per thread"),
-        ({"loads": "shared"}, "registers hold these loads"),
-        ({"in_flight": 1}, "memory would be idle"),
-        ({"loads": "shared", "warps": 16, "tiles": 2, "in_flight": 4}, "bytes of shared memory"),
+        ({"tiles": 1, "in_flight": 1}, "memory would be idle"),
+        ({"warps": 8, "in_flight": 4}, "bytes of shared memory"),
+        ({"loads": "pieces"}, "only tiles can be asked for early"),
     ],
 )
 def test_points_that_cannot_be_good_are_refused(changes: dict[str, Any], reason: str) -> None:
@@ -148,8 +147,8 @@ MASKED = Decode(
     ("device", "shape", "changes"),
     [
         ("h200", GROUPED, {"combine": "launch"}),
-        ("h200", MASKED, {"splits": 8, "in_flight": 4, "loads": "shared", "combine": "cluster"}),
-        ("a100", MASKED, {"in_flight": 1, "key_bytes": 128}),
+        ("h200", MASKED, {"splits": 8, "tiles": 1, "in_flight": 6, "combine": "cluster"}),
+        ("a100", MASKED, {"tiles": 1, "loads": "pieces", "early": "no"}),
     ],
     ids=["launch", "cluster", "a100"],
 )
@@ -174,7 +173,7 @@ def test_points_become_machine_code_without_spills(
 EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
     "value_24": (
         Decode(heads=4, kv_heads=2, keys=200, width=40, value_width=24, dtype="bfloat16", batch=2),
-        {"loads": "registers", "combine": "launch", "order": "ranges", "key_bytes": 128},
+        {"loads": "tiles", "combine": "launch", "order": "ranges"},
     ),
     "cache": (
         Decode(
@@ -189,7 +188,7 @@ EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
             at_end=True,
             window_left=77,
         ),
-        {"loads": "shared", "combine": "last_block", "order": "turns", "key_bytes": 64},
+        {"loads": "tiles", "combine": "last_block", "order": "turns"},
     ),
     "softcap": (
         Decode(
@@ -201,7 +200,7 @@ EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
             mask=((1, 4, 3, 100), "float32"),
             softcap=4.0,
         ),
-        {"loads": "registers", "combine": "last_block", "order": "turns", "key_bytes": 128},
+        {"loads": "pieces", "combine": "last_block", "order": "turns"},
     ),
     "tree": (
         Decode(
@@ -213,7 +212,7 @@ EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
             queries=15,
             mask=((2, 1, 15, 111), "bool"),
         ),
-        {"loads": "shared", "combine": "cluster", "order": "ranges", "key_bytes": 64},
+        {"loads": "tiles", "combine": "cluster", "order": "ranges"},
     ),
 }
 
