@@ -138,6 +138,7 @@ class AttentionDecodeSpace(KnobSpace):
                 schedule.combine == "cluster" and schedule.splits > MOST_IN_CLUSTER
             ),
             f"more than {MOST_REGISTERS} registers per thread": registers > MOST_REGISTERS,
+            "steps are no whole pages, and pages no whole steps": self._crosses_pages(schedule),
             "only tiles can be asked for early": schedule.early and schedule.loads == "pieces",
             "memory would be idle": self._in_flight(schedule) < self._wanted_in_flight(),
         }
@@ -150,6 +151,13 @@ class AttentionDecodeSpace(KnobSpace):
             registers_per_thread=registers,
             shared_bytes=shared_bytes(problem, schedule),
         )
+
+    def _crosses_pages(self, schedule: DecodeSchedule) -> bool:
+        pages = self._problem.pages
+        if pages is None:
+            return False
+        longer, shorter = sorted((pages.tokens, schedule.step_keys), reverse=True)
+        return longer % shorter > 0
 
     def _registers(self, schedule: DecodeSchedule) -> int:
         plain, row_tiles = self._problem.plain, schedule.rows // 8

@@ -85,6 +85,12 @@ def panels(width: int) -> int:
     return -(-width // PANEL_ELEMENTS)
 
 
+def box_keys(problem: DecodeProblem, schedule: DecodeSchedule) -> int:
+    """Keys that are copied as one tile: a step, or a page of it."""
+    keys = schedule.step_keys
+    return min(keys, problem.pages.tokens) if problem.pages else keys
+
+
 def n_passes(problem: DecodeProblem, schedule: DecodeSchedule) -> int:
     """Passes over the keys of a group."""
     return -(-problem.group_rows // schedule.rows)
@@ -120,9 +126,9 @@ def _up_to_four(n: int) -> int:
 
 def attention_decode(workload: Workload, problem: DecodeProblem, schedule: DecodeSchedule) -> Any:
     """The bound program of a schedule."""
-    text, headers = device_text(problem, schedule), (device_code("ampere.cuh"),)
-    if schedule.loads == "tiles":
-        headers = (*headers, device_code("hopper.cuh"))
+    text = device_text(problem, schedule)
+    names = ("ampere.cuh", *(["hopper.cuh"] if schedule.loads == "tiles" else []))
+    headers = tuple(map(device_code, names))
     query, _, _, result = problem.plain.names
     partial = schedule.splits > 1 and schedule.combine != "cluster"
     groups, passes = problem.groups, n_passes(problem, schedule)
@@ -164,7 +170,8 @@ def attention_decode(workload: Workload, problem: DecodeProblem, schedule: Decod
 
 def _extras(problem: DecodeProblem) -> dict[str, str]:
     """Inputs beside queries, keys and values: role to name."""
-    extras = {"mask": problem.mask, "lengths": problem.lengths}
+    table = problem.pages.table if problem.pages else None
+    extras = {"table": table, "mask": problem.mask, "lengths": problem.lengths}
     return {role: spec.name for role, spec in extras.items() if spec is not None}
 
 
@@ -172,16 +179,19 @@ def _tokens(
     problem: DecodeProblem, schedule: DecodeSchedule
 ) -> tuple[TensorMap, TensorMap] | tuple[str, str]:
     """Keys and values as a launch wants them."""
-    plain = problem.plain
+    plain, pages = problem.plain, problem.pages
+    keys, groups = (
+        (pages.tokens, pages.n_pages * plain.kv_heads) if pages else (plain.keys, problem.groups)
+    )
     _, key, value, _ = plain.names
     if schedule.loads == "pieces":
         return key, value
     made = [
         TensorMap(
             buffer=name,
-            shape=(width, plain.keys, problem.groups),
-            strides_bytes=(2 * width, 2 * width * plain.keys),
-            box=(PANEL_ELEMENTS, schedule.step_keys, 1),
+            shape=(width, keys, groups),
+            strides_bytes=(2 * width, 2 * width * keys),
+            box=(PANEL_ELEMENTS, box_keys(problem, schedule), 1),
             l2_promotion=L2_PROMOTION,
         )
         for name, width in ((key, plain.width), (value, plain.value_width))
@@ -197,7 +207,7 @@ COMBINE_SOURCE = """__device__ __forceinline__ void decode_combine(float* partia
 
 def _main_source(extras: Mapping[str, str], *, partial: bool) -> str:
     """A function with the parameters that exist around the one that takes all."""
-    types = {"mask": "const mask_t*", "lengths": "const length_t*"}
+    types = {"table": "const int*", "mask": "const mask_t*", "lengths": "const length_t*"}
     parameters = ["const elem* query", "Tokens key", "Tokens value"]
     parameters += [f"{types[role]} {role}" for role in extras]
     parameters += ["elem* y", *(["float* partial"] if partial else []), "unsigned char* arena"]
@@ -253,6 +263,9 @@ def _sizes(problem: DecodeProblem, schedule: DecodeSchedule) -> list[tuple[str, 
         ("KEYS", plain.keys),
         ("WIDTH", plain.width),
         ("VALUE_WIDTH", plain.value_width),
+        ("BOX_KEYS", box_keys(problem, schedule)),
+        ("PAGE", problem.pages.tokens if problem.pages else 0),
+        ("N_PAGES", problem.pages.n_pages if problem.pages else 0),
         ("OFFSET", plain.offset),
         ("LEFT", plain.left or 0),
         ("RIGHT", plain.right or 0),
@@ -279,8 +292,8 @@ def _flags(problem: DecodeProblem, schedule: DecodeSchedule) -> list[tuple[str, 
 
 
 def _scales_first(problem: DecodeProblem) -> bool:
-    """Whether scores are needed as they are: for a mask, a soft cap, or to be of the right sign."""
-    return problem.mask is not None or bool(problem.softcap) or problem.plain.scale <= 0
+    """Whether scores are needed as they are: for a mask or a soft cap."""
+    return problem.mask is not None or bool(problem.softcap)
 
 
 def _factors(problem: DecodeProblem) -> list[tuple[str, float]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
-
 from schedules.attention_problem import AttentionProblem, attention_problem
 from schedules.workload import TensorSpec, Workload
 
@@ -13,7 +11,26 @@ MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
 MOST_QUERIES = 32
 MOST_ROWS = 128
 WIDEST = 256
-MaskKind = Literal["none", "bool", "float"]
+TABLE_DTYPE = "int32"
+PAGED_OP = "paged_attention"
+# Keys of a product: pages hold whole multiples.
+PAGE_GRAIN = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """Keys and values of a sequence in pages that lie anywhere.
+
+    Attributes:
+        table: The page that holds the keys from ``i * tokens``, int32, shape (batch, pages of
+            a sequence).
+        tokens: Of one page.
+        n_pages: In all.
+    """
+
+    table: TensorSpec
+    tokens: int
+    n_pages: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +38,13 @@ class DecodeProblem:
     """Attention in which the query heads of a key head ask for few rows together.
 
     Attributes:
-        plain: The same attention without mask, lengths and soft cap.
+        plain: The same attention without mask, lengths, soft cap and pages.
         mask: Added to the scores, or true where a key may be attended; ``None`` for none.
         lengths: Valid keys per sequence, ``None`` if all are.
         at_end: Whether queries are the last of the valid keys.
         softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
+        pages: Where keys and values are, (pages, key heads, tokens of a page, width) each;
+            ``None`` if they are (batch, key heads, keys, width).
     """
 
     plain: AttentionProblem
@@ -33,6 +52,7 @@ class DecodeProblem:
     lengths: TensorSpec | None
     at_end: bool
     softcap: float
+    pages: Pages | None
 
     @property
     def group_rows(self) -> int:
@@ -58,6 +78,10 @@ class DecodeProblem:
 
 def decode_problem(workload: Workload) -> DecodeProblem | None:
     """The problem behind a workload, ``None`` if it is none of few queries."""
+    pages = None
+    if workload.op == PAGED_OP:
+        pages = _pages(workload)
+        workload = in_one_piece(workload)
     attrs = workload.attrs
     if workload.op != "attention" or len(workload.inputs) < 3:
         return None
@@ -77,8 +101,31 @@ def decode_problem(workload: Workload) -> DecodeProblem | None:
         lengths=lengths,
         at_end=bool(attrs.get("at_end", False)),
         softcap=float(attrs.get("softcap", 0.0)),
+        pages=pages,
     )
     return problem if _is_served(problem) else None
+
+
+def _pages(workload: Workload) -> Pages:
+    key, table = workload.inputs[1], workload.inputs[3]
+    return Pages(table=table, tokens=key.shape[2], n_pages=key.shape[0])
+
+
+def in_one_piece(workload: Workload) -> Workload:
+    """The ``attention`` that a ``paged_attention`` stands for: its pages in a row.
+
+    Args:
+        workload: Of inputs query, key pages, value pages, table and lengths.
+    """
+    query, key, value, table, *rest = workload.inputs
+    batch, n_pages = table.shape
+
+    def joined(pages: TensorSpec) -> TensorSpec:
+        _, heads, tokens, width = pages.shape
+        return replace(pages, shape=(batch, heads, n_pages * tokens, width))
+
+    inputs = (query, joined(key), joined(value), *rest)
+    return replace(workload, op="attention", inputs=inputs)
 
 
 def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
@@ -91,7 +138,7 @@ def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
 
 def _is_served(problem: DecodeProblem) -> bool:
     """Whether pieces of 16 bytes make up the rows, and the extras are of known dtypes."""
-    plain, mask, lengths = problem.plain, problem.mask, problem.lengths
+    plain, mask, lengths, pages = problem.plain, problem.mask, problem.lengths, problem.pages
     widths = (plain.width, plain.value_width)
     return (
         all(width % 8 == 0 and width <= WIDEST for width in widths)
@@ -99,4 +146,6 @@ def _is_served(problem: DecodeProblem) -> bool:
         and problem.group_rows <= MOST_ROWS
         and (mask is None or (mask.dtype in MASK_DTYPES and len(mask.shape) == 4))
         and (lengths is None or lengths.dtype in LENGTH_DTYPES)
+        and (pages is None or pages.tokens % PAGE_GRAIN == 0)
+        and (pages is None or pages.table.dtype == TABLE_DTYPE)
     )

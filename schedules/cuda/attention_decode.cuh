@@ -4,7 +4,7 @@
 // schedules/attention_decode_cuda.py, attention_decode_instructions.cuh, _reach (which keys), _slots and
 // either _tiles or _pieces (how they come), _scores, _softmax, _combine.
 
-__device__ __forceinline__ void walk(Totals& totals, const Ring& ring, const Queries& q, const Lane& lane,
+__device__ __forceinline__ void walk(Totals& totals, Ring& ring, const Queries& q, const Lane& lane,
                                      const Place& place, const Reach& reach, const Share& share,
                                      const mask_t* mask) {
   int slot = 0;
@@ -40,15 +40,15 @@ __device__ __forceinline__ void walk(Totals& totals, const Ring& ring, const Que
 }
 
 __device__ __forceinline__ void attention_decode(const elem* query, Tokens key, Tokens value,
-                                                 const mask_t* mask, const length_t* lengths, elem* y,
-                                                 float* partial, unsigned char* memory) {
+                                                 const int* table, const mask_t* mask, const length_t* lengths,
+                                                 elem* y, float* partial, unsigned char* memory) {
   Place place = {(int)blockIdx.x, (int)blockIdx.y, (int)blockIdx.z};
   Lane lane(threadIdx.x % 32);
   int warp = __shfl_sync(ALL, threadIdx.x / 32, 0);
   unsigned char* arena = aligned(memory);
-  Ring ring(arena, key, value, place.group, warp);
+  Ring ring(arena, key, value, place.group, warp, table + place.batch() * (KEYS / PAGE_KEYS));
   if constexpr (EARLY) {
-    if constexpr (!HAS_LENGTHS) {
+    if constexpr (!HAS_LENGTHS && !PAGED) {
       Share share = share_of(reach_of(nullptr, 0), place.split, warp);
       for (int d = 0; d < min(DEPTH, share.n); ++d) ring.prefetch(share.first + d * STRIDE);
     }
@@ -56,6 +56,7 @@ __device__ __forceinline__ void attention_decode(const elem* query, Tokens key, 
   }
   Reach reach = reach_of(lengths, place.batch());
   Share share = share_of(reach, place.split, warp);
+  if (share.n > 0) ring.look_ahead(share.first, reach.end);
   for (int d = 0; d < DEPTH; ++d) {
     if (d < share.n) ring.ask(d, share.first + d * STRIDE, reach.end);
     else ring.ask_nothing();

@@ -4,6 +4,8 @@ constexpr int STEP_KEYS = 16 * SUBS;
 constexpr int ROW_TILES = PASS_ROWS / 8;
 constexpr int ROWS = GROUP_ROWS < PASS_ROWS ? GROUP_ROWS : PASS_ROWS;
 constexpr int PASSES = (GROUP_ROWS + PASS_ROWS - 1) / PASS_ROWS;
+constexpr bool PAGED = PAGE > 0;
+constexpr int PAGE_KEYS = PAGED ? PAGE : KEYS;
 constexpr int THREADS = 32 * WARPS;
 constexpr int TAKERS = (IN_TURNS ? SPLITS : 1) * WARPS;  // warps that take steps in turn
 constexpr int STRIDE = TAKERS * STEP_KEYS;               // between steps of a warp
@@ -44,6 +46,7 @@ __device__ __forceinline__ Reach reach_of(const length_t* lengths, int batch) {
   if constexpr (HAS_LEFT) {
     r.begin = max(0, r.position - LEFT);
     r.all_begin = last - LEFT;
+    if constexpr (PAGED) r.begin -= r.begin % STEP_KEYS;  // a step lies in a page, or pages in a step
   }
   if constexpr (HAS_RIGHT) {
     r.end = min(r.length, last + RIGHT + 1);

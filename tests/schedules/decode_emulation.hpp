@@ -69,7 +69,13 @@ inline float __shfl_sync(unsigned, float v, int from) {
   meet();
   return got;
 }
-inline int __shfl_sync(unsigned, int v, int) { return v; }  // used on values equal in a warp
+inline int __shfl_sync(unsigned, int v, int from) {
+  mine().a[0] = v;
+  meet();
+  int got = exchange_of_warp()[from].a[0];
+  meet();
+  return got;
+}
 inline float __shfl_xor_sync(unsigned all, float v, int mask) {
   return __shfl_sync(all, v, threadIdx.x % 32 ^ mask);
 }
@@ -129,10 +135,9 @@ inline void await_copies() {
   }
   __syncwarp();
 }
-constexpr int BOX_KEYS = 16 * SUBS;
 struct CUtensorMap {
   const elem* base;
-  int width;
+  int width, keys, groups;
 };
 namespace hopper {
 typedef uintptr_t u32;
@@ -160,8 +165,8 @@ inline void tma_load_3d(u32 to, const CUtensorMap& map, u32 bar, int column, int
     for (int piece = 0; piece < 8; ++piece) {
       u32 at = to + row * 128 + piece * 16;
       int element = column + piece * 8;
-      bool inside = element < map.width && key + row < KEYS;
-      const elem* from = map.base + ((long)group * KEYS + key + row) * map.width + element;
+      bool inside = element < map.width && key + row < map.keys && group >= 0 && group < map.groups;
+      const elem* from = map.base + ((long)group * map.keys + key + row) * map.width + element;
       barriers[bar].copies.push_back({(unsigned char*)(at ^ (at >> 7 & 7) << 4), from, inside ? 16 : 0});
       begin_copy(barriers[bar].copies.back());
     }
@@ -296,22 +301,26 @@ struct TokensGiven {
   const elem* base;
   int width;
   operator const elem*() const { return base; }
-  operator CUtensorMap() const { return {base, width}; }
+  operator CUtensorMap() const {
+    return {base, width, PAGE ? PAGE : KEYS, PAGE ? N_PAGES * KV_HEADS : GROUPS};
+  }
 };
-// `n_bytes` of everything that may be read: query, key, value, mask, lengths, partial.
-extern "C" int run(const elem* query, const elem* key, const elem* value, const mask_t* mask,
-                   const length_t* lengths, elem* y, float* partial, const long* n_bytes, int arena_bytes) {
+// `n_bytes` of everything that may be read: query, key, value, table, mask, lengths, partial.
+extern "C" int run(const elem* query, const elem* key, const elem* value, const int* table,
+                   const mask_t* mask, const length_t* lengths, elem* y, float* partial, const long* n_bytes,
+                   int arena_bytes) {
   fault = 0;
-  const void* parts[] = {query, key, value, mask, lengths, partial};
+  const void* parts[] = {query, key, value, table, mask, lengths, partial};
   readable.clear();
-  for (int i = 0; i < 6; ++i) readable.push_back({(const char*)parts[i], (const char*)parts[i] + n_bytes[i]});
+  for (int i = 0; i < 7; ++i) readable.push_back({(const char*)parts[i], (const char*)parts[i] + n_bytes[i]});
   constexpr int AT_ONCE = IN_CLUSTER ? SPLITS : 1;
   for (int i = 0; i < SPLITS * PASSES * GROUPS; i += AT_ONCE) {
     std::vector<Dim> blocks;
     for (int j = i; j < i + AT_ONCE; ++j)
       blocks.push_back({j % SPLITS, j / SPLITS % PASSES, j / SPLITS / PASSES});
     run_blocks(blocks, THREADS, arena_bytes, [=](unsigned char* arena) {
-      attention_decode(query, TokensGiven{key, WIDTH}, TokensGiven{value, VALUE_WIDTH}, mask, lengths, y, partial, arena);
+      attention_decode(query, TokensGiven{key, WIDTH}, TokensGiven{value, VALUE_WIDTH}, table, mask,
+                       lengths, y, partial, arena);
     });
   }
   if (SPLITS > 1 && !COMBINES_LAST && !IN_CLUSTER)

@@ -44,14 +44,15 @@ def emulate(
     flags = ["-std=c++20", "-O0", "-w", "-shared", "-fPIC", "-pthread"]
     subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
     query, key, value, *rest = map(np.ascontiguousarray, inputs)
+    table = rest.pop(0) if problem.pages else None
     mask = rest[0] if problem.mask is not None else None
     lengths = rest[-1] if problem.lengths is not None else None
     y = np.full((*query.shape[:3], value.shape[3]), 7, dtype=query.dtype)
     blocks = problem.groups * n_passes(problem, schedule)
     partial = np.full(blocks * partial_floats(problem, schedule), np.nan, np.float32)
-    arrays = [query, key, value, mask, lengths, y, partial]
+    arrays = [query, key, value, table, mask, lengths, y, partial]
     pointers = [ctypes.c_void_p(None if one is None else one.ctypes.data) for one in arrays]
-    read = [query, key, value, mask, lengths, partial]
+    read = [query, key, value, table, mask, lengths, partial]
     sizes = (ctypes.c_long * len(read))(*(0 if one is None else one.nbytes for one in read))
     fault = ctypes.CDLL(str(library)).run(*pointers, sizes, shared_bytes(problem, schedule))
     return y, int(fault)

@@ -18,14 +18,13 @@ from effcompile.lower import lower
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.libraries import LibraryMaker
 from schedules.attention_decode import AttentionDecodeSpace, attention_decode_space
-from schedules.inputs import make_inputs
 from schedules.reference import compare, references_of, tolerance_of
 from schedules.spaces import spaces_for
 from schedules.target import Target, known_target
 from schedules.task import Task
 from tests.effcompile.lowered_models import graph_model
 from tests.schedules.decode_emulation import emulate
-from tests.schedules.decode_workloads import Decode, tree_mask
+from tests.schedules.decode_workloads import Decode, decode_inputs, spoiled
 
 H200 = known_target("h200")
 GROUPED = Decode(heads=40, kv_heads=10, keys=32768, width=64)
@@ -78,8 +77,13 @@ def test_grouped_heads_with_a_cache_are_tuned_by_the_family() -> None:
         (replace(GROUPED, heads=10, queries=33), False),
         (replace(GROUPED, lengths="int16"), False),
         (replace(GROUPED, lengths="int64", causal=True, at_end=True), True),
+        (replace(GROUPED, lengths="int32", page=256), True),
+        (replace(GROUPED, lengths="int32", page=8), False),
     ],
-    ids=["float32", "pitch", "width", "rows", "most_rows", "queries", "lengths", "cache"],
+    ids=[
+        *("float32", "pitch", "width", "rows", "most_rows", "queries", "lengths", "cache"),
+        *("pages", "short_pages"),
+    ],
 )
 def test_what_the_family_covers(shape: Decode, is_covered: bool) -> None:
     assert (space_of(shape) is not None) == is_covered
@@ -122,6 +126,12 @@ def test_points_that_cannot_be_good_are_refused(changes: dict[str, Any], reason:
     assert space is not None
     assert space.refusal(point()) is None
     assert reason in str(space.refusal(point(**changes)))
+
+
+def test_steps_and_pages_fit_into_each_other() -> None:
+    space = space_of(replace(GROUPED, keys=96 * 100, lengths="int32", page=96))
+    assert space is not None
+    assert {one["tiles"] for one in space.points} == {1, 2}
 
 
 def built(space: AttentionDecodeSpace, values: dict[str, Any], target: Target, folder: Path) -> Any:
@@ -169,6 +179,20 @@ def test_points_become_machine_code_without_spills(
     assert 0.6 * estimate <= kernels[0].registers_per_thread <= 1.3 * estimate
 
 
+PAGED = Decode(
+    heads=8,
+    kv_heads=2,
+    keys=192,
+    width=72,
+    batch=3,
+    queries=2,
+    lengths="int32",
+    causal=True,
+    at_end=True,
+    page=16,
+    window_left=99,
+    value_width=40,
+)
 # Workloads, each with a form of the kernel.
 EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
     "value_24": (
@@ -214,6 +238,8 @@ EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
         ),
         {"loads": "tiles", "combine": "cluster", "order": "ranges"},
     ),
+    "pages": (PAGED, {"loads": "tiles", "combine": "last_block", "tiles": 2}),
+    "pages_in_pieces": (PAGED, {"loads": "pieces", "combine": "launch", "tiles": 2}),
 }
 
 
@@ -230,11 +256,9 @@ def emulated_fault(name: str, folder: Path) -> str | None:
         and space.schedule(one).n_threads <= MOST_THREADS
     ]
     chosen = points[int(np.random.default_rng(1).integers(len(points)))]
-    inputs = make_inputs(workload, 3)
-    if name == "tree":
-        inputs[3] = tree_mask(shape.batch, shape.queries, shape.keys)
+    inputs = decode_inputs(shape)
     (reference,) = references_of(workload, inputs)
-    found, outside = emulate(space, chosen, inputs, folder)
+    found, outside = emulate(space, chosen, spoiled(shape, inputs), folder)
     if outside:
         return f"{chosen}: memory fault {outside}"
     fault = compare(found, reference.values, tolerance_of(workload))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from effcompile.frontend.kernels.marking import marked_call, type_of
+from schedules.workload import Attribute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,13 @@ def attention_call(
 
     inputs = [query, key, value]
     inputs += [extra for extra in (mask, lengths) if extra is not None]
-    attrs = {
+    attrs = rule_attrs(rule, scale) | {"mask": _mask_kind(mask), "lengths": has_lengths}
+    return marked_call(builder, definition, inputs, op="attention", attrs=attrs)
+
+
+def rule_attrs(rule: AttentionRule, scale: float) -> dict[str, Attribute]:
+    """What workloads say of a rule."""
+    return {
         "layout": "BHSD",
         "scale": scale,
         "causal": rule.causal,
@@ -83,10 +90,12 @@ def attention_call(
         "softcap": rule.softcap,
         "window_left": rule.window_left,
         "window_right": rule.window_right,
-        "mask": _mask_kind(mask),
-        "lengths": has_lengths,
     }
-    return marked_call(builder, definition, inputs, op="attention", attrs=attrs)
+
+
+def attended(q: Any, k: Any, v: Any, lengths: Any, rule: AttentionRule, scale: float) -> Any:
+    """The result of tensors with valid lengths, in tensor expressions."""
+    return _attention((q, k, v), _Masks(None, lengths), rule, scale)
 
 
 def _mask_kind(mask: Any) -> str:
