@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
 from schedules.attention_problem import AttentionProblem, attention_problem
 from schedules.workload import TensorSpec, Workload
 

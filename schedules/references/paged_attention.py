@@ -39,7 +39,10 @@ def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
 
 
 def in_a_row(pages: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Tokens of every sequence, shape (batch, heads, tokens, width); wrong pages read the nearest."""
+    """Tokens of every sequence, shape (batch, heads, tokens, width).
+
+    An entry that is no page reads the nearest one.
+    """
     inside = np.clip(table, 0, len(pages) - 1)
     batch, n_in_row = table.shape
     _, heads, tokens, width = pages.shape

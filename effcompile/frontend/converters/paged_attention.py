@@ -2,8 +2,8 @@
 
 Inputs query (batch, heads, tokens, width), key and value pages (pages, key heads, page tokens,
 width), block table (batch, pages of a sequence) int32, lengths (batch,) int32 or int64; attributes
-``scale`` (one over the root of the width), ``softcap`` (0 for none) and ``local_window_size`` (-1 for
-all). As in ``GroupQueryAttention``, the queries are the last valid tokens, see what is not
+``scale`` (one over the root of the width), ``softcap`` (0 for none) and ``local_window_size`` (-1
+for all). As in ``GroupQueryAttention``, the queries are the last valid tokens, see what is not
 behind them, and a window includes the query's own token; lengths count them.
 """
 
@@ -35,7 +35,7 @@ def paged_attention(node: Node) -> Any:
         softcap=float(node.attrs.get("softcap", 0.0)),
         window_left=window - 1 if window > 0 else -1,
     )
-    return paged_attention_call(node.builder, query, key, value, table, lengths, rule=rule)
+    return paged_attention_call(node.builder, query, (key, value), table, lengths, rule=rule)
 
 
 def _check(

@@ -93,9 +93,9 @@ def rule_attrs(rule: AttentionRule, scale: float) -> dict[str, Attribute]:
     }
 
 
-def attended(q: Any, k: Any, v: Any, lengths: Any, rule: AttentionRule, scale: float) -> Any:
+def attended(qkv: tuple[Any, Any, Any], lengths: Any, rule: AttentionRule, scale: float) -> Any:
     """The result of tensors with valid lengths, in tensor expressions."""
-    return _attention((q, k, v), _Masks(None, lengths), rule, scale)
+    return _attention(qkv, _Masks(None, lengths), rule, scale)
 
 
 def _mask_kind(mask: Any) -> str:

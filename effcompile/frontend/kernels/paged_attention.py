@@ -15,8 +15,7 @@ from schedules.attention_decode_problem import PAGED_OP
 def paged_attention_call(
     builder: Any,
     query: Any,
-    key_pages: Any,
-    value_pages: Any,
+    pages: tuple[Any, Any],
     table: Any,
     lengths: Any,
     *,
@@ -27,8 +26,8 @@ def paged_attention_call(
     Args:
         builder: The ``relax.BlockBuilder`` of the module.
         query: Shape (batch, query heads, query tokens, width).
-        key_pages: Shape (pages, key heads, page tokens, width).
-        value_pages: Shape (pages, key heads, page tokens, value width).
+        pages: Keys and values, shape (pages, key heads, page tokens, width) each; the widths
+            may differ.
         table: int32, shape (batch, pages of a sequence); entries behind the valid tokens may
             be anything.
         lengths: Valid tokens per sequence, integers, shape (batch,).
@@ -42,10 +41,10 @@ def paged_attention_call(
 
     def definition(q: Any, k: Any, v: Any, of_page: Any, valid: Any) -> Any:
         key, value = in_a_row(k, of_page, "keys"), in_a_row(v, of_page, "values")
-        return attended(q, key, value, valid, rule, scale)
+        return attended((q, key, value), valid, rule, scale)
 
     attrs = rule_attrs(rule, scale) | {"mask": "none", "lengths": True}
-    inputs = [query, key_pages, value_pages, table, lengths]
+    inputs = [query, *pages, table, lengths]
     return marked_call(builder, definition, inputs, op=PAGED_OP, attrs=attrs)
 
 
