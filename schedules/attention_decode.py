@@ -25,7 +25,8 @@ from schedules.task import Task
 FIRST_ARCH = 80
 # Clusters, copies by tiles, kernels that start early.
 FIRST_HOPPER_ARCH = 90
-MOST_IN_CLUSTER = 8
+CLUSTERS = (8, 16)
+MOST_IN_CLUSTER = 16
 MOST_REGISTERS = 240
 # Bytes per multiprocessor; with fewer, memory waits for loads to be issued.
 FEWEST_IN_FLIGHT = 24 * 1024
@@ -103,7 +104,7 @@ class AttentionDecodeSpace(KnobSpace):
         n_tiles = -(-self._problem.plain.keys // 16)
         wanted = {int(load * per_group) for load in BLOCKS_PER_CORE}
         wanted |= {n_tiles // share for share in TILES_PER_SPLIT}
-        wanted |= {MOST_IN_CLUSTER} if self._is_hopper else set()
+        wanted |= set(CLUSTERS) if self._is_hopper else set()
         most = min(MOST_SPLITS, n_tiles, int(BLOCKS_PER_CORE[-1] * per_group))
         return tuple(sorted({1} | {n for n in wanted if 1 < n <= most}))
 
@@ -128,7 +129,7 @@ class AttentionDecodeSpace(KnobSpace):
         shares = schedule.warps * schedule.splits
         registers = self._registers(schedule)
         faults = {
-            "some warps would have no keys": shares > max(steps, 1),
+            "more than a fifth of the warps would have no keys": 4 * shares > 5 * max(steps, 1),
             "more steps would be in flight than a warp has": (
                 schedule.in_flight > max(1, -(-steps // shares))
             ),

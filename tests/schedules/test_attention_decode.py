@@ -99,8 +99,8 @@ def test_splits_fill_every_multiprocessor_with_whole_blocks() -> None:
     space = space_of(GROUPED)
     assert space is not None
     splits = space.knobs[0].values
-    # 132 multiprocessors, 10 key heads: a half, 1, 2, 3 and 4 blocks on each; 8 in a cluster.
-    assert splits == (1, 6, 8, 13, 26, 39, 52)
+    # 132 multiprocessors, 10 key heads: a half, 1, 2, 3 and 4 blocks on each; clusters.
+    assert splits == (1, 6, 8, 13, 16, 26, 39, 52)
 
 
 def point(**changes: Any) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def point(**changes: Any) -> dict[str, Any]:
         ({"splits": 1}, "one block has no turns"),
         ({"splits": 1, "order": "ranges", "combine": "launch"}, "nothing is to be combined"),
         ({"splits": 52, "warps": 16, "in_flight": 3}, "more steps would be in flight"),
-        ({"combine": "cluster"}, "a cluster holds 8 blocks"),
+        ({"splits": 26, "combine": "cluster"}, "a cluster holds 16 blocks"),
         ({"tiles": 1, "in_flight": 1}, "memory would be idle"),
         ({"warps": 8, "in_flight": 4}, "bytes of shared memory"),
         ({"loads": "pieces"}, "only tiles can be asked for early"),
