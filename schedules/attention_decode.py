@@ -7,16 +7,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from schedules.attention_decode_cuda import (
+from schedules.attention_decode_cuda import attention_decode
+from schedules.attention_decode_problem import DecodeProblem, decode_problem
+from schedules.attention_decode_schedule import (
     Combine,
     DecodeSchedule,
     Loads,
-    attention_decode,
     n_passes,
     ring_bytes,
     shared_bytes,
 )
-from schedules.attention_decode_problem import DecodeProblem, decode_problem
 from schedules.errors import UnknownSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.limits import launch_refusal

@@ -15,13 +15,8 @@ from typing import Any
 import numpy as np
 
 from schedules.attention_decode import AttentionDecodeSpace
-from schedules.attention_decode_cuda import (
-    constants,
-    device_text,
-    n_passes,
-    partial_floats,
-    shared_bytes,
-)
+from schedules.attention_decode_cuda import constants, device_text
+from schedules.attention_decode_schedule import n_passes, partial_floats, shared_bytes
 from schedules.cuda_kernel import device_code
 
 PARTS = Path(__file__).with_suffix(".hpp")

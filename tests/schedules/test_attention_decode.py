@@ -180,9 +180,9 @@ def test_points_become_machine_code_without_spills(
 
 
 PAGED = Decode(
-    heads=8,
-    kv_heads=2,
-    keys=192,
+    heads=4,
+    kv_heads=1,
+    keys=144,
     width=72,
     batch=3,
     queries=2,
@@ -190,7 +190,7 @@ PAGED = Decode(
     causal=True,
     at_end=True,
     page=16,
-    window_left=99,
+    window_left=55,
     value_width=40,
 )
 # Workloads, each with a form of the kernel.
