@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from effcompile.bench.kernels.decode_cases import cases
+from effcompile.bench.kernels import decode_cases, paged_decode_cases
 from effcompile.extract import extract_tasks
 from effcompile.frontend.checking import prepare_model
 from effcompile.lower import lower
@@ -37,10 +37,13 @@ def space_of(shape: Decode, target: Target = H200) -> AttentionDecodeSpace | Non
     return space
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+CASES = [*decode_cases.cases(), *paged_decode_cases.cases()]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_onnx_attention_of_few_queries_is_tuned_by_the_family(case: Any) -> None:
     found = extract_tasks(lower({"main": prepare_model(case.model())}, H200), H200)
-    tasks = [one.task for one in found if one.task.workload.op == "attention"]
+    tasks = [one.task for one in found if one.task.workload.op.endswith("attention")]
     assert [spaces_for(task)[0] for task in tasks] == ["attention_decode"]
 
 
