@@ -31,7 +31,7 @@ MOST_REGISTERS = 240
 # Bytes per multiprocessor; with fewer, memory waits for loads to be issued.
 FEWEST_IN_FLIGHT = 24 * 1024
 REGISTERS_BESIDE_DATA = 40
-# Addresses of copies in pieces.
+# Addresses of copies in pieces, per tile.
 REGISTERS_OF_COPIES = 16
 THREADS_PER_CORE = 2048
 # What the device keeps for itself, per block.
@@ -165,7 +165,7 @@ class AttentionDecodeSpace(KnobSpace):
         totals = row_tiles * (4 * -(-plain.value_width // 16) + 4)
         queries = row_tiles * 2 * -(-plain.width // 16)
         scores = schedule.tiles * row_tiles * (6 + 4 * (self._problem.mask is not None))
-        addresses = REGISTERS_OF_COPIES * (schedule.loads == "pieces")
+        addresses = REGISTERS_OF_COPIES * schedule.tiles * (schedule.loads == "pieces")
         return REGISTERS_BESIDE_DATA + totals + queries + scores + addresses
 
     def program(self, values: Values) -> Any:
