@@ -53,7 +53,7 @@ class DecodeProblem:
     lengths: TensorSpec | None
     at_end: bool
     softcap: float
-    pages: Pages | None
+    pages: Pages | None = None
 
     @property
     def group_rows(self) -> int:
@@ -79,10 +79,16 @@ class DecodeProblem:
 
 def decode_problem(workload: Workload) -> DecodeProblem | None:
     """The problem behind a workload, ``None`` if it is none of few queries."""
-    pages = None
     if workload.op == PAGED_OP:
-        pages = _pages(workload)
-        workload = in_one_piece(workload)
+        whole = extended_problem(in_one_piece(workload))
+        problem = whole and replace(whole, pages=_pages(workload))
+    else:
+        problem = extended_problem(workload)
+    return problem if problem is not None and _is_served(problem) else None
+
+
+def extended_problem(workload: Workload) -> DecodeProblem | None:
+    """Attention with mask, lengths and soft cap, whatever its sizes; ``None`` if it is none."""
     attrs = workload.attrs
     if workload.op != "attention" or len(workload.inputs) < 3:
         return None
@@ -96,15 +102,17 @@ def decode_problem(workload: Workload) -> DecodeProblem | None:
     plain = attention_problem(bare)
     if plain is None or len(workload.inputs) != expected:
         return None
-    problem = DecodeProblem(
+    if mask is not None and (mask.dtype not in MASK_DTYPES or len(mask.shape) != 4):
+        return None
+    if lengths is not None and lengths.dtype not in LENGTH_DTYPES:
+        return None
+    return DecodeProblem(
         plain=plain,
         mask=mask,
         lengths=lengths,
         at_end=bool(attrs.get("at_end", False)),
         softcap=float(attrs.get("softcap", 0.0)),
-        pages=pages,
     )
-    return problem if _is_served(problem) else None
 
 
 def _pages(workload: Workload) -> Pages:
@@ -138,15 +146,13 @@ def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
 
 
 def _is_served(problem: DecodeProblem) -> bool:
-    """Whether pieces of 16 bytes make up the rows, and the extras are of known dtypes."""
-    plain, mask, lengths, pages = problem.plain, problem.mask, problem.lengths, problem.pages
+    """Whether queries are few, and pieces of 16 bytes make up the rows."""
+    plain, pages = problem.plain, problem.pages
     widths = (plain.width, plain.value_width)
     return (
         all(width % 8 == 0 and width <= WIDEST for width in widths)
         and plain.queries <= MOST_QUERIES
         and problem.group_rows <= MOST_ROWS
-        and (mask is None or (mask.dtype in MASK_DTYPES and len(mask.shape) == 4))
-        and (lengths is None or lengths.dtype in LENGTH_DTYPES)
         and (pages is None or pages.tokens % PAGE_GRAIN == 0)
         and (pages is None or pages.table.dtype == TABLE_DTYPE)
     )

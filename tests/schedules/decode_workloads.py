@@ -37,7 +37,8 @@ class Decode:
         _tvm.load()
         from tvm import te
 
-        from effcompile.frontend.kernels.attention import AttentionRule, _attention, _Masks
+        from effcompile.frontend.kernels.attention import _attention, _Masks
+        from effcompile.frontend.kernels.attention_rule import AttentionRule
         from effcompile.frontend.kernels.paged_attention import in_a_row
 
         attrs = self._attrs()

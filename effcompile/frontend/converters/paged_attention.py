@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from effcompile.frontend.converters.registry import Node, converter
-from effcompile.frontend.kernels.attention import AttentionRule
+from effcompile.frontend.kernels.attention_rule import AttentionRule
 from effcompile.frontend.kernels.marking import type_of
 from effcompile.frontend.kernels.paged_attention import paged_attention_call
 

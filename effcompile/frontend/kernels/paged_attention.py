@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from effcompile.frontend.kernels.attention import AttentionRule, attended, rule_attrs
+from effcompile.frontend.kernels.attention import attended, rule_attrs
+from effcompile.frontend.kernels.attention_rule import AttentionRule
 from effcompile.frontend.kernels.marking import marked_call, type_of
 from schedules.attention_decode_problem import PAGED_OP
 
