@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.attention_decode_cuda import C_TYPES, INCLUDES
+from schedules.attention_decode_cuda import C_TYPES
 from schedules.attention_hopper import HopperSchedule, Pattern, attention_launch
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.mask_tiles import GRAIN, MaskTiles
@@ -14,6 +14,7 @@ from schedules.masked_problem import TILES, MaskedProblem
 from schedules.workload import TensorSpec, Workload
 
 INDEX, PATTERNS, PARTIAL = "mask_index", "mask_patterns", "partial_results"
+INCLUDES = "#include <cuda_bf16.h>\n#include <cuda_fp16.h>\n"
 WARPS = 4
 LOWEST_BIAS = -1e38
 
