@@ -29,7 +29,7 @@ def masked_attention_space(task: Task) -> KnobSpace | None:
     if decode_problem(task.workload) is not None:
         return None
     space = MaskedAttentionSpace(task)
-    return None if space.is_empty else space
+    return None if space.is_empty or space.gains_nothing else space
 
 
 class MaskedAttentionSpace(HopperAttentionSpace):
@@ -53,6 +53,15 @@ class MaskedAttentionSpace(HopperAttentionSpace):
             )
         self._masked: MaskedProblem = problem
         self._problem, self._workload, self._target = problem.plain, task.workload, task.target
+
+    @property
+    def gains_nothing(self) -> bool:
+        """Whether nothing is masked but positions, and query tiles keep all processors busy."""
+        masked, plain = self._masked, self._problem
+        if masked.kind != "none" or masked.lengths is not None or masked.softcap:
+            return False
+        rows = plain.batch * plain.heads * plain.queries
+        return rows >= GRAIN * self._target.n_cores
 
     def refusal(self, values: Values) -> str | None:
         """As of attention; keys are split where query tiles leave processors idle."""

@@ -283,12 +283,26 @@ def test_bad_attributes_are_refused(op: str, attrs: dict[str, Any], message: str
         (Masked(mask=tree(33, 500), form="bool"), True),
         (Masked(mask=tree(256, 500), form="bool", kv_heads=1), True),
         (Masked(mask=tree(32, 500), form="bool"), False),
+        (Masked(mask=np.ones((1, 1, 64, 4096), bool), form="none"), True),
+        (Masked(mask=np.ones((1, 1, 64, 1024), bool), form="none"), False),
+        (Masked(mask=np.ones((1, 1, 256, 4096), bool), form="none", heads=40), False),
         (Masked(mask=frames([100]), width=80), True),
         (Masked(mask=frames([100]), width=256), True),
         (Masked(mask=frames([100]), width=20), False),
         (Masked(mask=frames([100]), dtype="float32"), False),
     ],
-    ids=["33", "256", "few_queries", "width_80", "width_256", "odd_pitch", "float32"],
+    ids=[
+        "33",
+        "256",
+        "few_queries",
+        "plain",
+        "few_keys",
+        "enough_tiles",
+        "width_80",
+        "width_256",
+        "odd_pitch",
+        "float32",
+    ],
 )
 def test_what_is_covered(case: Masked, covered: bool) -> None:
     assert (masked_attention_space(case.task()) is not None) == covered

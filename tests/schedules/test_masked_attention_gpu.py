@@ -116,6 +116,16 @@ CASES: dict[str, tuple[Masked, dict[str, int | str]]] = {
         Masked(mask=np.ones((1, 1, 100, 300), bool), form="none", attrs={"softcap": 3.0}),
         {},
     ),
+    "plain_split": (
+        Masked(
+            mask=np.ones((1, 1, 100, 3000), bool),
+            form="none",
+            heads=8,
+            kv_heads=2,
+            attrs={"causal": True, "offset": 2900},
+        ),
+        {"splits": 4},
+    ),
     "window_of_groups": (
         Masked(
             mask=np.ones((1, 1, 90, 500), bool),
