@@ -13,7 +13,7 @@ from schedules.errors import UnknownSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.mask_tiles import GRAIN, blocks_of
 from schedules.masked_attention_cuda import masked_attention, plan_bytes, tile_lengths
-from schedules.masked_problem import MaskedProblem, masked_problem
+from schedules.masked_problem import TILES, MaskedProblem, masked_problem
 from schedules.task import Task
 
 # Bits of two rows, and what finding blocks takes.
@@ -42,6 +42,7 @@ class MaskedAttentionSpace(HopperAttentionSpace):
             for knob in HopperAttentionSpace.knobs
         ),
         Knob(name="splits", values=(1, 2, 3, 4, 6, 8, 12, 16)),
+        Knob(name="launches", values=("in_turn", "early")),
     )
 
     def __init__(self, task: Task) -> None:
@@ -66,6 +67,8 @@ class MaskedAttentionSpace(HopperAttentionSpace):
     def refusal(self, values: Values) -> str | None:
         """As of attention; keys are split where query tiles leave processors idle."""
         schedule, cores = self.schedule(values), self._target.n_cores
+        if schedule.early and schedule.splits == 1 and self._masked.kind == TILES:
+            return "there is one launch"
         if schedule.splits == 1:
             return super().refusal(values)
         tiles = n_tiles(self._problem, schedule) // schedule.splits

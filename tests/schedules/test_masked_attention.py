@@ -61,6 +61,7 @@ POINT: dict[str, int | str] = {
     "blocks": "per_tile",
     "order": "by_head",
     "splits": 1,
+    "launches": "in_turn",
 }
 
 
