@@ -11,17 +11,6 @@ namespace effcompile_matmul {
 
 using namespace hopper;
 
-// A copy that never comes ends in a fault, which costs one trial; a hang would cost its time-out.
-constexpr u32 MOST_TRIES = 1u << 26;
-
-__device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
-  bool done = false;
-  for (u32 tries = 0; !done; ++tries) {
-    if (tries == MOST_TRIES) __trap();
-    done = mbarrier_done(barrier, parity);
-  }
-}
-
 template <int DIMENSIONS>
 __device__ __forceinline__ void copy_box(u32 to, const CUtensorMap& map, u32 barrier, int inner,
                                          int outer, int batch) {
@@ -85,7 +74,7 @@ __device__ __forceinline__ void copy_tiles(const CUtensorMap& a, const CUtensorM
     Tile tile = tile_of<C>(work);
     for (int step = 0; step < tile.n_steps; ++step) {
       u32 full = barriers + 16 * stage, empty = full + 8, to = stages + stage * C::STAGE_BYTES;
-      barrier_wait(empty, parity);
+      mbarrier_await(empty, parity);
       mbarrier_expect(full, C::STAGE_BYTES);
       int depth = (tile.first_step + step) * 64;
       copy_operand<C::A_BY_DEPTH, C::TILE_ROW, C::A_DIMENSIONS>(to, a, full, tile.row, depth,
@@ -115,7 +104,7 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
     u32 previous = 0;
     for (int step = 0; step < tile.n_steps; ++step) {
       u32 full = barriers + 16 * stage, from = stages + stage * C::STAGE_BYTES;
-      barrier_wait(full, parity);
+      mbarrier_await(full, parity);
       wgmma_fence();
 #pragma unroll
       for (int sixteen = 0; sixteen < 4; ++sixteen) {
