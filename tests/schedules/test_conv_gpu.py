@@ -127,7 +127,7 @@ def fitting(conv: Conv) -> dict[str, Value]:
         {"tile_column": 192, "multipliers": 2, "box_images": 2, "stages": 3},
         {"blocks_per_core": 2, "columns_first": 1, "box_width": 2},
         {"box_images": 3, "tile_column": 128, "multipliers": 2, "stages": 3},
-        {"box_images": 5, "tile_column": 32, "stages": 3, "cluster": 4},
+        {"box_images": 4, "tile_column": 32, "stages": 3, "cluster": 4},
     ],
     ids=str,
 )
