@@ -157,5 +157,5 @@ def test_decisions(values: dict[str, Value], ending: str, tmp_path: Path) -> Non
 )
 def test_random_points(conv: Conv, tmp_path: Path) -> None:
     space = conv_space_of(conv)
-    for candidate in space.sample(8, np.random.default_rng(0)):
+    for candidate in space.sample(4, np.random.default_rng(0)):
         run(conv, space.values_of(candidate), tmp_path)
