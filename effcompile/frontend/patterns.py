@@ -7,7 +7,7 @@ attention.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -31,12 +31,12 @@ SWEEPS: tuple[tuple[Matcher, ...], ...] = (
 )
 
 
-def match_patterns() -> Any:
+def match_patterns(sweeps: Sequence[tuple[Matcher, ...]] = SWEEPS) -> Any:
     """The pass that replaces every match; what it read becomes dead code."""
     tvm = _tvm.load()
 
     def run(module: Any, _context: Any) -> Any:
-        for matchers in SWEEPS:
+        for matchers in sweeps:
             mutator = _mutator_class()(module, matchers)
             for variable, function in module.functions_items():
                 if isinstance(function, tvm.relax.Function):
