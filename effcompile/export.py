@@ -151,7 +151,9 @@ def export_module(
         raise UsageError(
             f"cannot export an object of type {type(module).__name__}: expected a torch.nn.Module."
         )
-    with _eval_mode(module), _quiet_exporter():
+    # With gradients, attention takes another path while tracing than while decomposing, and
+    # the two disagree about strides.
+    with _eval_mode(module), _quiet_exporter(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 module,
