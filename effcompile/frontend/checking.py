@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from effcompile.errors import BadModel, OpenDimensions, UsageError
+from effcompile.frontend.expanding import expand_operators
 from effcompile.frontend.operators import adopt_contrib_operators
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def _load_external(model: Any, path: Path) -> None:
 
 
 def prepare_model(model: Any, origin: str = "the model") -> Any:
-    """Check a model in memory, inline its local functions, name its nodes, infer shapes.
+    """Check a model in memory, take its functions apart, name its nodes, infer shapes.
 
     Args:
         model: ``onnx.ModelProto``; not changed.
@@ -85,8 +86,10 @@ def prepare_model(model: Any, origin: str = "the model") -> Any:
         if model.functions:
             # Functions written for another opset are left alone unless converted.
             model = onnx.inliner.inline_local_functions(model, convert_version=True)
-            # Nodes that came out of functions have no names yet.
-            _name_nodes(model.graph, "")
+        if _is_small(model):
+            model = expand_operators(model)
+        # Nodes that came out of functions have no names yet.
+        _name_nodes(model.graph, "")
     except (onnx.checker.ValidationError, RuntimeError) as error:
         raise BadModel(
             f"{origin} does not pass the ONNX checker: {_first_lines(error)} "
