@@ -13,6 +13,7 @@ from typing import Any
 
 from effcompile.errors import BadModel, OpenDimensions, UsageError
 from effcompile.frontend.expanding import expand_operators
+from effcompile.frontend.light import take_structure, without_weights
 from effcompile.frontend.operators import adopt_contrib_operators
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def load_model(path: str | Path) -> Any:
             "Expected a model with at least one output."
         )
     _load_external(model, path)
-    return prepare_model(model, str(path))
+    return _prepared(model, str(path))
 
 
 def _load_external(model: Any, path: Path) -> None:
@@ -74,28 +75,32 @@ def prepare_model(model: Any, origin: str = "the model") -> Any:
         UnsupportedOperators: Operators of the default domain that do not exist.
         BadModel: The ONNX checker refuses it, or its shapes contradict each other.
     """
+    return _prepared(_copy(model), origin)
+
+
+def _prepared(model: Any, origin: str) -> Any:
     import onnx
     import onnx.inliner
 
-    model = _copy(model)
     _name_nodes(model.graph, "")
     adopt_contrib_operators(model)
+    light = without_weights(model)
     try:
-        if _is_small(model):
-            onnx.checker.check_model(_with_declared_ranks(model))
+        onnx.checker.check_model(_with_declared_ranks(light))
         if model.functions:
             # Functions written for another opset are left alone unless converted.
-            model = onnx.inliner.inline_local_functions(model, convert_version=True)
-        if _is_small(model):
-            model = expand_operators(model)
-        # Nodes that came out of functions have no names yet.
-        _name_nodes(model.graph, "")
+            inlined = onnx.inliner.inline_local_functions(light, convert_version=True)
+            take_structure(model, inlined)
+        expand_operators(model)
     except (onnx.checker.ValidationError, RuntimeError) as error:
         raise BadModel(
             f"{origin} does not pass the ONNX checker: {_first_lines(error)} "
             "Repair the exporter's output, or export it again with a newer exporter."
         ) from error
-    return infer_shapes(model, origin)
+    # Nodes that came out of functions have no names yet.
+    _name_nodes(model.graph, "")
+    _infer_shapes(model, origin)
+    return model
 
 
 def _with_declared_ranks(model: Any) -> Any:
@@ -110,32 +115,24 @@ def _with_declared_ranks(model: Any) -> Any:
     return declared
 
 
-def infer_shapes(model: Any, origin: str = "the model") -> Any:
-    """The model with inferred types of intermediate values where ONNX can tell them.
+def _infer_shapes(model: Any, origin: str = "the model") -> None:
+    """Add the types of intermediate values where ONNX can tell them.
 
     Raises:
         BadModel: Two declarations of a shape or type contradict each other.
     """
     import onnx
 
-    if not _is_small(model):
-        return model
     try:
-        return onnx.shape_inference.infer_shapes(
-            model, check_type=True, strict_mode=True, data_prop=True
+        inferred = onnx.shape_inference.infer_shapes(
+            without_weights(model), check_type=True, strict_mode=True, data_prop=True
         )
     except onnx.shape_inference.InferenceError as error:
         raise BadModel(
             f"shapes or types inside {origin} contradict each other: {_first_lines(error)} "
             "Compare the named node's inputs with what its operator accepts."
         ) from error
-
-
-def _is_small(model: Any) -> bool:
-    """Whether the model fits into one protobuf message, which checker and inference need."""
-    from effcompile.export import MAX_INLINE_BYTES, payload_bytes
-
-    return payload_bytes(model) < MAX_INLINE_BYTES
+    take_structure(model, inferred)
 
 
 def _copy(model: Any) -> Any:
@@ -211,7 +208,8 @@ def fix_shapes(model: Any, shapes: Mapping[str, Sequence[int]]) -> Any:
         _forget_open_shape(value)
     # What was inferred for open dimensions is stale now.
     del model.graph.value_info[:]
-    return infer_shapes(model)
+    _infer_shapes(model)
+    return model
 
 
 def _described(value: Any) -> str:

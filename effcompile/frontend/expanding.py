@@ -12,24 +12,26 @@ from typing import Any
 
 import numpy as np
 
+from effcompile.frontend.light import take_structure, without_weights
 from effcompile.frontend.operators import DEFAULT_DOMAINS, is_supported
 from effcompile.frontend.tensors import array_of
 
 CONTRIB = "com.microsoft"
 
 
-def expand_operators(model: Any) -> Any:
-    """A model without quantised operators and without functions of ONNX that nobody converts.
+def expand_operators(model: Any) -> None:
+    """Rewrite quantised operators, and functions of ONNX that nobody converts.
 
     Args:
         model: ``onnx.ModelProto``; changed in place.
     """
     _expand_quantised(model.graph)
-    return _with_definitions(model)
+    _take_definitions(model)
 
 
-def _with_definitions(model: Any) -> Any:
+def _take_definitions(model: Any) -> None:
     import onnx
+    import onnx.inliner
 
     found = {
         ("", node.op_type)
@@ -44,9 +46,12 @@ def _with_definitions(model: Any) -> Any:
         for name, schema in schemas.items()
         if schema.has_function or schema.has_context_dependent_function
     ]
-    if not defined:
-        return model
-    return onnx.inliner.inline_selected_functions(model, defined, inline_schema_functions=True)
+    if defined:
+        light = without_weights(model)
+        take_structure(
+            model,
+            onnx.inliner.inline_selected_functions(light, defined, inline_schema_functions=True),
+        )
 
 
 class _Rewriting:
@@ -102,24 +107,27 @@ class _Rewriting:
         names = [self.input(index) for index in range(first, first + count)]
         return names if names[-1] else names[:-1]
 
-    def centred(self, index: int, zero_index: int) -> str:
-        """An integer input minus its zero point, in float32."""
+    def centred(self, index: int, zero_index: int, axis: int = 0) -> str:
+        """An integer input minus its zero point, or one for each part of an axis, in float32."""
         from onnx import TensorProto
 
         name, zero = self.input(index), self.input(zero_index)
         if name in self.stored and (not zero or zero in self.stored):
             value = array_of(self.stored[name]).astype(np.float32)
-            points = array_of(self.stored[zero]).astype(np.float32) if zero else np.float32(0)
-            return self.constant(value - _by_channel(points, value.ndim), f"centred{index}")
+            points = array_of(self.stored[zero]).astype(np.float32) if zero else np.zeros(1)
+            points = _along(points, axis, value.ndim).astype(np.float32)
+            return self.constant(value - points, f"centred{index}")
         wide = self.add("Cast", name, to=TensorProto.FLOAT)
         if not zero:
             return wide
         return self.add("Sub", wide, self.add("Cast", zero, to=TensorProto.FLOAT))
 
 
-def _by_channel(parameter: np.ndarray, rank: int) -> np.ndarray:
-    """One value per output channel, shaped to meet a weight or output of a rank."""
-    return parameter.reshape(-1, *[1] * (rank - 1)) if parameter.size > 1 else parameter
+def _along(parameter: np.ndarray, axis: int, rank: int) -> np.ndarray:
+    """One value for all, or one for each part of an axis, shaped to meet an array of a rank."""
+    if parameter.size == 1:
+        return parameter.reshape(())
+    return parameter.reshape([-1 if each == axis else 1 for each in range(rank)])
 
 
 Expansion = Callable[[_Rewriting], bool]
@@ -152,7 +160,7 @@ def _convolution(one: _Rewriting) -> bool:
         return False
     bias = one.input(8) and one.add("Cast", one.input(8), to=TensorProto.FLOAT)
     operands = [one.centred(0, 2), one.centred(3, 5), *([bias] if bias else [])]
-    per_channel = one.constant(_by_channel(array_of(scale), len(weight.dims) - 1), "scale")
+    per_channel = one.constant(_along(array_of(scale), 0, len(weight.dims) - 1), "scale")
     step = one.add("Mul", one.input(1), per_channel)
     one.quantise(one.add("Mul", one.add_same("Conv", *operands), step), 6)
     return True
@@ -186,13 +194,11 @@ def _general_product(one: _Rewriting) -> bool:
 
     if not one.input(7) or one.stored.get(one.input(4)) is None:
         return False
-    points = one.stored.get(one.input(5))
-    if points is not None and np.prod(points.dims) > 1:
-        return False
     scale = array_of(one.stored[one.input(4)]).reshape(-1)
     step = one.add("Mul", one.input(1), one.constant(scale, "scale"))
     bias = one.input(6) and one.add("Cast", one.input(6), to=TensorProto.FLOAT)
-    operands = [one.centred(0, 2), one.centred(3, 5), *([bias] if bias else [])]
+    columns = 0 if "transB" in one.attrs and one.attrs["transB"].i else 1
+    operands = [one.centred(0, 2), one.centred(3, 5, columns), *([bias] if bias else [])]
     one.quantise(one.add("Mul", one.add_same("Gemm", *operands), step), 7)
     return True
 

@@ -93,17 +93,20 @@ def test_quantised_sum_of_com_microsoft() -> None:
     np.testing.assert_array_equal(found, stored(real(a, 0.5, 3) + real(b, 0.25, 100), 0.75, 60))
 
 
-def test_quantised_general_product_of_com_microsoft() -> None:
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_quantised_general_product_of_com_microsoft(transposed: int) -> None:
     a, b = whole(4, 16), whole(8, 16)
+    points = RNG.integers(90, 110, 8).astype(np.uint8)
     bias = RNG.integers(-4000, 4000, 8, np.int32)
     constants = {
-        **{"as": scalar(0.5), "az": np.uint8(100), "b": b, "bs": scalar(0.25), "bz": np.uint8(99)},
+        **{"as": scalar(0.5), "az": np.uint8(100), "b": b if transposed else b.T.copy()},
+        **{"bs": np.full(8, 0.25, np.float32), "bz": points},
         **{"c": bias, "ys": scalar(32.0), "yz": np.uint8(128)},
     }
     names = ["a", "as", "az", "b", "bs", "bz", "c", "ys", "yz"]
-    node = helper.make_node("QGemm", names, ["y"], domain="com.microsoft", transB=1)
+    node = helper.make_node("QGemm", names, ["y"], domain="com.microsoft", transB=transposed)
     found, _ = run_one(node, {"a": a}, constants, UINT8)
-    sums = real(a, 0.5, 100) @ real(b, 0.25, 99).T + bias * 0.125
+    sums = real(a, 0.5, 100) @ (b - points[:, None].astype(float)).T * 0.25 + bias * 0.125
     np.testing.assert_array_equal(found, stored(sums, 32.0, 128))
 
 
