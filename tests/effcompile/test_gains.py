@@ -51,9 +51,7 @@ def test_entry_that_cannot_be_measured_is_said_and_left_out(
                 path=path,
                 entry=entry,
                 measurement=None if is_lost else measured(100, (1.0,) * 3),
-                failure=Failure(state=TrialState.CRASHED, message="out of memory")
-                if is_lost
-                else None,
+                failure=lost if is_lost else None,
             )
             for path in paths
         ]
