@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from effcompile.errors import BadModel
+
 # Smaller initialisers may hold shapes, axes or bounds that inference follows.
 MOST_ELEMENTS = 1 << 16
 _STRUCTURE = ("node", "output", "value_info")
@@ -24,6 +26,7 @@ def without_weights(model: Any) -> Any:
     graph = model.graph
     light.graph.name = graph.name
     light.graph.input.extend(graph.input)
+    light.graph.sparse_initializer.extend(graph.sparse_initializer)
     for field in _STRUCTURE:
         getattr(light.graph, field).extend(getattr(graph, field))
     declared = {value.name for value in graph.input}
@@ -43,6 +46,41 @@ def take_structure(model: Any, light: Any) -> None:
         _replace(getattr(model.graph, field), getattr(light.graph, field))
     _replace(model.functions, light.functions)
     _replace(model.opset_import, light.opset_import)
+
+
+def infer_shapes(model: Any, origin: str = "the model") -> None:
+    """Add the types of intermediate values where ONNX can tell them.
+
+    Raises:
+        BadModel: Two declarations of a shape or type contradict each other.
+    """
+    import onnx
+
+    try:
+        inferred = onnx.shape_inference.infer_shapes(
+            without_weights(model), check_type=True, strict_mode=True, data_prop=True
+        )
+    except onnx.shape_inference.InferenceError as error:
+        raise BadModel(
+            f"shapes or types inside {origin} contradict each other: {first_lines(error)} "
+            "Compare the named node's inputs with what its operator accepts."
+        ) from error
+    take_structure(model, inferred)
+
+
+def copy_of(model: Any) -> Any:
+    """A copy of an ``onnx.ModelProto``, weights included."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def first_lines(error: BaseException) -> str:
+    """The beginning of a message of several lines, as one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:4])[:600]
 
 
 def _replace(old: Any, new: Any) -> None:
