@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from effcompile.errors import BadModel
-from effcompile.frontend.checking import check_dimensions, data_inputs
 from effcompile.frontend.constants import constant_array, fold_moved_constants
+from effcompile.frontend.dimensions import check_dimensions, data_inputs
 from effcompile.frontend.folding import fold
 from effcompile.frontend.importing import import_model
 from effcompile.signature import ArgumentSpec, EntryPoint
