@@ -111,12 +111,14 @@ def _legalised(module: Any, target: Target) -> Any:
     tvm = _tvm.load()
     from tvm.relax import transform
 
+    from effcompile.frontend.matchers.residual_sum import fuse_residual_sums
     from effcompile.frontend.patterns import match_patterns
 
     passes = [
         fold_moved_constants(),
         transform.FoldConstant(),
         match_patterns(),
+        fuse_residual_sums(),
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
         transform.LegalizeOps(),

@@ -54,13 +54,15 @@ def _arguments(problem: RowNormProblem) -> tuple[list[str], list[str]]:
     """Parameters of the launch, in the workload's order, and those of ``row_norm``."""
     present = {
         "x": "const elem*",
+        **({"residual": "const elem*"} if problem.residual_rows else {}),
         "weight": "const weight_t*",
         **({"bias": "const weight_t*"} if problem.has_bias else {}),
         **({"scale": "const elem*", "shift": "const elem*"} if problem.groups else {}),
         "y": "elem*",
+        **({"total": "elem*"} if problem.keeps_sum else {}),
     }
     parameters = [f"{kind} {name}" for name, kind in present.items()]
-    wanted = ("x", "weight", "bias", "scale", "shift", "y")
+    wanted = ("x", "residual", "weight", "bias", "scale", "shift", "y", "total")
     return parameters, [name if name in present else "nullptr" for name in wanted]
 
 
@@ -75,6 +77,8 @@ def _constants(problem: RowNormProblem, schedule: RowNormSchedule) -> str:
         "CENTRED": problem.centred,
         "HAS_BIAS": problem.has_bias,
         "MODULATED": problem.groups > 0,
+        "HAS_RESIDUAL": problem.residual_rows > 0,
+        "KEEPS_SUM": problem.keeps_sum,
         "STREAMS": schedule.streams,
     }
     return "\n".join(
@@ -83,6 +87,7 @@ def _constants(problem: RowNormProblem, schedule: RowNormSchedule) -> str:
             f"typedef {C_TYPES[problem.weight_dtype]} weight_t;",
             f"constexpr long long ROWS = {problem.n_rows}ll;",
             f"constexpr long long ROWS_PER_GROUP = {problem.n_rows // max(1, problem.groups)}ll;",
+            f"constexpr long long RESIDUAL_ROWS = {max(1, problem.residual_rows)}ll;",
             f"constexpr float EPSILON = (float){problem.epsilon!r};",
             *(f"constexpr int {name} = {value};" for name, value in integers.items()),
             *(f"constexpr bool {name} = {str(value).lower()};" for name, value in flags.items()),
