@@ -8,6 +8,7 @@ from schedules.attention import attention_space
 from schedules.attention_decode import attention_decode_space
 from schedules.attention_simt import attention_simt_space
 from schedules.chain_segments import chain_segments_space
+from schedules.elementwise import elementwise_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.headwise_attention import headwise_space
 from schedules.integer_softmax import integer_softmax_space
@@ -33,6 +34,7 @@ FAMILIES: tuple[Family, ...] = (
     merge_space,
     row_norm_space,
     chain_segments_space,
+    elementwise_space,
     matmul_rows_space,
     matmul_space,
     matmul_simt_space,
