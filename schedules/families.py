@@ -20,6 +20,7 @@ from schedules.merge import merge_space
 from schedules.row_norm import row_norm_space
 from schedules.softmax import softmax_space
 from schedules.task import Task
+from schedules.top_rows import top_rows_space
 
 Family = Callable[[Task], KnobSpace | None]
 
@@ -34,6 +35,7 @@ FAMILIES: tuple[Family, ...] = (
     merge_space,
     row_norm_space,
     chain_segments_space,
+    top_rows_space,
     elementwise_space,
     matmul_rows_space,
     matmul_space,
