@@ -14,45 +14,33 @@ from schedules.elementwise_cuda import (
     n_vectors,
 )
 from schedules.elementwise_lanes import Lanes, lanes_of
-from schedules.elementwise_problem import ELEMENT_BYTES, ElementwiseProblem, elementwise_problem
-from schedules.errors import UnknownSpace
-from schedules.knobs import Knob, KnobSpace, Values
+from schedules.elementwise_problem import ElementwiseProblem, elementwise_problem
+from schedules.knobs import Knob, Values
 from schedules.limits import launch_refusal
+from schedules.row_space import ELEMENT_BYTES, WORD_BYTES, RowSpace
 from schedules.task import Task
 
-MOST_BYTES = 16
 MOST_WORD_REGISTERS = 96
 REGISTERS_BESIDE_DATA = 32
 
 
-def elementwise_space(task: Task) -> KnobSpace | None:
+def elementwise_space(task: Task) -> ElementwiseSpace | None:
     """The family's space for a task, ``None`` where the default schedule has to serve."""
-    if task.target.kind != "cuda" or elementwise_problem(task.workload) is None:
-        return None
-    space = ElementwiseSpace(task)
-    return space if space.lanes and not space.is_empty else None
+    return ElementwiseSpace.covering(task)
 
 
-class ElementwiseSpace(KnobSpace):
+class ElementwiseSpace(RowSpace[ElementwiseProblem]):
     """Vectors of neighbouring elements, some per thread."""
 
     name = "elementwise"
+    covered = "a program without sums that computes one output of float32, float16 or bfloat16"
 
-    def __init__(self, task: Task) -> None:
-        problem = elementwise_problem(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the elementwise family does not cover {task.workload.name}: expected a program "
-                "without sums that computes one output of float32, float16 or bfloat16."
-            )
-        self._problem: ElementwiseProblem = problem
-        self._workload = task.workload
-        self._target = task.target
+    problem_of = staticmethod(elementwise_problem)
 
     @cached_property
     def lanes(self) -> dict[int, Lanes]:
         """Texts by vector width: the two widest, without those that gather element by element."""
-        most, last = MOST_BYTES // self._problem.element_bytes, self._problem.shape[-1]
+        most, last = WORD_BYTES // self._problem.element_bytes, self._problem.shape[-1]
         fitting = [v for v in (1, 2, 4, 8) if v <= most and last % v == 0]
         found = {v: made for v in fitting if (made := lanes_of(self._problem, v)) is not None}
         if 1 not in found:

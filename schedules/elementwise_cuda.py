@@ -10,9 +10,8 @@ from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.elementwise_lanes import LAST, Lanes
 from schedules.elementwise_problem import ElementwiseProblem
 from schedules.elementwise_words import Word
+from schedules.row_space import C_TYPES, constants
 from schedules.workload import TensorSpec, Workload
-
-C_TYPES = {"float32": "float", "float16": "half", "bfloat16": "nv_bfloat16"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +74,13 @@ def _source(problem: ElementwiseProblem, lanes: Lanes, schedule: ElementwiseSche
     streams = str(schedule.streams).lower()
     return "\n".join(
         [
-            f"constexpr int EACH = {schedule.each}, THREADS = {schedule.threads};",
-            f"constexpr int VECTORS = {n_vectors(problem, schedule)};",
+            *constants(
+                {
+                    "EACH": schedule.each,
+                    "THREADS": schedule.threads,
+                    "VECTORS": n_vectors(problem, schedule),
+                }
+            ),
             _head(problem),
             "  using namespace effcompile_rows;",
             *(f"  {_chunk(problem, word)} w{i}[EACH];" for i, word in words),

@@ -8,18 +8,17 @@ neighbours in pairs and concatenated parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
 from schedules import _tvm
-from schedules.elementwise_problem import ELEMENT_BYTES, ElementwiseProblem
+from schedules.elementwise_problem import ElementwiseProblem
 from schedules.elementwise_words import Reading, Word, gathered
 from schedules.index_text import index_text
+from schedules.row_space import ELEMENT_BYTES, WORD_BYTES
 from schedules.tir_text import NotTranslated, Read, Translator
 
-WORD_BYTES = 16
 MOST_TEXT = 40_000
 LAST = "q"
 HOLE = "\0"
@@ -107,16 +106,15 @@ class _Lane:
         known = self.analyzer.simplify(condition)
         if type(known).__name__ == "IntImm":
             return yes() if int(known) else no()
-        text = self._index(known)
-        one = self._under(known, text, yes)
-        return f"({text} ? {one} : {self._under(tvm.tirx.Not(known), f'!{text}', no)})"
+        # Only in its simplest form does a condition tell the analyzer the range of a variable.
+        otherwise = self.analyzer.simplify(tvm.tirx.Not(known))
+        return f"({self._index(known)} ? {self._under(known, yes)} : {self._under(otherwise, no)})"
 
-    def _under(self, condition: Any, text: str, part: Callable[[], str]) -> str:
-        with ExitStack() as stack:
-            stack.enter_context(self.analyzer.constraint_scope(condition))
-            self.guards.append(text)
+    def _under(self, condition: Any, part: Callable[[], str]) -> str:
+        self.guards.append(self._index(condition))
+        with self.analyzer.constraint_scope(condition):
             found = part()
-            self.guards.pop()
+        self.guards.pop()
         return found
 
     def _read(self, load: Read) -> str:

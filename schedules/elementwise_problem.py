@@ -13,9 +13,9 @@ from typing import Any
 
 from schedules import _tvm
 from schedules.analysis import SPATIAL, leaf_blocks, new_schedule
+from schedules.row_space import ELEMENT_BYTES
 from schedules.workload import TensorSpec, Workload
 
-ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 INDEX_DTYPES = ("int32", "int64")
 MOST_ELEMENTS = 2**31 - 1
 MOST_STEPS = 64

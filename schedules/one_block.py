@@ -11,6 +11,7 @@ from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.errors import UnknownSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.limits import launch_refusal
+from schedules.row_space import constants
 from schedules.task import Task
 from schedules.workload import TensorSpec
 
@@ -69,13 +70,12 @@ class OneBlockSpace(KnobSpace):
     def launch(self, values: Values) -> CudaLaunch:
         """The one launch of a point."""
         threads = int(values["threads"])
-        constants = {"ROWS": self._rows, "THREADS": threads, **self.constants()}
         names, call = self._call()
         return CudaLaunch(
             function=f"{self.name}_block",
             source="\n".join(
                 [
-                    *(f"constexpr int {name} = {value};" for name, value in constants.items()),
+                    *constants({"ROWS": self._rows, "THREADS": threads, **self.constants()}),
                     device_code("counting.cuh"),
                     device_code(f"{self.name}.cuh"),
                     call,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from schedules.row_space import ELEMENT_BYTES
 from schedules.workload import Workload
 
 LAYER_NORM, RMS_NORM = "layer_norm", "rms_norm"
-ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,8 @@ def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:
     """Cosines of which about half are links, some of them equal; every fifth row follows none."""
     cosine = workload.inputs[0]
     (n_rows,) = cosine.shape
-    drawn = [rng.integers(-20, 21, size=n_rows).astype(np.float32) / 20, np.zeros(1, np.float32)]
+    cosines = rng.integers(-20, 21, size=n_rows).astype(np.float32) / 20
+    drawn: list[np.ndarray] = [np.asarray(cosines), np.zeros(1, np.float32)]
     if workload.attrs.get("listed"):
         drawn.append(_followed(n_rows, rng))
     if workload.attrs.get("limited"):

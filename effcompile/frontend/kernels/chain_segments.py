@@ -46,7 +46,8 @@ def chain_segments_call(
         parts = list(rest)
         before = parts.pop(0) if is_listed else lambda i: i - places
         linked = _links(values, least, before, parts.pop(0) if is_limited else None)
-        return _segments(linked, before, int(values.shape[0]), groups)
+        head, depth = _walked(linked, before) if is_listed else _counted(linked, places)
+        return _segments(head, depth, groups)
 
     inputs = [cosine, threshold, *(one for one in (previous, most) if one is not None)]
     attrs = {"places": places, "listed": is_listed, "limited": is_limited}
@@ -135,38 +136,70 @@ def _rank(values: Any, counts: Callable[[Any], Any]) -> Any:
     return _count("rank", n_rows, n_rows, is_first)
 
 
-def _segments(linked: Any, before: Any, n_rows: int, groups: int) -> list[Any]:
+def _counted(linked: Any, places: int) -> tuple[Any, Any]:
+    """The head of every row's chain, and how many links it is away, where frames are regular."""
+    from tvm import te, tirx
+
+    n_rows = int(linked.shape[0])
+    n_frames = -(-n_rows // places)
+    k = te.reduce_axis((0, n_frames), "k")
+
+    def is_head(row: Any) -> Any:
+        return tirx.any(row < 0, linked(tirx.max(row, 0)) == 0)
+
+    def frames(i: Any) -> Any:
+        return te.min(tirx.Select(is_head(i - k * places), k, n_frames), axis=k)
+
+    depth = te.compute((n_rows,), frames, name="depth")
+    return _column("head", n_rows, lambda i: i - depth(i) * places), depth
+
+
+def _walked(linked: Any, previous: Any) -> tuple[Any, Any]:
+    """The same by following a list, one row after the other."""
+    from tvm import te, tirx
+
+    n_rows = int(linked.shape[0])
+
+    def walk(sources: Any, results: Any) -> Any:
+        from tvm.script.ir_builder import IRBuilder
+        from tvm.script.ir_builder import tirx as tir
+
+        is_linked, before = map(tir.buffer_proxy, sources)
+        head, depth = map(tir.buffer_proxy, results)
+        with IRBuilder() as builder, tir.serial(0, n_rows) as i:
+            known = is_linked[i] == 1
+            head[i] = tirx.if_then_else(known, head[before[i]], i)
+            depth[i] = tirx.if_then_else(known, depth[before[i]] + 1, 0)
+        return builder.get()
+
+    head, depth = te.extern(
+        [(n_rows,)] * 2, [linked, previous], walk, dtype=["int32"] * 2, name="chains"
+    )
+    return head, depth
+
+
+def _segments(head: Any, depth: Any, groups: int) -> list[Any]:
     """See :func:`chain_segments_call`."""
     from tvm import tirx
 
-    head = _column("head", n_rows, lambda i: tirx.Select(linked(i) == 1, before(i), i))
-    depth = linked
-    # Every round looks twice as far back.
-    for step in range((n_rows - 1).bit_length()):
-        head, depth = _further(head, depth, n_rows, step)
-
+    n_rows = int(head.shape[0])
     length = _count("length", n_rows, n_rows, lambda i, j: head(j) == i)
     index = _count("index", n_rows, n_rows, lambda i, j: tirx.all(j < i, depth(j) == 0))
     offset = _sum("offset", n_rows, n_rows, lambda i, j: tirx.Select(j < i, length(j), 0))
     place = _column("place", n_rows, lambda i: offset(head(i)) + depth(i))
+
+    def opens(g: Any, j: Any) -> Any:
+        return tirx.all(depth(j) == 0, index(j) == g)
+
+    def rows_before(g: Any, j: Any) -> Any:
+        return tirx.Select(index(j) < g, length(j), 0)
+
     return [
         _row_where("rows", n_rows, n_rows, lambda i, j: place(j) == i),
-        _sum(
-            "starts",
-            groups + 1,
-            n_rows,
-            lambda g, j: tirx.Select(index(j) < g, length(j), 0),
-        ),
-        _row_where("heads", groups, n_rows, lambda g, j: tirx.all(depth(j) == 0, index(j) == g)),
+        _sum("starts", groups + 1, n_rows, rows_before),
+        _row_where("heads", groups, n_rows, opens),
         _count("count", 1, n_rows, lambda _, j: depth(j) == 0),
     ]
-
-
-def _further(head: Any, depth: Any, n_rows: int, step: int) -> tuple[Any, Any]:
-    return (
-        _column(f"head_{step}", n_rows, lambda i: head(head(i))),
-        _column(f"depth_{step}", n_rows, lambda i: depth(i) + depth(head(i))),
-    )
 
 
 def _number(condition: Any) -> Any:
