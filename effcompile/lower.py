@@ -112,12 +112,14 @@ def _legalised(module: Any, target: Target) -> Any:
     from tvm.relax import transform
 
     from effcompile.frontend.layout import channels_last
+    from effcompile.frontend.matchers.residual_sum import fuse_residual_sums
     from effcompile.frontend.patterns import match_patterns
 
     passes = [
         fold_moved_constants(),
         transform.FoldConstant(),
         match_patterns(),
+        fuse_residual_sums(),
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
         channels_last(target),
