@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 
 from schedules.errors import UnknownSpace
-from schedules.gemv_dequant_cuda import (
-    DIGITS,
+from schedules.gemv_dequant_cuda import gemv_cuda
+from schedules.gemv_dequant_layout import (
     LOAD_BYTES,
-    ROWS_PER_PASS,
     GemvSchedule,
     arena,
-    gemv_cuda,
+    digits,
     n_steps,
+    rows_per_pass,
     slot_bytes,
     step_groups,
     step_units,
 )
-from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
+from schedules.gemv_dequant_problem import ELEMENT_BYTES, MOST_ROWS, GemvProblem, gemv_problem
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.limits import launch_refusal
 from schedules.task import Task
@@ -51,7 +51,8 @@ def gemv_dequant_space(task: Task) -> KnobSpace | None:
     target = task.target
     if target.kind != "cuda" or _arch_number(target.arch) < FIRST_ARCH:
         return None
-    return None if gemv_problem(task.workload) is None else GemvDequantSpace(task)
+    problem = gemv_problem(task.workload)
+    return None if problem is None or problem.rows > MOST_ROWS else GemvDequantSpace(task)
 
 
 def _arch_number(arch: str) -> int:
@@ -69,7 +70,7 @@ class GemvDequantSpace(KnobSpace):
         if problem is None:
             raise UnknownSpace(
                 f"the gemv_dequant family does not cover {task.workload.name}: expected packed "
-                "codes, and x, scales and output of one 16-bit float type with few rows."
+                "codes, scales and outputs of one float type, and x of that type or int8."
             )
         self._problem: GemvProblem = problem
         self._workload = task.workload
@@ -182,9 +183,10 @@ class GemvDequantSpace(KnobSpace):
 
     def _registers(self, schedule: GemvSchedule) -> int:
         problem = self._problem
-        x_tiles = -(-DIGITS * min(problem.rows, ROWS_PER_PASS) // 8)
+        x_tiles = -(-digits(problem) * rows_per_pass(problem) // 8)
+        scale_words = ELEMENT_BYTES[problem.dtype] // 2
         per_step = 4 * self._step_loads()
-        per_step += step_groups(problem) * (2 if problem.has_zeros else 1)
+        per_step += step_groups(problem) * (scale_words + problem.has_zeros)
         if schedule.bulk:
             return REGISTERS_OF_BULK + REGISTERS_PER_X_TILE * x_tiles + per_step
         data = per_step * schedule.in_flight

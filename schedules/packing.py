@@ -132,6 +132,19 @@ def unpack_groups(packed: np.ndarray, *, n_columns: int) -> np.ndarray:
     return np.ascontiguousarray(split.reshape(n_tiles * TILE_COLUMNS, n_groups)[:n_columns])
 
 
+def pair_tiles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Two packed matrices of one shape as one: 8 columns of each in every tile.
+
+    Tile ``t`` holds columns ``8 t`` to ``8 t + 7`` of the first in its first half, those of the
+    second in the other. Serves codes (tiles, ..., 4 words), scales and zero points (tiles, groups,
+    16), all of which keep columns ``c`` and ``c + 8`` as neighbours along the last axis.
+    """
+    both = np.stack([first, second], axis=-1)
+    halves = both.reshape(*first.shape[:-1], first.shape[-1] // 2, 2, 2)
+    ordered = np.moveaxis(halves, -2, 1)
+    return np.ascontiguousarray(ordered).reshape(2 * first.shape[0], *first.shape[1:])
+
+
 def unpack_stream(stream: np.ndarray, bits: int, depth: int) -> np.ndarray:
     """Codes from bytes that hold them one after the other, lowest bits first.
 

@@ -15,6 +15,7 @@
 struct uint4 { unsigned x, y, z, w; };
 struct uint2 { unsigned x, y; };
 struct float4 { float x, y, z, w; };
+struct float2 { float x, y; };
 struct Dim { int x, y, z; };
 typedef _Float16 half;
 struct nv_bfloat16 { uint16_t bits; };
@@ -74,10 +75,10 @@ inline uint4 load_codes(const uint4* a) {
   }
   return *a;
 }
-inline unsigned load_pair(const elem* a) { unsigned v; memcpy(&v, a, 4); return v; }
+template <class T> void load_pair(T& v, const void* a) { memcpy(&v, a, sizeof(T)); }
 inline unsigned load_bytes(const unsigned char* a) { unsigned short v; memcpy(&v, a, 2); return v; }
-inline uint4 load_eight(const elem* a) { uint4 v; memcpy(&v, a, 16); return v; }
-inline unsigned load_one(const elem* a) { unsigned short v; memcpy(&v, a, 2); return v; }
+template <int N> void load_words(unsigned (&v)[N], const void* a) { memcpy(v, a, sizeof(v)); }
+template <int BYTES> unsigned load_bits(const void* a) { unsigned v = 0; memcpy(&v, a, BYTES); return v; }
 inline float load_partial(const float* a) { return *a; }
 inline void release_next_kernel() {}
 inline void wait_for_previous_kernel() {}
@@ -120,9 +121,12 @@ inline void multiply(int (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned 
 }
 // CUT: after the kernel text. Returns 1 for codes read outside, 2 for a write behind the arena,
 // 3 for a bulk copy that is not aligned.
-extern "C" int run(const elem* x, const unsigned* codes, const elem* scales,
-                   const unsigned char* zeros, const elem* bias, elem* y, float* partial, int n_x,
-                   int n_y, int n_z, int arena_bytes) {
+extern "C" int run(const x_elem* x, const unsigned* codes, const elem* scales,
+                   const unsigned char* zeros, const elem* bias, const elem* residual,
+                   const scale_elem* x_scales, float* partial, elem** y, int n_x, int n_y, int n_z,
+                   int arena_bytes) {
+  Ending ending = {bias, residual, x_scales, {}};
+  memcpy(&ending.outputs, y, sizeof(ending.outputs));
   first_code = codes;
   last_code = codes + (long)N_TILES * N_UNITS * LOADS * 128;
   for (int block = 0; block < n_x * n_y * n_z; ++block) {
@@ -137,17 +141,17 @@ extern "C" int run(const elem* x, const unsigned* codes, const elem* scales,
     for (int t = 0; t < THREADS; ++t)
       threads.emplace_back([=] {
         threadIdx = {t, 0, 0};
-        gemv_dequant(x, codes, scales, zeros, bias, y, partial, arena);
+        gemv_dequant(x, Weights{codes, scales, zeros}, ending, partial, arena);
       });
     for (auto& thread : threads) thread.join();
     for (auto* p = arena + arena_bytes; p < memory.data() + memory.size(); ++p)
       if (*p != 0x5a) fault = 2;
   }
   if (BLOCKS_K > 1)
-    for (int i = 0; i < M * N_COLUMNS; ++i) {
+    for (int i = 0; i < (M * N_TILES * WIDTH + 127) / 128 * 128; ++i) {
       blockIdx = {i / 128, 0, 0};
       threadIdx = {i % 128, 0, 0};
-      gemv_dequant_sum(partial, bias, y);
+      gemv_dequant_sum(partial, ending);
     }
   return fault;
 }
