@@ -112,11 +112,13 @@ def _legalised(module: Any, target: Target) -> Any:
     from tvm.relax import transform
 
     from effcompile.frontend.patterns import match_patterns
+    from effcompile.frontend.siblings import join_siblings
 
     passes = [
         fold_moved_constants(),
         transform.FoldConstant(),
         match_patterns(),
+        join_siblings(),
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
         transform.LegalizeOps(),

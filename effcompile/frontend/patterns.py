@@ -7,15 +7,22 @@ attention.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 from effcompile.frontend.matchers.accumulation import widen_products, widen_sums
 from effcompile.frontend.matchers.attention import match_attention
-from effcompile.frontend.matchers.expressions import Scope
+from effcompile.frontend.matchers.expressions import Scope, readers_of
 from effcompile.frontend.matchers.modulation import match_modulated_norm
 from effcompile.frontend.matchers.norms import match_layer_norm, match_rms_norm
+from effcompile.frontend.matchers.packed_products import (
+    match_activation,
+    match_bias,
+    match_gate,
+    match_quantised_input,
+    match_residual,
+)
 from effcompile.frontend.matchers.softmax import match_softmax
 from effcompile.frontend.matchers.whole import mark_attention, mark_norm
 from schedules import _tvm
@@ -27,7 +34,11 @@ SWEEPS: tuple[tuple[Matcher, ...], ...] = (
     (match_attention, match_layer_norm),
     (match_rms_norm,),
     (match_softmax, mark_norm, mark_attention, widen_products, widen_sums),
-    (match_modulated_norm,),
+    (match_modulated_norm, match_quantised_input),
+    (match_bias,),
+    (match_activation,),
+    (match_gate,),
+    (match_residual,),
 )
 
 
@@ -40,6 +51,7 @@ def match_patterns() -> Any:
             mutator = _mutator_class()(module, matchers)
             for variable, function in module.functions_items():
                 if isinstance(function, tvm.relax.Function):
+                    mutator.readers = readers_of(function)
                     mutator.builder_.update_func(variable, mutator.visit_expr(function))
             module = mutator.builder_.get()
             module = tvm.relax.transform.DeadCodeElimination()(module)
@@ -60,12 +72,13 @@ def _mutator_class() -> Any:
         def __init__(self, module: Any, matchers: tuple[Matcher, ...]) -> None:
             super().__init__(module)
             self.matchers = matchers
+            self.readers: Mapping[Any, int] = {}
 
         def visit_call_(self, call: Any) -> Any:
             call = super().visit_call_(call)
             if not hasattr(call.op, "name"):
                 return call
-            scope = Scope(self.builder_, self.lookup_binding)
+            scope = Scope(self.builder_, self.lookup_binding, self.readers)
             for match in self.matchers:
                 replacement = match(call, scope)
                 if replacement is not None:
