@@ -8,6 +8,7 @@ from schedules.attention import attention_space
 from schedules.attention_decode import attention_decode_space
 from schedules.attention_simt import attention_simt_space
 from schedules.chain_segments import chain_segments_space
+from schedules.gemm_dequant import gemm_dequant_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.headwise_attention import headwise_space
 from schedules.integer_softmax import integer_softmax_space
@@ -30,6 +31,7 @@ FAMILIES: tuple[Family, ...] = (
     attention_simt_space,
     headwise_space,
     gemv_dequant_space,
+    gemm_dequant_space,
     merge_space,
     row_norm_space,
     chain_segments_space,

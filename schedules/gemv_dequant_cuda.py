@@ -103,9 +103,7 @@ def _source(problem: GemvProblem, schedule: GemvSchedule) -> str:
 
 def _function(name: str, parameters: list[str], body: str) -> str:
     """A function with the parameters that exist around the one that takes all."""
-    return (
-        f"__device__ __forceinline__ void {name}({', '.join(parameters)}) {{\n  {body}\n}}\n"
-    )
+    return f"__device__ __forceinline__ void {name}({', '.join(parameters)}) {{\n  {body}\n}}\n"
 
 
 def _pointers(roles: list[str]) -> list[str]:

@@ -41,7 +41,7 @@ def _groups(function: Any, builder: Any) -> list[Group]:
     from tvm import relax
 
     bound = relax.analysis.get_var2val(function)
-    scope = Scope(builder, lambda variable: bound.get(variable))
+    scope = Scope(builder, bound.get)
     found: dict[Hashable, Group] = defaultdict(list)
     for block in function.body.blocks:
         for binding in block.bindings:

@@ -43,7 +43,5 @@ def emulate(
     pointers = [ctypes.c_void_p(held[role].ctypes.data if role in held else None) for role in ROLES]
     outputs = (ctypes.c_void_p * len(y))(*(one.ctypes.data for one in y))
     grid = (schedule.blocks_n, schedule.blocks_k, -(-problem.rows // rows_per_pass(problem)))
-    fault = ctypes.CDLL(str(library)).run(
-        *pointers, outputs, *grid, arena(problem, schedule).size
-    )
+    fault = ctypes.CDLL(str(library)).run(*pointers, outputs, *grid, arena(problem, schedule).size)
     return y, int(fault)

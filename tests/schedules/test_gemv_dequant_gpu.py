@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from effcompile.config import BuildConfig
-from effcompile.measure.builder import ProcessBuilder
 from schedules.gemv_dequant import GemvDequantSpace
 from schedules.inputs import make_data
-from schedules.reference import compare, tolerance_of
-from schedules.task import Task
-from schedules.workload import Workload
-from search.trial import Build, Failure
+from search.trial import Build
+from tests.schedules.gemv_runs import Kernels
 from tests.schedules.gemv_workloads import gemv_workload
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
@@ -77,69 +71,22 @@ SHAPES: list[tuple[tuple[Any, ...], str, dict[str, Any]]] = [
     ((2, 40, 256, 3, 128), "bfloat16", {"x_scales": "row", "gated": True, "activation": "silu"}),
     ((5, (40, 24), 512, 2, 64), "float16", {"x_scales": "tensor", "zeros": True}),
 ]
-N_RANDOM = 6
 CHAINED: tuple[tuple[Any, ...], str, dict[str, Any]] = ((1, 1024, 1024, 4, 128), "bfloat16", {})
 SHAPES.append(CHAINED)
 N_CHAINED = 20
 
 
-class Kernels:
-    """Builds of every shape, started at once, and calls of them."""
-
-    def __init__(self, folder: Path) -> None:
-        from effcompile.measure.environment import detect_target
-
-        self._target = detect_target("cuda")
-        settings = BuildConfig(cache_dir=str(folder / "cache"))
-        self._builder = ProcessBuilder(settings, work_dir=folder)
-        self._rng = np.random.default_rng(0)
-        self.workloads = [
-            gemv_workload(*sizes, dtype=dtype, **rest) for sizes, dtype, rest in SHAPES
-        ]
-        self.builds = [self._submit(workload) for workload in self.workloads]
-
-    def _submit(self, workload: Workload) -> list[tuple[dict[str, Any], Future[Build | Failure]]]:
-        task = Task(workload=workload, target=self._target)
-        space = GemvDequantSpace(task)
-        chosen = [space.candidate(PLAIN)] if space.refusal(PLAIN) is None else []
-        chosen += space.sample(N_RANDOM, self._rng)
-        return [(space.values_of(one), self._builder.submit(task, one)) for one in chosen]
-
-    def close(self) -> None:
-        self._builder.close()
-
-
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernels]:
-    made = Kernels(tmp_path_factory.mktemp("gemv"))
+    workloads = [gemv_workload(*sizes, dtype=dtype, **rest) for sizes, dtype, rest in SHAPES]
+    made = Kernels(tmp_path_factory.mktemp("gemv"), workloads, GemvDequantSpace, PLAIN)
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("index", range(len(SHAPES)), ids=[str(shape) for shape in SHAPES])
 def test_random_points_are_right(kernels: Kernels, index: int) -> None:
-    from effcompile.measure.session import load_runtime
-
-    workload = kernels.workloads[index]
-    data = make_data(workload, 3)
-    faults = []
-    builds = [(values, future.result()) for values, future in kernels.builds[index]]
-    load_runtime("cuda")
-    import tvm
-
-    device = tvm.cuda(0)
-    inputs = [tvm.runtime.empty(one.shape, one.dtype, device) for one in workload.inputs]
-    for tensor, array in zip(inputs, data.inputs, strict=True):
-        tensor.copyfrom(np.ascontiguousarray(array))
-    for values, build in builds:
-        assert isinstance(build, Build), (values, build)
-        outputs = [tvm.runtime.empty(one.shape, one.dtype, device) for one in workload.outputs]
-        tvm.runtime.load_module(build.library_path)["main"](*inputs, *outputs)
-        device.sync()
-        for y, reference in zip(outputs, data.references, strict=True):
-            fault = described(y.numpy(), reference.values, workload)
-            if fault is not None:
-                faults.append(f"{values}: {fault}")
+    faults = kernels.faults(index)
     assert not faults, "\n".join(faults)
 
 
@@ -178,13 +125,3 @@ def test_products_in_a_row_wait_for_each_other(kernels: Kernels) -> None:
         assert np.abs(expected.astype(np.float32)).max() > 0
         for _ in range(20):
             np.testing.assert_array_equal(chained(function, apart=False), expected)
-
-
-def described(found: np.ndarray, expected: np.ndarray, workload: Workload) -> str | None:
-    """Where the first elements differ, and the ratios of the first few."""
-    fault = compare(found, expected, tolerance_of(workload))
-    if fault is None:
-        return None
-    got, wanted = found.astype(np.float64).reshape(-1), expected.reshape(-1)
-    wrong = np.flatnonzero(np.abs(got - wanted) > 0.05 * np.abs(expected).max())[:8]
-    return f"{fault}; first found {got[wrong]}, expected {wanted[wrong]}, at {wrong}"

@@ -19,6 +19,7 @@ from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
 from tests.schedules.decode_workloads import Decode
+from tests.schedules.gemv_workloads import gemv_workload
 from tests.schedules.integer_softmax_workloads import integer_softmax
 from tests.schedules.merge_workloads import chains, mean
 from tests.schedules.norm_workloads import norm
@@ -36,6 +37,10 @@ OTHERS = {
     "matmul_simt": lambda: product_workload(
         Product(m=24, n=40, k=56, dtype="float32", ending="gelu")
     ),
+    "gemv_dequant": lambda: gemv_workload(
+        2, 100, 512, 4, 128, gated=True, activation="silu", bias=True
+    ),
+    "gemm_dequant": lambda: gemv_workload(300, 200, 512, 3, 128, residual=True),
     "matmul_rows": lambda: product_workload(Product(m=3, n=40, k=256, layout="nt")),
 }
 CASES += [(name, "gpu") for name in OTHERS]

@@ -38,9 +38,7 @@ def side_by_side(
     return _call(builder, products[0], joined, {**attrs[0], "columns": columns})
 
 
-def gated(
-    builder: Any, gate: Tensors, other: Tensors, attrs: Mapping[str, Attribute]
-) -> Any:
+def gated(builder: Any, gate: Tensors, other: Tensors, attrs: Mapping[str, Attribute]) -> Any:
     """``activation(gate) * other`` of two products as one call.
 
     Args:

@@ -41,7 +41,7 @@ def few_rows(product: Product) -> bool:
 def match_quantised_input(call: Any, scope: Scope) -> Any:
     """A product of ``int8 * scale`` as one of the int8 array."""
     product = product_of(call, scope)
-    if product is None or "x_scales" in product[0]:
+    if product is None or "x_scales" in product[0] or not few_rows(product):
         return None
     given, attrs = product
     scaled = scope.call(given["x"], "multiply")
@@ -52,9 +52,7 @@ def match_quantised_input(call: Any, scope: Scope) -> Any:
     scales = _scales_of_rows(scaled.args[1], given["x"], scope)
     if scales is None:
         return None
-    return gemv_dequant_call(
-        scope.builder, {**given, "x": cast.args[0], "x_scales": scales}, attrs
-    )
+    return gemv_dequant_call(scope.builder, {**given, "x": cast.args[0], "x_scales": scales}, attrs)
 
 
 def _without_zero(expression: Any, scope: Scope) -> Any:

@@ -52,7 +52,9 @@ class Layers:
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         types = dict.fromkeys(outputs, kind)
         return lowered(
-            graph_model(self.nodes, inputs, outputs, constants=self.constants, output_types=types, opset=24)
+            graph_model(
+                self.nodes, inputs, outputs, constants=self.constants, output_types=types, opset=24
+            )
         )
 
 
@@ -168,12 +170,10 @@ def test_quantised_activations_reach_the_product_as_integers(per: str) -> None:
     rng = np.random.default_rng(0)
     rows, n_columns = 3, 24
     codes = rng.integers(-8, 8, (DEPTH, n_columns))
-    scales = {
-        "w_s": rng.uniform(0.1, 1, (DEPTH // BLOCK, n_columns)).astype(np.float32),
-        "x_s": np.float32(0.02) * np.ones({"tensor": (), "row": (rows,), "block": (rows, 1)}[per]),
-    }
-    scales["x_s"] = (scales["x_s"] * (1 + np.arange(scales["x_s"].size).reshape(scales["x_s"].shape))).astype(np.float32)
-    attrs: dict[str, Any] = {"row": {"axis": 0}, "block": {"axis": 1, "block_size": DEPTH}}.get(per, {})
+    w_s = rng.uniform(0.1, 1, (DEPTH // BLOCK, n_columns)).astype(np.float32)
+    shape: tuple[int, ...] = {"tensor": (), "row": (rows,), "block": (rows, 1)}[per]
+    x_s = rng.uniform(0.01, 0.03, shape)
+    attrs = {"tensor": {}, "row": {"axis": 0}, "block": {"axis": 1, "block_size": DEPTH}}[per]
     nodes = [
         helper.make_node("DequantizeLinear", ["q", "x_s"], ["x"], **attrs),
         helper.make_node("DequantizeLinear", ["w", "w_s"], ["m"], axis=0, block_size=BLOCK),
@@ -181,13 +181,13 @@ def test_quantised_activations_reach_the_product_as_integers(per: str) -> None:
     ]
     weight = helper.make_tensor("w", TensorProto.INT4, codes.shape, codes.reshape(-1).tolist())
     q = rng.integers(-127, 128, (rows, DEPTH)).astype(np.int8)
-    inputs = {"q": q, "x_s": scales["x_s"]}
-    model = graph_model(nodes, inputs, ["y"], constants={"w": weight, "w_s": scales["w_s"]})
+    inputs = {"q": q, "x_s": np.float32(x_s)}
+    model = graph_model(nodes, inputs, ["y"], constants={"w": weight, "w_s": w_s})
     program = lowered(model)
     assert attributes(program)["x_scales"] is True
     assert operators(program) == ["gemv_dequant"]
     (expected,) = ReferenceEvaluator(model).run(None, inputs)
-    close(run_lowered(program, [q, scales["x_s"]])[0], expected.astype(np.float64))
+    close(run_lowered(program, list(inputs.values()))[0], expected.astype(np.float64))
 
 
 def test_activations_quantised_by_the_graph_reach_the_product_as_integers() -> None:
