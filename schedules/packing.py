@@ -50,7 +50,7 @@ def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
     n_columns, depth = codes.shape
     shape = packed_shape(n_columns, depth, bits)
     n_tiles, n_units = shape[:2]
-    padded = np.zeros((n_tiles * TILE_COLUMNS, n_units * UNIT_DEPTH[bits]), dtype=np.uint32)
+    padded = np.zeros((n_tiles * TILE_COLUMNS, n_units * UNIT_DEPTH[bits]), dtype=np.uint8)
     padded[:n_columns, :depth] = codes
     return _words(_fragments(padded, n_tiles, n_units), bits).reshape(shape)
 
@@ -71,7 +71,7 @@ def _fragments(codes: np.ndarray, n_tiles: int, n_units: int) -> np.ndarray:
     # Columns are (tile, column / 8, column % 8); depth is (unit, fragment, lane % 4, j / 4, j % 4).
     split = codes.reshape(n_tiles, 2, 8, n_units, -1, 4, 2, 4)
     ordered = split.transpose(0, 3, 4, 2, 5, 6, 1, 7)
-    registers = np.ascontiguousarray(ordered).astype(np.uint8).view("<u4").astype(np.uint32)
+    registers = np.ascontiguousarray(ordered, dtype=np.uint8).view("<u4").astype(np.uint32)
     return registers.reshape(n_tiles, n_units, -1, LANES, WORDS_PER_LOAD)
 
 

@@ -57,7 +57,7 @@ def _activated(values: np.ndarray, activation: str) -> np.ndarray:
     if activation == "silu":
         return values * 0.5 * (1.0 + np.tanh(0.5 * values))
     if activation == "gelu":
-        return 0.5 * values * (1.0 + _erf(values / math.sqrt(2)).astype(np.float64))
+        return 0.5 * values * (1.0 + np.asarray(_erf(values / math.sqrt(2)), np.float64))
     if activation == "gelu_tanh":
         inner = math.sqrt(2 / math.pi) * (values + 0.044715 * values**3)
         return 0.5 * values * (1.0 + np.tanh(inner))

@@ -35,7 +35,7 @@ def product_of(expression: Any, scope: Scope) -> Product | None:
 
 def few_rows(product: Product) -> bool:
     """Whether one kernel serves all outputs."""
-    return prod(type_of(product[0]["x"])[0][:-1]) <= MOST_ROWS
+    return int(prod(type_of(product[0]["x"])[0][:-1])) <= MOST_ROWS
 
 
 def match_quantised_input(call: Any, scope: Scope) -> Any:
