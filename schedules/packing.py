@@ -153,17 +153,37 @@ def unpack_stream(stream: np.ndarray, bits: int, depth: int) -> np.ndarray:
         bits: 1 to 8 per code.
         depth: Codes wanted of each stream.
     """
-    if 8 % bits == 0:
-        spread = stream[..., None] >> np.arange(0, 8, bits, dtype=np.uint8)
-        return (spread & np.uint8(2**bits - 1)).reshape(*stream.shape[:-1], -1)[..., :depth]
-    unpacked = np.unpackbits(stream, axis=-1, bitorder="little")[..., : depth * bits]
-    weights = (1 << np.arange(bits)).astype(np.uint8)
-    codes = unpacked.reshape(*stream.shape[:-1], depth, bits) * weights
-    return np.asarray(codes.sum(axis=-1, dtype=np.uint8))
+    n_words = -(-stream.shape[-1] // bits)
+    padded = _filled(stream, n_words * bits).reshape(*stream.shape[:-1], n_words, bits)
+    words = _joined(padded, 8)
+    codes = np.empty((*words.shape, 8), dtype=np.uint8)
+    for i in range(8):
+        codes[..., i] = words >> np.uint64(bits * i) & np.uint64(2**bits - 1)
+    return codes.reshape(*stream.shape[:-1], -1)[..., :depth]
 
 
 def pack_stream(codes: np.ndarray, bits: int) -> np.ndarray:
     """The inverse of :func:`unpack_stream`; the last byte is filled with zeros."""
-    spread = codes[..., None] >> np.arange(bits, dtype=np.uint8) & np.uint8(1)
-    flat = spread.reshape(*codes.shape[:-1], -1).astype(np.uint8)
-    return np.packbits(flat, axis=-1, bitorder="little")
+    n_words = -(-codes.shape[-1] // 8)
+    words = _joined(_filled(codes, 8 * n_words).reshape(*codes.shape[:-1], n_words, 8), bits)
+    stream = np.empty((*words.shape, bits), dtype=np.uint8)
+    for j in range(bits):
+        stream[..., j] = words >> np.uint64(8 * j) & np.uint64(255)
+    n_bytes = -(-codes.shape[-1] * bits // 8)
+    return stream.reshape(*codes.shape[:-1], -1)[..., :n_bytes]
+
+
+def _filled(values: np.ndarray, length: int) -> np.ndarray:
+    """Zeros behind the last axis up to a length."""
+    missing = length - values.shape[-1]
+    if not missing:
+        return values
+    return np.concatenate([values, np.zeros((*values.shape[:-1], missing), np.uint8)], axis=-1)
+
+
+def _joined(parts: np.ndarray, bits: int) -> np.ndarray:
+    """Parts of so many bits along the last axis as one word, the lowest first."""
+    words = np.zeros(parts.shape[:-1], dtype=np.uint64)
+    for i in range(parts.shape[-1]):
+        words |= parts[..., i].astype(np.uint64) << np.uint64(bits * i)
+    return words
