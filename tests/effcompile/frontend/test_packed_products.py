@@ -213,3 +213,29 @@ def test_the_own_operator_takes_scales_of_an_int8_input() -> None:
     x_s = np.array([[0.01], [0.03]], np.float32)
     program = layers.lowered({"x": x, "x_s": x_s}, ["p"])
     close(run_lowered(program, [x, x_s])[0], (x * x_s.astype(np.float64)) @ layers.matrices["p"])
+
+
+def test_golden_product_of_symmetric_four_bit_weights_and_int8_rows() -> None:
+    """Weights and scale of a column as MBQ quantises them; see the exact sum."""
+    weights = np.array([-0.6, -0.31, -0.05, 0.12, 0.27, 0.44, 0.71, 0.8])
+    scale = np.abs(weights).max() / 7
+    codes = np.clip(np.rint(weights / scale), -8, 7).astype(np.int8)
+    assert codes.tolist() == [-5, -3, 0, 1, 2, 4, 6, 7]
+    stored = pack_stream((codes + 8).astype(np.uint8)[None, None], 4)
+    assert stored.tobytes().hex() == "5398cafe"
+    x = np.array([[100, -3, 7, 0, 1, -20, 50, 127]], np.int8)
+    node = helper.make_node(
+        "DequantMatMul",
+        ["x", "w", "s", "", "", "", "x_s"],
+        ["y"],
+        domain="effcompile",
+        K=8,
+        N=1,
+        bits=4,
+        block_size=8,
+    )
+    constants = {"w": stored, "s": np.full((1, 1), 0.5, np.float32)}
+    inputs = {"x": x, "x_s": np.array([0.25], np.float32)}
+    program = lowered(graph_model([node], inputs, ["y"], constants=constants))
+    # -500 + 9 + 0 + 0 + 2 - 80 + 300 + 889
+    np.testing.assert_array_equal(run_lowered(program, list(inputs.values()))[0], [[620 / 8]])
