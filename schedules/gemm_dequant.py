@@ -25,6 +25,7 @@ from schedules.workload import TensorSpec
 LEAST_ROWS = 17
 MATRIX = "dequantised"
 WARPS = 8
+TEXT_PARTS = ("packed_codes.cuh", "gemm_unpack.cuh")
 INCLUDES = "#include <cuda_bf16.h>\n#include <cuda_fp16.h>\n"
 ACTIVATIONS = {
     "": "{0}",
@@ -132,7 +133,7 @@ def unpack_launch(problem: GemvProblem) -> CudaLaunch:
     roles = [role for role in ("codes", "scales", "zeros") if role in problem.inputs]
     return CudaLaunch(
         function="unpack",
-        source="\n".join([*lines, device_code("gemm_unpack.cuh"), wrapper]),
+        source="\n".join([*lines, *map(device_code, TEXT_PARTS), wrapper]),
         headers=(INCLUDES,),
         arguments=(*(problem.inputs[role] for role in roles), MATRIX),
         grid=(-(-problem.n_tiles * problem.n_units // WARPS),),

@@ -25,7 +25,10 @@ from schedules.workload import TensorSpec, Workload
 INCLUDES = "#include <cuda_bf16.h>\n#include <cuda_fp16.h>\n"
 SUM_THREADS = 128
 PARTIAL = "partial_sums"
-TEXT_PARTS = ("memory", "numbers", "shapes", "x", "codes", "source", "ending", "dequant")
+FIRST_PARTS = ("gemv_memory", "gemv_numbers", "gemv_shapes", "gemv_source")
+DIGIT_PARTS = ("gemv_x", "gemv_codes")
+FLOAT_PARTS = ("packed_codes", "gemv_floats")
+LAST_PARTS = ("gemv_ending", "gemv_dequant")
 CUDA_TYPES = {
     "int8": "signed char",
     "float16": "half",
@@ -54,14 +57,17 @@ def gemv_cuda(workload: Workload, problem: GemvProblem, schedule: GemvSchedule) 
     return cuda_program(workload, launches, workspaces=[workspace])
 
 
-def kernel_text() -> str:
+def kernel_text(schedule: GemvSchedule) -> str:
     """The device code, after :func:`constants`."""
-    return "\n".join(device_code(f"gemv_{part}.cuh") for part in TEXT_PARTS)
+    own = FLOAT_PARTS if schedule.floats else DIGIT_PARTS
+    parts = (*FIRST_PARTS, *own, *LAST_PARTS)
+    return "\n".join(device_code(f"{part}.cuh") for part in parts)
 
 
 def _main(problem: GemvProblem, schedule: GemvSchedule) -> CudaLaunch:
     partial = schedule.blocks_k > 1
     roles = [role for role in problem.inputs if not (partial and role in ENDING)]
+    passes = -(-problem.rows // rows_per_pass(problem, schedule))
     call = f"x, {_weights(roles)}, {_ending(problem, roles, stored=not partial)}"
     body = f"gemv_dequant({call}, {'partial' if partial else 'nullptr'}, arena);"
     results = ["float* partial"] if partial else _results(problem)
@@ -74,7 +80,11 @@ def _main(problem: GemvProblem, schedule: GemvSchedule) -> CudaLaunch:
             *(problem.inputs[role] for role in roles),
             *([PARTIAL] if partial else problem.outputs),
         ),
-        grid=(schedule.blocks_n, schedule.blocks_k, -(-problem.rows // rows_per_pass(problem))),
+        grid=(
+            schedule.blocks_n,
+            schedule.blocks_k,
+            -(-problem.rows // rows_per_pass(problem, schedule)),
+        ),
         block=(schedule.n_threads,),
         shared_bytes=arena(problem, schedule).size,
         early=schedule.early,
@@ -98,7 +108,7 @@ def _sum(problem: GemvProblem, schedule: GemvSchedule) -> CudaLaunch:
 
 
 def _source(problem: GemvProblem, schedule: GemvSchedule) -> str:
-    return constants(problem, schedule) + kernel_text()
+    return constants(problem, schedule) + kernel_text(schedule)
 
 
 def _function(name: str, parameters: list[str], body: str) -> str:
@@ -134,6 +144,7 @@ def constants(problem: GemvProblem, schedule: GemvSchedule) -> str:
         "HAS_RESIDUAL": problem.has_residual,
         "GATED": problem.gated,
         "IS_INT8": problem.is_int8,
+        "IS_HALF": problem.dtype == "float16",
         "SCALE_PER_ROW": problem.scale_per_row,
         "BULK": schedule.bulk,
     }
@@ -165,8 +176,8 @@ def _sizes(problem: GemvProblem, schedule: GemvSchedule) -> list[tuple[str, int]
         ("N_GROUPS", problem.n_groups),
         ("K", problem.depth),
         ("M", problem.rows),
-        ("M_PASS", rows_per_pass(problem)),
-        ("DIGITS", digits(problem)),
+        ("M_PASS", rows_per_pass(problem, schedule)),
+        ("DIGITS", digits(problem, schedule)),
         ("STEP_UNITS", step_units(problem)),
         ("STEP_GROUPS", step_groups(problem)),
         ("CHUNK_K", chunk_depth(problem)),

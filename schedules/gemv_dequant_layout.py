@@ -12,11 +12,13 @@ STEP_UNIT_CHOICES = (4, 2, 1)
 MOST_CHUNK = 128
 # Columns of the tensor cores' right operand, which one pass over the weights serves.
 MOST_X_COLUMNS = 48
+MOST_FLOAT_COLUMNS = 64
 # x is whole numbers of so many digits of base 256, or one if it is int8; see the text.
 DIGITS = 3
 # Strides of 64 modulo 128 bytes keep digits of x in different memory banks.
 STRIDE_REMAINDER = 64
 LOAD_BYTES = 512
+FLOAT_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,7 @@ class GemvSchedule:
         piece: Steps that one bulk copy brings.
         bulk: Whether codes come through shared memory by bulk copies, else in registers.
         early: Whether weights are asked for before the kernel in front has ended.
+        floats: Whether codes become 16-bit floats like ``x``, else ``x`` whole numbers like them.
     """
 
     warps_k: int
@@ -42,6 +45,7 @@ class GemvSchedule:
     piece: int
     bulk: bool
     early: bool
+    floats: bool
 
     @property
     def n_threads(self) -> int:
@@ -53,14 +57,21 @@ class GemvSchedule:
         return -(-problem.n_tiles // (self.blocks_n * self.warps_n))
 
 
-def digits(problem: GemvProblem) -> int:
-    """Digits of an element of ``x``."""
-    return 1 if problem.is_int8 else DIGITS
+def may_be_floats(problem: GemvProblem) -> bool:
+    """Whether codes can become floats of the type of ``x``, exactly."""
+    exact = problem.dtype == "float16" or (problem.dtype == "bfloat16" and problem.bits <= 4)
+    return exact and not problem.is_int8
 
 
-def rows_per_pass(problem: GemvProblem) -> int:
+def digits(problem: GemvProblem, schedule: GemvSchedule) -> int:
+    """Columns of the right operand that a row of ``x`` takes."""
+    return 1 if problem.is_int8 or schedule.floats else DIGITS
+
+
+def rows_per_pass(problem: GemvProblem, schedule: GemvSchedule) -> int:
     """Rows of ``x`` that one reading of the weights serves."""
-    return min(problem.rows, MOST_X_COLUMNS // digits(problem))
+    most = MOST_FLOAT_COLUMNS if schedule.floats else MOST_X_COLUMNS
+    return min(problem.rows, most // digits(problem, schedule))
 
 
 def step_units(problem: GemvProblem) -> int:
@@ -101,11 +112,11 @@ class Arena:
 
     Attributes:
         table: Sums and factors of the digits of the chunks of x.
-        held: Digits of x.
+        held: x, or its digits.
         reduced: Sums of the warps.
         ring: Bulk copies.
         size: All together.
-        x_stride: Between digits.
+        x_stride: Between rows or digits.
     """
 
     table: int
@@ -123,10 +134,12 @@ def arena(problem: GemvProblem, schedule: GemvSchedule) -> Arena:
     slots = warps * schedule.in_flight if schedule.bulk else 0
     step_depth = step_units(problem) * problem.unit_depth
     length = -(-n_steps(problem) // schedule.blocks_k) * step_depth
-    stride = length + (STRIDE_REMAINDER - length) % 128
-    columns = digits(problem) * rows_per_pass(problem)
+    row_bytes = length * (FLOAT_BYTES if schedule.floats else 1)
+    stride = row_bytes + (STRIDE_REMAINDER - row_bytes) % 128
+    columns = digits(problem, schedule) * rows_per_pass(problem, schedule)
+    chunks = 0 if schedule.floats else length // chunk_depth(problem)
     table = _aligned(8 * slots)
-    held = table + 8 * (length // chunk_depth(problem)) * -(-columns // 8) * 8
+    held = table + 8 * chunks * -(-columns // 8) * 8
     reduced = held + _aligned(columns * stride)
     sums = schedule.warps_n * schedule.most_tiles(problem) * TILE_COLUMNS * columns * apart
     ring = reduced + 4 * sums

@@ -1,25 +1,13 @@
 // A packed matrix (schedules/packing.py) as 16-bit floats, row by row: once per launch, for a product
 // of many rows that reads them from memory like any other.
 //
-// Defined before this text: BITS, UNIT_K, LOADS, GROUP_K, N_TILES, N_UNITS, N_GROUPS, K, HAS_ZEROS,
+// After packed_codes.cuh. Defined before both: BITS, UNIT_K, LOADS, GROUP_K, N_TILES, N_UNITS, N_GROUPS, K, HAS_ZEROS,
 // elem, WARPS (of a block). K is a multiple of 8.
 
 __device__ __forceinline__ float widened(half v) { return __half2float(v); }
 __device__ __forceinline__ float widened(nv_bfloat16 v) { return __bfloat162float(v); }
 __device__ __forceinline__ void narrow(half& to, float v) { to = __float2half_rn(v); }
 __device__ __forceinline__ void narrow(nv_bfloat16& to, float v) { to = __float2bfloat16_rn(v); }
-
-constexpr unsigned CODE_MASK = ((1u << BITS) - 1) * 0x01010101u;
-
-// Four codes of a fragment, one per byte.
-template <int FRAGMENT>
-__device__ __forceinline__ unsigned codes_of(unsigned w0, unsigned w1, unsigned w2) {
-  if constexpr (BITS != 3) return (w0 >> (BITS * FRAGMENT)) & CODE_MASK;
-  else if constexpr (FRAGMENT < 6)
-    return ((FRAGMENT / 2 == 0 ? w0 : FRAGMENT / 2 == 1 ? w1 : w2) >> (3 * (FRAGMENT % 2))) & CODE_MASK;
-  // Two upper bits, and the lowest one from the third word.
-  else return (((FRAGMENT == 6 ? w0 : w1) >> 6 & 0x03030303u) << 1) | (w2 >> (13 - FRAGMENT) & 0x01010101u);
-}
 
 // Eight neighbours of a column, in two words of codes.
 __device__ __forceinline__ void store_eight(elem* to, unsigned low, unsigned high, float zero, float scale) {

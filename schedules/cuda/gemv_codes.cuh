@@ -11,12 +11,6 @@
 
 // ---- codes to numbers ----
 
-struct Step {  // what one step of one tile needs from memory
-  uint4 codes[STEP_UNITS][LOADS];
-  Pair scales[STEP_GROUPS];
-  unsigned zeros[HAS_ZEROS ? STEP_GROUPS : 1];
-};
-
 // One register of a fragment: four codes of a column, shifted by their class.
 template <int FRAGMENT>
 __device__ __forceinline__ unsigned numbers(unsigned w0, unsigned w1, unsigned w2) {
@@ -33,7 +27,9 @@ __device__ __forceinline__ unsigned numbers(unsigned w0, unsigned w1, unsigned w
 struct Sums {  // of one tile over one chunk
   int products[CLASSES][X_TILES][4];
 };
-struct Totals {  // of one tile, in units of 2^-TOP_SHIFT
+// Totals are of this unit.
+constexpr float SUM_UNIT = 1.0f / (1 << TOP_SHIFT);
+struct Totals {  // of one tile
   float sums[X_TILES][4];
 };
 typedef Column Columns[X_TILES][2];

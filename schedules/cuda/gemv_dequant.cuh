@@ -7,7 +7,8 @@
 //   BITS, UNIT_K, LOADS, GROUP_K   the storage; GROUP_K is a multiple of 32
 //   N_TILES, N_UNITS, N_GROUPS, K, M
 //   elem, x_elem, scale_elem       types of scales, bias, residual and y; of x; of the scales of x
-//   HAS_ZEROS, HAS_BIAS, HAS_RESIDUAL, GATED, ACTIVATION, IS_INT8, SCALE_PER_ROW, DIGITS
+//   HAS_ZEROS, HAS_BIAS, HAS_RESIDUAL, GATED, ACTIVATION, IS_INT8, IS_HALF, SCALE_PER_ROW
+//   DIGITS                         columns of the right operand per row of x
 //   STEP_UNITS, STEP_GROUPS, CHUNK_K   units and groups of one step, depth of a chunk
 //   WARPS_K, WARPS_N, BLOCKS_N, BLOCKS_K, IN_FLIGHT, X_STRIDE (bytes), M_PASS
 //   BULK, PIECE                    whether codes come by bulk copies, and steps of one copy
@@ -60,7 +61,7 @@ __device__ __forceinline__ float sum_of_digits(const float* reduced, int tile, i
   float v = 0.0f;
 #pragma unroll
   for (int d = 0; d < DIGITS; ++d) v = v * 256.0f + sum_of_warps(sums_of(reduced, tile, row * DIGITS + d, column));
-  return v * (1.0f / (1 << TOP_SHIFT));
+  return v * SUM_UNIT;
 }
 
 // Sums of a block's tiles, finished; or as they are, if other blocks have the rest of the depth.

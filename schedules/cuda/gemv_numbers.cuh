@@ -1,5 +1,5 @@
 // Numbers of packed products: from bits to floats and back, whole numbers that look like floats.
-// Before it: elem (the type of scales, bias, residual and y) and x_elem (of x).
+// Before it: elem (the type of scales, bias, residual and y), x_elem (of x), and K.
 
 // A float of this size and the same bits plus an integer below 2^22 differ by that integer.
 constexpr int MAGIC = 0x4b400000;
@@ -40,4 +40,20 @@ __device__ __forceinline__ float second_of(unsigned pair) { return number_of<ele
 template <class T>
 __device__ __forceinline__ float load_number(const T* address) {
   return number_of<T>(load_bits<sizeof(T)>(address));
+}
+
+constexpr int X_BYTES = sizeof(x_elem);
+constexpr int RAW_WORDS = 2 * X_BYTES;  // of eight elements
+
+// Eight elements from k on, zero from `limit` on.
+__device__ __forceinline__ void read_x(unsigned (&raw)[RAW_WORDS], const x_elem* row, int k, int limit) {
+#pragma unroll
+  for (int i = 0; i < RAW_WORDS; ++i) raw[i] = 0;
+  if constexpr (K % 8 == 0) {
+    if (k < limit) load_words(raw, row + k);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      if (k + i < limit) raw[i * X_BYTES / 4] |= load_bits<X_BYTES>(row + k + i) << (i * X_BYTES % 4 * 8);
+  }
 }

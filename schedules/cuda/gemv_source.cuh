@@ -22,6 +22,12 @@ __device__ __forceinline__ int group_of(int step, int g) {
   return N_STEPS * STEP_GROUPS > N_GROUPS && STEP_GROUPS > 1 && group >= N_GROUPS ? N_GROUPS - 1 : group;
 }
 
+struct Step {  // what one step of one tile needs from memory
+  uint4 codes[STEP_UNITS][LOADS];
+  Pair scales[STEP_GROUPS];
+  unsigned zeros[HAS_ZEROS ? STEP_GROUPS : 1];
+};
+
 struct Weights {
   const unsigned* codes;
   const elem* scales;

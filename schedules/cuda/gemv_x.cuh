@@ -10,22 +10,6 @@ struct Column {
   float factor;     // by which sums are too small, beside the weight of the digit
 };
 
-constexpr int X_BYTES = sizeof(x_elem);
-constexpr int RAW_WORDS = 2 * X_BYTES;  // of eight elements
-
-// Eight elements from k on, zero from `limit` on.
-__device__ __forceinline__ void read_x(unsigned (&raw)[RAW_WORDS], const x_elem* row, int k, int limit) {
-#pragma unroll
-  for (int i = 0; i < RAW_WORDS; ++i) raw[i] = 0;
-  if constexpr (K % 8 == 0) {
-    if (k < limit) load_words(raw, row + k);
-  } else {
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-      if (k + i < limit) raw[i * X_BYTES / 4] |= load_bits<X_BYTES>(row + k + i) << (i * X_BYTES % 4 * 8);
-  }
-}
-
 __device__ __forceinline__ float element_of(const unsigned (&raw)[RAW_WORDS], int i) {
   unsigned word = raw[i * X_BYTES / 4];
   return number_of<x_elem>(X_BYTES == 4 ? word : word >> (i * X_BYTES % 4 * 8) & ((1ull << 8 * X_BYTES) - 1));

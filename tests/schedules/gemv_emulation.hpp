@@ -119,6 +119,39 @@ inline void multiply(int (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned 
       d[i] += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
   warp_barriers[warp]->arrive_and_wait();
 }
+inline float half_of(unsigned word, int i) {
+  unsigned bits = word >> i * 16 & 0xffff;
+  return IS_HALF ? __half2float(__ushort_as_half(bits)) : __uint_as_float(bits << 16);
+}
+inline void multiply(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  operands[warp][lane] = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  warp_barriers[warp]->arrive_and_wait();
+  float left[16][16], right[16][8];
+  for (int other = 0; other < 32; ++other) {
+    const Operands& from = operands[warp][other];
+    int row = other / 4, first = other % 4 * 2;
+    for (int j = 0; j < 2; ++j) {
+      for (int i = 0; i < 4; ++i) left[row + i % 2 * 8][first + i / 2 * 8 + j] = half_of(from.a[i], j);
+      for (int i = 0; i < 2; ++i) right[first + i * 8 + j][row] = half_of(from.b[i], j);
+    }
+  }
+  for (int i = 0; i < 4; ++i)
+    for (int k = 0; k < 16; ++k)
+      d[i] += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
+  warp_barriers[warp]->arrive_and_wait();
+}
+inline unsigned difference(unsigned a, unsigned b) {
+  unsigned made = 0;
+  for (int i = 0; i < 2; ++i) {
+    float v = half_of(a, i) - half_of(b, i);
+    half h = __float2half_rn(v);
+    unsigned short bits = __float2bfloat16_rn(v).bits;
+    if (IS_HALF) memcpy(&bits, &h, 2);
+    made |= (unsigned)bits << i * 16;
+  }
+  return made;
+}
 // CUT: after the kernel text. Returns 1 for codes read outside, 2 for a write behind the arena,
 // 3 for a bulk copy that is not aligned.
 extern "C" int run(const x_elem* x, const unsigned* codes, const elem* scales,

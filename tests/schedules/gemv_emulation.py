@@ -31,7 +31,7 @@ def emulate(
     """Outputs of a point, and not 0 if it used memory that it may not; see ``run``."""
     problem, schedule = space._problem, space.schedule(values)
     before, replaced, after = PARTS.read_text().split(CUT)
-    text = kernel_text().replace(device_code(REPLACED), "//" + replaced)
+    text = kernel_text(schedule).replace(device_code(REPLACED), "//" + replaced)
     source, library = folder / "kernel.cpp", folder / "kernel.so"
     source.write_text(before + constants(problem, schedule) + text + "//" + after)
     flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread"]
@@ -42,6 +42,10 @@ def emulate(
     held["partial"] = np.full(size, np.nan, np.float32)
     pointers = [ctypes.c_void_p(held[role].ctypes.data if role in held else None) for role in ROLES]
     outputs = (ctypes.c_void_p * len(y))(*(one.ctypes.data for one in y))
-    grid = (schedule.blocks_n, schedule.blocks_k, -(-problem.rows // rows_per_pass(problem)))
+    grid = (
+        schedule.blocks_n,
+        schedule.blocks_k,
+        -(-problem.rows // rows_per_pass(problem, schedule)),
+    )
     fault = ctypes.CDLL(str(library)).run(*pointers, outputs, *grid, arena(problem, schedule).size)
     return y, int(fault)

@@ -23,6 +23,7 @@ PLAIN: dict[str, int | str] = {
     "blocks_k": 1,
     "in_flight": 1,
     "bulk": 0,
+    "numbers": "digits",
 }
 BIASED = {"zeros": True, "bias": True}
 # (rows, columns, depth, bits, block), dtype, what else
@@ -49,6 +50,10 @@ SHAPES: list[tuple[tuple[Any, ...], str, dict[str, Any]]] = [
     ((1, 4096, 4096, 4, 128), "bfloat16", {"zeros": True}),
     ((4, 3584, 18944, 3, 128), "bfloat16", {"zeros": True}),
     ((16, 11008, 4096, 3, 128), "float16", {"bias": True}),
+    # Enough rows for floats.
+    ((64, 2048, 4096, 4, 128), "bfloat16", {}),
+    ((40, 100, 520, 2, 32), "float16", BIASED),
+    ((17, 40, 384, 8, 128), "float16", {"zeros": True}),
     # Endings.
     ((1, 16, 64, 4, 64), "float16", {"activation": "silu"}),
     ((3, 40, 256, 4, 128), "bfloat16", {"activation": "gelu", **BIASED}),
