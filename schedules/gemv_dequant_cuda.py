@@ -80,11 +80,7 @@ def _main(problem: GemvProblem, schedule: GemvSchedule) -> CudaLaunch:
             *(problem.inputs[role] for role in roles),
             *([PARTIAL] if partial else problem.outputs),
         ),
-        grid=(
-            schedule.blocks_n,
-            schedule.blocks_k,
-            -(-problem.rows // rows_per_pass(problem, schedule)),
-        ),
+        grid=(schedule.blocks_n, schedule.blocks_k, passes),
         block=(schedule.n_threads,),
         shared_bytes=arena(problem, schedule).size,
         early=schedule.early,

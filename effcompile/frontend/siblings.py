@@ -12,7 +12,12 @@ from typing import Any
 
 from effcompile.frontend.kernels.joined_products import is_joinable, side_by_side
 from effcompile.frontend.matchers.expressions import Scope
-from effcompile.frontend.matchers.packed_products import Product, few_rows, product_of
+from effcompile.frontend.matchers.packed_products import (
+    Product,
+    few_rows,
+    product_of,
+    shared_inputs,
+)
 from schedules import _tvm
 
 SHARED = ("x", "x_scales")
@@ -28,9 +33,9 @@ def join_siblings() -> Any:
         mutator = _joiner_class()(module)
         for variable, function in module.functions_items():
             if isinstance(function, tvm.relax.Function):
-                mutator.groups, mutator.joined = _groups(function, mutator.builder_), {}
-                if mutator.groups:
-                    mutator.builder_.update_func(variable, mutator.visit_expr(function))
+                groups = _groups(function, mutator.builder_)
+                if groups:
+                    mutator.builder_.update_func(variable, mutator.join(function, groups))
         return tvm.relax.transform.DeadCodeElimination()(mutator.builder_.get())
 
     return tvm.transform.module_pass(run, opt_level=0, name="JoinSiblings")
@@ -59,9 +64,8 @@ def _may_join(product: Product) -> bool:
 def _shared(product: Product, scope: Scope) -> tuple[Hashable, ...]:
     """What siblings have alike."""
     given, attrs = product
-    same = [scope.resolved(given[role]) for role in SHARED if role in given]
     kind = {name: value for name, value in attrs.items() if name not in ("columns", "bias")}
-    return (*same, *sorted(kind.items()))
+    return (*shared_inputs(given, scope), *sorted(kind.items()))
 
 
 @cache
@@ -76,14 +80,24 @@ def _joiner_class() -> Any:
         def __init__(self, module: Any) -> None:
             super().__init__(module)
             self.groups: list[Group] = []
+            self.places: dict[Any, tuple[int, int]] = {}
             self.joined: dict[int, Any] = {}
 
+        def join(self, function: Any, groups: list[Group]) -> Any:
+            """The function with every group in one call."""
+            self.groups, self.joined = groups, {}
+            self.places = {
+                member: (number, index)
+                for number, group in enumerate(groups)
+                for index, (member, _) in enumerate(group)
+            }
+            return self.visit_expr(function)
+
         def visit_call_(self, call: Any) -> Any:
-            for number, group in enumerate(self.groups):
-                for index, (member, _) in enumerate(group):
-                    if member.same_as(call):
-                        return relax.TupleGetItem(self.outputs_of(number), index)
-            return super().visit_call_(call)
+            if call not in self.places:
+                return super().visit_call_(call)
+            number, index = self.places[call]
+            return relax.TupleGetItem(self.outputs_of(number), index)
 
         def outputs_of(self, number: int) -> Any:
             if number not in self.joined:

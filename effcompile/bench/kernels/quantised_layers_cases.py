@@ -103,7 +103,8 @@ def _gate_up_peer(inputs: Tensors) -> Callable[[], Any]:
 
 
 def _qkv_model() -> Any:
-    nodes, stored = [], {}
+    nodes: list[Any] = []
+    stored: dict[str, np.ndarray] = {}
     for product, name in ((QUERIES, "q"), (KEYS, "k"), (VALUES, "v")):
         node, more = node_of(product, "x", name)
         nodes.append(node)

@@ -85,11 +85,11 @@ def match_bias(call: Any, scope: Scope) -> Any:
         if product is None or bias is None or "bias" in product[0]:
             continue
         given, attrs = product
-        dtype = type_of(call)[1]
-        if [bias.size] == list(columns_of(attrs)) == [bias.shape[-1]] and type_of(this)[1] == dtype:
+        per_column = bias.shape[-1:] == columns_of(attrs) and bias.size == bias.shape[-1]
+        if per_column and type_of(this) == type_of(call):
             from tvm import relax
 
-            added = relax.const(bias.reshape(-1), dtype)
+            added = relax.const(bias.reshape(-1), type_of(call)[1])
             return gemv_dequant_call(scope.builder, {**given, "bias": added}, attrs)
     return None
 
@@ -127,9 +127,20 @@ def match_gate(call: Any, scope: Scope) -> Any:
 
 def _share_inputs(one: dict[str, Any], other: dict[str, Any], scope: Scope) -> bool:
     """Whether two products differ in their constants only."""
-    shared = [role for role in ("x", "x_scales") if role in one]
-    same = all(scope.resolved(one[role]).same_as(scope.resolved(other[role])) for role in shared)
+    pairs = zip(shared_inputs(one, scope), shared_inputs(other, scope), strict=True)
+    same = all(left.same_as(right) for left, right in pairs)
     return same and is_joinable(one) and is_joinable(other)
+
+
+def shared_inputs(given: dict[str, Any], scope: Scope) -> list[Any]:
+    """What products of one launch must have alike; scales in whichever shape each has made."""
+    shared = [scope.resolved(given["x"])]
+    if "x_scales" in given:
+        scales = scope.resolved(given["x_scales"])
+        while (call := scope.call(scales, "reshape")) is not None:
+            scales = scope.resolved(call.args[0])
+        shared.append(scales)
+    return shared
 
 
 def match_residual(call: Any, scope: Scope) -> Any:

@@ -190,6 +190,20 @@ def test_quantised_activations_reach_the_product_as_integers(per: str) -> None:
     close(run_lowered(program, list(inputs.values()))[0], expected.astype(np.float64))
 
 
+def test_siblings_of_quantised_activations_are_one_launch() -> None:
+    """Each layer has a ``DequantizeLinear`` of its own, as exporters write them."""
+    layers = Layers("float32")
+    for name in ("a", "b"):
+        layers.add("DequantizeLinear", ["q", "s"], f"{name}_x", axis=0)
+        layers.layer(name, 24, source=f"{name}_x")
+    q = np.random.default_rng(2).integers(-127, 128, (3, DEPTH)).astype(np.int8)
+    s = np.array([0.01, 0.02, 0.03], np.float32)
+    program = layers.lowered({"q": q, "s": s}, ["a", "b"])
+    assert attributes(program)["columns"] == "24 24"
+    for found, name in zip(run_lowered(program, [q, s]), "ab", strict=True):
+        close(found, (q * s[:, None].astype(np.float64)) @ layers.matrices[name])
+
+
 def test_activations_quantised_by_the_graph_reach_the_product_as_integers() -> None:
     layers = Layers("float32")
     layers.constants |= {"s": np.float32(0.05), "z": np.int8(0)}
