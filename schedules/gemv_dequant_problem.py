@@ -24,7 +24,8 @@ ELEMENT_BYTES = {"int8": 1, "float16": 2, "bfloat16": 2, "float32": 4}
 DTYPES = ("float16", "bfloat16", "float32")
 ACTIVATIONS = ("", "silu", "gelu", "gelu_tanh", "relu")
 SMALLEST_GROUP = 32
-MOST_ROWS = 64
+# Rows that one reading of the weights serves; products of more are not joined.
+FEW_ROWS = 64
 # Columns of a tile that a gate has; as many lie beside them that it multiplies.
 GATED_COLUMNS = TILE_COLUMNS // 2
 OPTIONAL = ("zeros", "bias", "residual", "x_scales")

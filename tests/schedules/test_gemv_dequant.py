@@ -173,7 +173,7 @@ def test_the_family_comes_first_and_leaves_the_rest_alone(gpu: Target, cpu: Targ
     workload = gemv_workload(**PROBLEMS["four"])
     assert spaces_for(Task(workload=workload, target=gpu))[0] == "gemv_dequant"
     assert gemv_dequant_space(Task(workload=workload, target=cpu)) is None
-    many = gemv_workload(65, 64, 64, 4, 64)
+    many = gemv_workload(257, 64, 64, 4, 64)
     odd_groups = gemv_workload(1, 64, 96, 4, 48)
     assert gemv_dequant_space(Task(workload=many, target=gpu)) is None
     mixed = gemv_workload(1, 64, 64, 4, 64, x_scales="row")

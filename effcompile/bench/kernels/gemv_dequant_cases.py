@@ -70,7 +70,7 @@ PRODUCTS = (
     Product(bits=2, n_columns=4096, depth=4096),
     Product(bits=4, n_columns=11008, depth=4096, rows=512),
 )
-MOST_FEW_ROWS = 64
+FEW_ROWS = 64
 
 
 def cases() -> list[KernelCase]:
@@ -86,7 +86,7 @@ def _case(product: Product) -> KernelCase:
         peers["inductor max-autotune"] = _inductor(product)
     return KernelCase(
         name=product.name,
-        family="gemv_dequant" if product.rows <= MOST_FEW_ROWS else "gemm_dequant",
+        family="gemv_dequant" if product.rows <= FEW_ROWS else "gemm_dequant",
         model=partial(_model, product),
         inputs=partial(inputs_of, product),
         reference=partial(_reference, product),

@@ -11,7 +11,7 @@ from effcompile.frontend.kernels.gemv_dequant import gemv_dequant_call
 from effcompile.frontend.kernels.joined_products import gated, is_joinable
 from effcompile.frontend.kernels.marking import type_of
 from effcompile.frontend.matchers.expressions import Scope
-from schedules.gemv_dequant_problem import MOST_ROWS, OP, columns_of, input_roles
+from schedules.gemv_dequant_problem import FEW_ROWS, OP, columns_of, input_roles
 from schedules.workload import Attribute
 
 ACTIVATIONS = {
@@ -35,7 +35,7 @@ def product_of(expression: Any, scope: Scope) -> Product | None:
 
 def few_rows(product: Product) -> bool:
     """Whether one kernel serves all outputs."""
-    return int(prod(type_of(product[0]["x"])[0][:-1])) <= MOST_ROWS
+    return int(prod(type_of(product[0]["x"])[0][:-1])) <= FEW_ROWS
 
 
 def match_quantised_input(call: Any, scope: Scope) -> Any:
