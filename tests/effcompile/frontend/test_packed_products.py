@@ -190,6 +190,32 @@ def test_quantised_activations_reach_the_product_as_integers(per: str) -> None:
     close(run_lowered(program, list(inputs.values()))[0], expected.astype(np.float64))
 
 
+@pytest.mark.parametrize("written", ["Gemm", "Gemm without a bias", "Transpose"])
+def test_linear_layers_as_torch_exports_them(written: str) -> None:
+    """Weights lie by output feature: a ``Gemm`` takes them so, a ``MatMul`` transposed."""
+    rng = np.random.default_rng(0)
+    n_columns = 24
+    codes = rng.integers(-8, 8, (n_columns, DEPTH))
+    w_s = rng.uniform(0.1, 1, (n_columns, DEPTH // BLOCK)).astype(np.float32)
+    bias = rng.standard_normal(n_columns).astype(np.float32)
+    weight = helper.make_tensor("w", TensorProto.INT4, codes.shape, codes.reshape(-1).tolist())
+    nodes = [helper.make_node("DequantizeLinear", ["w", "w_s"], ["m"], axis=1, block_size=BLOCK)]
+    if written == "Transpose":
+        nodes.append(helper.make_node("Transpose", ["m"], ["t"], perm=[1, 0]))
+        nodes.append(helper.make_node("MatMul", ["x", "t"], ["y"]))
+    else:
+        inputs = ["x", "m"] if "without" in written else ["x", "m", "b"]
+        nodes.append(helper.make_node("Gemm", inputs, ["y"], transB=1))
+    constants = {"w": weight, "w_s": w_s, "b": bias}
+    x = normal(3, DEPTH, dtype="float32")
+    model = graph_model(nodes, {"x": x}, ["y"], constants=constants)
+    program = lowered(model)
+    assert operators(program) == ["gemv_dequant"]
+    assert functions(program) == 1
+    (expected,) = ReferenceEvaluator(model).run(None, {"x": x})
+    close(run_lowered(program, [x])[0], expected.astype(np.float64))
+
+
 def test_siblings_of_quantised_activations_are_one_launch() -> None:
     """Each layer has a ``DequantizeLinear`` of its own, as exporters write them."""
     layers = Layers("float32")
