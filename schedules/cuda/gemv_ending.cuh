@@ -1,7 +1,7 @@
 // What is left to do once the sums of packed products are known: scale of x, bias, activation,
 // gate, residual, and which output they belong to.
 //
-// Before it: PARTS outputs in `struct Outputs`, and `place_of(outputs, tile)`.
+// Before it: `struct Outputs`, and `place_of(outputs, tile)`.
 
 struct Ending {
   const elem* bias;            // in the order of packed columns
