@@ -130,6 +130,7 @@ def test_every_problem_has_many_points(name: str, gpu: Target) -> None:
     assert 40 <= len(space.points) <= 6000
     features = space.features(space.sample(50, np.random.default_rng(0)))
     assert np.isfinite(features).all()
+    assert space.program(space.points[0]) is not None
 
 
 def built(workload: Any, target: Target, folder: Path, points: list[dict[str, Any]]) -> list[Any]:

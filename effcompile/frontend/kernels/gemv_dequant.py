@@ -125,7 +125,9 @@ def gemv_definition(attrs: Mapping[str, Attribute]) -> Callable[..., Any]:
         matrix = _dequantised(given, attrs)
         outputs, tile = [], 0
         for columns in columns_of(attrs):
-            outputs.append(_output(given, matrix, attrs, columns, tile * TILE_COLUMNS))
+            # Kernels tell arguments apart by their names.
+            name = f"gemv_dequant_out{tile or ''}"
+            outputs.append(_output(given, matrix, attrs, columns, tile * TILE_COLUMNS, name))
             tile += tiles_of(columns, gated=bool(attrs["gated"]))
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -133,7 +135,12 @@ def gemv_definition(attrs: Mapping[str, Attribute]) -> Callable[..., Any]:
 
 
 def _output(
-    given: Tensors, matrix: Any, attrs: Mapping[str, Attribute], columns: int, first: int
+    given: Tensors,
+    matrix: Any,
+    attrs: Mapping[str, Attribute],
+    columns: int,
+    first: int,
+    name: str,
 ) -> Any:
     """One output, whose packed columns begin with ``first``."""
     from tvm import te
@@ -158,7 +165,7 @@ def _output(
             value = value + given["residual"](*i).astype("float32")
         return value.astype(given["scales"].dtype)
 
-    return te.compute((*given["x"].shape[:-1], columns), finished, name="gemv_dequant_out")
+    return te.compute((*given["x"].shape[:-1], columns), finished, name=name)
 
 
 def _product(x: Any, matrix: Any, columns: int, column: Callable[[Any], Any]) -> Any:
