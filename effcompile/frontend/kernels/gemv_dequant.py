@@ -127,7 +127,8 @@ def gemv_definition(attrs: Mapping[str, Attribute]) -> Callable[..., Any]:
         for columns in columns_of(attrs):
             # Kernels tell arguments apart by their names.
             name = f"gemv_dequant_out{tile or ''}"
-            outputs.append(_output(given, matrix, attrs, columns, tile * TILE_COLUMNS, name))
+            first = tile * TILE_COLUMNS
+            outputs.append(_output(given, matrix, attrs, columns, first=first, name=name))
             tile += tiles_of(columns, gated=bool(attrs["gated"]))
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -139,6 +140,7 @@ def _output(
     matrix: Any,
     attrs: Mapping[str, Attribute],
     columns: int,
+    *,
     first: int,
     name: str,
 ) -> Any:
