@@ -53,6 +53,11 @@ def test_unknown_family_and_case_are_named() -> None:
         chosen_cases([], ["nonsense"])
 
 
+def test_named_cases_come_in_the_order_they_are_named() -> None:
+    last, first = (case.name for case in (all_cases()[0], all_cases()[-1]))
+    assert [case.name for case in chosen_cases([], [first, last])] == [first, last]
+
+
 def test_names_can_be_listed_without_a_gpu() -> None:
     result = CliRunner().invoke(app, ["bench", "kernels", "--family", "softmax", "--names"])
     assert result.exit_code == 0
