@@ -17,6 +17,7 @@ from effcompile.frontend.matchers.expressions import Scope, readers_of
 from effcompile.frontend.matchers.modulation import match_modulated_norm
 from effcompile.frontend.matchers.norms import match_layer_norm, match_rms_norm
 from effcompile.frontend.matchers.packed_products import (
+    has_packed_products,
     match_activation,
     match_bias,
     match_gate,
@@ -34,7 +35,11 @@ SWEEPS: tuple[tuple[Matcher, ...], ...] = (
     (match_attention, match_layer_norm),
     (match_rms_norm,),
     (match_softmax, mark_norm, mark_attention, widen_products, widen_sums),
-    (match_modulated_norm, match_quantised_input),
+    (match_modulated_norm,),
+)
+# Likewise, where there are packed products at all.
+PRODUCT_SWEEPS: tuple[tuple[Matcher, ...], ...] = (
+    (match_quantised_input,),
     (match_bias,),
     (match_activation,),
     (match_gate,),
@@ -47,7 +52,8 @@ def match_patterns() -> Any:
     tvm = _tvm.load()
 
     def run(module: Any, _context: Any) -> Any:
-        for matchers in SWEEPS:
+        packed = has_packed_products(module)
+        for matchers in (*SWEEPS, *(PRODUCT_SWEEPS if packed else ())):
             mutator = _mutator_class()(module, matchers)
             for variable, function in module.functions_items():
                 if isinstance(function, tvm.relax.Function):

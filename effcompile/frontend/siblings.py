@@ -15,6 +15,7 @@ from effcompile.frontend.matchers.expressions import Scope
 from effcompile.frontend.matchers.packed_products import (
     Product,
     few_rows,
+    has_packed_products,
     product_of,
     shared_inputs,
 )
@@ -30,6 +31,8 @@ def join_siblings() -> Any:
     tvm = _tvm.load()
 
     def run(module: Any, _context: Any) -> Any:
+        if not has_packed_products(module):
+            return module
         mutator = _joiner_class()(module)
         for variable, function in module.functions_items():
             if isinstance(function, tvm.relax.Function):

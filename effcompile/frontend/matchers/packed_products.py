@@ -9,7 +9,7 @@ from typing import Any
 from effcompile.frontend.constants import constant_array
 from effcompile.frontend.kernels.gemv_dequant import gemv_dequant_call
 from effcompile.frontend.kernels.joined_products import gated, is_joinable
-from effcompile.frontend.kernels.marking import type_of
+from effcompile.frontend.kernels.marking import marks_of, type_of
 from effcompile.frontend.matchers.expressions import Scope
 from schedules.gemv_dequant_problem import FEW_ROWS, OP, columns_of, input_roles
 from schedules.workload import Attribute
@@ -22,6 +22,11 @@ ACTIVATIONS = {
 }
 Product = tuple[dict[str, Any], dict[str, Attribute]]
 """Inputs by role, and attributes."""
+
+
+def has_packed_products(module: Any) -> bool:
+    """Whether any function of a module is one."""
+    return any(marks_of(function)[0] == OP for _, function in module.functions_items())
 
 
 def product_of(expression: Any, scope: Scope) -> Product | None:
