@@ -77,6 +77,10 @@ def kernels(
         bool,
         typer.Option("--latency-only", help="Tune by latency alone; energy is measured after."),
     ] = False,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(help="Search only this design space, also where another is preferred."),
+    ] = None,
     names: Annotated[bool, typer.Option("--names", help="Only name the cases.")] = False,
     work: Work = Path("runs/bench-kernels"),
     json: Json = False,
@@ -103,7 +107,7 @@ def kernels(
         return
     from effcompile.bench.kernels.compare import bench_kernels, cold_tuning
 
-    overrides = {"search": {"n_trials": trials}}
+    overrides = {"search": {"n_trials": trials, "spaces": tuple(space or ())}}
     config = merged(preset("quick"), overrides, "the command line")
     tuning = cold_tuning(config, caches)
     if latency_only:
