@@ -1,21 +1,25 @@
-"""Products of many rows with quantised matrices on Hopper: unpacked per launch, then multiplied.
+"""Products of many rows with quantised matrices: unpacked once per launch, then multiplied.
 
-The first launch writes the matrix as 16-bit floats, the second is one of the matrix-product
-family's. Packed weights are the same as those of few rows (``schedules/gemv_dequant.py``), so entry
-points that read a prompt and those that continue it share them.
+The first launch writes the matrix as 16-bit floats, the second is one of a matrix-product family's
+(``matmul`` on Hopper, else ``matmul_mma``). Packed weights are the same as those of few rows
+(``schedules/gemv_dequant.py``), so entry points that read a prompt and those that continue it share
+them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from schedules import matmul_cuda, matmul_mma_cuda
 from schedules.contraction import HALF, Contraction, Operand, Side
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.errors import UnknownSpace
 from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
-from schedules.knobs import KnobSpace, Values
+from schedules.knobs import KnobSpace, Value, Values
 from schedules.matmul import MatmulSpace, takes
-from schedules.matmul_cuda import launches
+from schedules.matmul_mma import MatmulMmaSpace
+from schedules.matmul_simt import has_async_copies
 from schedules.packing import TILE_COLUMNS
 from schedules.product_ending import CUDA_TYPES, partial_sums
 from schedules.task import Task
@@ -27,6 +31,7 @@ MATRIX = "dequantised"
 WARPS = 8
 TEXT_PARTS = ("packed_codes.cuh", "gemm_unpack.cuh")
 INCLUDES = "#include <cuda_bf16.h>\n#include <cuda_fp16.h>\n"
+ProductFamily = tuple[MatmulSpace | MatmulMmaSpace, Callable[[Contraction, Any], list[CudaLaunch]]]
 ACTIVATIONS = {
     "": "{0}",
     "silu": "{0} / (1.0f + expf(-{0}))",
@@ -38,41 +43,66 @@ ACTIVATIONS = {
 
 def gemm_dequant_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if it does not cover the workload or target."""
-    if task.target.kind != "cuda" or task.target.arch != "sm_90":
-        return None
     problem = gemv_problem(task.workload)
-    if problem is None or not _covers(problem):
+    if problem is None or not _covers(problem) or _family_of(task, problem) is None:
         return None
-    space = GemmDequantSpace(task)
-    return None if space.is_empty else space
+    return GemmDequantSpace(task)
 
 
 def _covers(problem: GemvProblem) -> bool:
     plain = len(problem.outputs) == 1 and not problem.gated and not problem.is_int8
-    halves = problem.dtype in HALF and problem.rows >= LEAST_ROWS
-    return plain and halves and takes(contraction_behind(problem))
+    # Unpacked eight codes at a time.
+    whole = problem.depth % 8 == 0
+    return plain and whole and problem.dtype in HALF and problem.rows >= LEAST_ROWS
 
 
-class GemmDequantSpace(MatmulSpace):
-    """The matrix-product family's points, behind a launch that unpacks."""
+def _family_of(task: Task, problem: GemvProblem) -> ProductFamily | None:
+    """The space and the launches of the second part."""
+    contraction = contraction_behind(problem)
+    if task.target.kind == "cuda" and task.target.arch == "sm_90" and takes(contraction):
+        hopper = MatmulSpace(task, contraction)
+        return None if hopper.is_empty else (hopper, matmul_cuda.launches)
+    if has_async_copies(task.target):
+        warps = MatmulMmaSpace(task, contraction)
+        return None if warps.is_empty else (warps, matmul_mma_cuda.launches)
+    return None
+
+
+class GemmDequantSpace(KnobSpace):
+    """A matrix-product family's points, behind a launch that unpacks."""
 
     name = "gemm_dequant"
 
     def __init__(self, task: Task) -> None:
         quantised = gemv_problem(task.workload)
-        if quantised is None:
+        family = None if quantised is None else _family_of(task, quantised)
+        if quantised is None or family is None:
             raise UnknownSpace(
                 f"the gemm_dequant family does not cover {task.workload.name}: expected one "
                 "packed matrix, and x, scales and output of one 16-bit float type."
             )
-        super().__init__(task, contraction_behind(quantised))
         self._quantised = quantised
+        self._workload = task.workload
+        self._product, self._launches = family
+        self.knobs = self._product.knobs
+
+    def _legal(self) -> Iterator[dict[str, Value]]:
+        yield from self._product.points
+
+    def refusal(self, values: Values) -> str | None:
+        """As the matrix-product family's."""
+        return self._product.refusal(values)
+
+    def numbers(self, values: Values) -> list[float]:
+        """As the matrix-product family's."""
+        return self._product.numbers(values)
 
     def program(self, values: Values) -> Any:
         """The bound program of two launches, or three if the sums are split."""
-        schedule = self.schedule(values)
-        workspaces = [matrix_of(self._quantised), *partial_sums(self._problem, schedule.splits)]
-        both = [unpack_launch(self._quantised), *launches(self._problem, schedule)]
+        schedule = self._product.schedule(values)
+        contraction = contraction_behind(self._quantised)
+        workspaces = [matrix_of(self._quantised), *partial_sums(contraction, schedule.splits)]
+        both = [unpack_launch(self._quantised), *self._launches(contraction, schedule)]
         return cuda_program(self._workload, both, workspaces=workspaces)
 
 

@@ -66,14 +66,15 @@ def test_many_rows_are_unpacked_and_multiplied(gpu: Target, cpu: Target) -> None
     assert "gemm_dequant" not in spaces(512, gated=True) + spaces(512, x_scales="row")
 
 
-@pytest.mark.parametrize("bits", [3, 4])
-def test_points_become_machine_code(bits: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bits", "device"), [(3, "h200"), (4, "h200"), (4, "a100")])
+def test_points_become_machine_code(bits: int, device: str, tmp_path: Path) -> None:
+    target = known_target(device)
     workload = gemv_workload(
         512, 1000, 1024, bits, 128, zeros=True, bias=True, residual=True, activation="silu"
     )
-    space = GemmDequantSpace(Task(workload=workload, target=HOPPER))
+    space = GemmDequantSpace(Task(workload=workload, target=target))
     maker = LibraryMaker(
-        target=HOPPER, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
+        target=target, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
     )
     (chosen,) = space.sample(1, np.random.default_rng(0))
     build = maker.make(space.realise(chosen), flops=None, unique_bytes=None)
