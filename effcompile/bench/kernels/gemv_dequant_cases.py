@@ -1,4 +1,4 @@
-"""Products of few rows with quantised matrices, against tinygemm, cuBLAS and Inductor."""
+"""Products with quantised matrices, of few rows mostly, against tinygemm, cuBLAS and Inductor."""
 
 from __future__ import annotations
 
