@@ -59,19 +59,19 @@ def unpack_codes(packed: np.ndarray, bits: int, *, n_columns: int, depth: int) -
     """The inverse of :func:`pack_codes`: uint8, shape (n_columns, depth)."""
     n_tiles, n_units = packed.shape[:2]
     registers = np.ascontiguousarray(_registers(packed, bits), dtype="<u4")
-    # (tile, unit, fragment, lane / 4, lane % 4, j / 4, column / 8, j % 4)
-    split = registers.view(np.uint8).reshape(n_tiles, n_units, -1, 8, 4, 2, 2, 4)
-    codes = split.transpose(0, 6, 3, 1, 2, 4, 5, 7)
+    # (tile, unit, fragment, lane / 4, lane % 4, j / 4, column / 8), four neighbours of each
+    split = registers.reshape(n_tiles, n_units, -1, 8, 4, 2, 2)
+    codes = np.ascontiguousarray(split.transpose(0, 6, 3, 1, 2, 4, 5)).view(np.uint8)
     full = codes.reshape(n_tiles * TILE_COLUMNS, n_units * UNIT_DEPTH[bits])
-    return np.ascontiguousarray(full[:n_columns, :depth]).astype(np.uint8)
+    return np.ascontiguousarray(full[:n_columns, :depth])
 
 
 def _fragments(codes: np.ndarray, n_tiles: int, n_units: int) -> np.ndarray:
     """Codes as registers (tile, unit, fragment, lane, 4), four of them in the bytes of each."""
-    # Columns are (tile, column / 8, column % 8); depth is (unit, fragment, lane % 4, j / 4, j % 4).
-    split = codes.reshape(n_tiles, 2, 8, n_units, -1, 4, 2, 4)
-    ordered = split.transpose(0, 3, 4, 2, 5, 6, 1, 7)
-    registers = np.ascontiguousarray(ordered, dtype=np.uint8).view("<u4").astype(np.uint32)
+    # Columns are (tile, column / 8, column % 8); depth is (unit, fragment, lane % 4, j / 4), four
+    # neighbours of each.
+    split = codes.view("<u4").reshape(n_tiles, 2, 8, n_units, -1, 4, 2)
+    registers = np.ascontiguousarray(split.transpose(0, 3, 4, 2, 5, 6, 1)).astype(np.uint32)
     return registers.reshape(n_tiles, n_units, -1, LANES, WORDS_PER_LOAD)
 
 
