@@ -70,6 +70,13 @@ def kernels(
         list[str] | None,
         typer.Option(help="Part of a peer's name, for example inductor: not run, and said so."),
     ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="Tune all cases in one session, which is quicker.")
+    ] = False,
+    latency_only: Annotated[
+        bool,
+        typer.Option("--latency-only", help="Tune by latency alone; energy is measured after."),
+    ] = False,
     space: Annotated[
         list[str] | None,
         typer.Option(help="Search only this design space, also where another is preferred."),
@@ -102,9 +109,12 @@ def kernels(
 
     overrides = {"search": {"n_trials": trials, "spaces": tuple(space or ())}}
     config = merged(preset("quick"), overrides, "the command line")
+    tuning = cold_tuning(config, caches)
+    if latency_only:
+        tuning = replace(tuning, measure=replace(tuning.measure, meter="none"))
     rows = bench_kernels(
         chosen,
-        config=cold_tuning(config, caches),
+        config=tuning,
         measure=replace(
             config.measure, energy_window_ms=window_ms, energy_precision=0.0, n_repeats=20
         ),
@@ -112,6 +122,7 @@ def kernels(
         work=work,
         n_rounds=rounds,
         skipped_peers=skip_peer or (),
+        together=together,
         report=lambda title, found: print_rows(found, to_stderr=json),
     )
     if json:
