@@ -76,29 +76,31 @@ def recording_config(config: TuneConfig, *, n_trials: int) -> TuneConfig:
     """Settings that fill a recording: wide choice, many energies, short windows.
 
     The model is the cheapest there is: who is measured goes by latency and luck, not by what
-    some model of today believes.
+    some model of today believes. A round's windows take longer than the next one's builds, so
+    that the device does not wait; what takes longest to compile is given up.
     """
     search = replace(
         config.search,
         n_trials=n_trials,
-        round_size=32,
+        round_size=48,
         random_share=0.5,
         task_order="even",
         energy_policy="top",
         energy_model="constant",
         energy_band=2.0,
-        energy_top=7,
-        energy_random=3,
+        energy_top=22,
+        energy_random=8,
     )
     measure = replace(
         config.measure,
         n_repeats=5,
         max_timing_ms=150.0,
         energy_window_ms=300.0,
-        settle_ms=400.0,
-        anchor_every=25,
+        settle_ms=200.0,
+        anchor_every=50,
     )
-    return replace(config, search=search, measure=measure)
+    build = replace(config.build, timeout_s=min(config.build.timeout_s, 8.0))
+    return replace(config, search=search, measure=measure, build=build)
 
 
 def record_workloads(

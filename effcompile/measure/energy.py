@@ -48,9 +48,9 @@ LOOK_AGAIN_S = 0.02
 # A device at its power limit takes clocks back only after some tenths of a second, too far at
 # first, and may go on swinging: a window is near enough within this share of the limit.
 REGULATED_SHARE = 0.03
-# If none is by then, all power since the first swing is averaged.
-MOST_REGULATION_S = 3.0
-FIRST_SWING_S = 0.5
+# If none is after this many settling times, all power since the first swing is averaged.
+REGULATION_SETTLES = 3
+FIRST_SWING_MS = 500.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,8 @@ class Effort:
 
     Attributes:
         window_ms: Longest window; it closes then, however wide its interval.
-        settle_ms: Longest wait for power to settle before the load counts as unsteady.
+        settle_ms: Longest wait for power to settle before the load counts as unsteady; a
+            power controller at its limit is given three times as long.
         precision: The window closes when its 95 % interval is within this share of its
             power to either side; 0 always takes the longest.
         matters_below_mj: An energy that a candidate must stay under to matter: once its
@@ -158,7 +159,8 @@ class _Watch:
             return False
         state = self._meter.state()
         window = steady_window(self.readings, self._experience)
-        if load_s < MOST_REGULATION_S and _is_regulating(window, state):
+        most_ms = REGULATION_SETTLES * self._effort.settle_ms
+        if load_s * 1000 < most_ms and _is_regulating(window, state):
             return False
         self.states.append(state)
         return True
@@ -230,7 +232,8 @@ def evaluate(
     settled = steady_window(readings, experience)
     swings = bool(observation.states) and _is_regulating(settled, observation.states[-1])
     if swings:
-        window = window_after(readings, experience, FIRST_SWING_S)
+        swing_ms = min(FIRST_SWING_MS, effort.settle_ms)
+        window = window_after(readings, experience, swing_ms / 1000)
     else:
         window = settled or last_window(readings, experience)
     problem = _problem(observation, window, conditions, effort, swings=swings)

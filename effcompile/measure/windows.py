@@ -23,6 +23,8 @@ from effcompile.measure.statistics import student_t
 # Counters that move faster than this are read in blocks of about this length.
 SHORTEST_BLOCK_S = 0.05
 MIN_BLOCKS = 3
+# Two show that power has settled; how far their mean may err, only calibration can say.
+MIN_BLOCKS_EXPERIENCED = 2
 # Power has settled when a block differs from the mean of those after it by less than this.
 SETTLED_SHARE = 0.015
 # Degrees of freedom beyond which a run's own experience of scatter counts no more.
@@ -62,6 +64,12 @@ class Experience:
     period_share: float = 0.0
     scatter_share: float = 0.0
     n_degrees: int = 0
+
+
+    @property
+    def min_blocks(self) -> int:
+        """Blocks of the shortest window."""
+        return MIN_BLOCKS_EXPERIENCED if self.n_degrees else MIN_BLOCKS
 
 
 NO_EXPERIENCE = Experience()
@@ -147,7 +155,7 @@ def steady_window(readings: Sequence[Reading], experience: Experience) -> Window
         experience: What is known of the meter.
     """
     blocks = blocks_of(steps_of(readings), experience)
-    for start in range(len(blocks) - MIN_BLOCKS + 1):
+    for start in range(len(blocks) - experience.min_blocks + 1):
         rest = blocks[start + 1 :]
         later_w = _mean_w(rest)
         share = max(SETTLED_SHARE, 3 * experience.scatter_share, _edge_share(readings, blocks))
@@ -173,7 +181,7 @@ def window_after(
         for block in blocks_of(steps_of(readings), experience)
         if block.first.time_s >= begin_s
     ]
-    return _window(readings, blocks, experience) if len(blocks) >= MIN_BLOCKS else None
+    return _window(readings, blocks, experience) if len(blocks) >= experience.min_blocks else None
 
 
 def _mean_w(blocks: Sequence[_Block]) -> float:

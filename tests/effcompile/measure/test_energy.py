@@ -151,7 +151,7 @@ def test_a_window_closes_as_soon_as_it_is_precise_enough() -> None:
     long = measured(Effort(window_ms=2000.0), experience)
     short = measured(Effort(window_ms=2000.0, precision=0.01), experience)
     assert long.window_ms == pytest.approx(2000.0)
-    assert short.window_ms == pytest.approx(300.0)
+    assert short.window_ms == pytest.approx(200.0)
     assert short.ci95_mj is not None and short.energy_mj is not None
     assert short.ci95_mj <= 0.01 * short.energy_mj
 
@@ -216,7 +216,7 @@ class Regulated(SimulatedMeter):
 def test_power_that_swings_around_its_limit_is_waited_for() -> None:
     clock = Clock()
     meter = Regulated(clock)
-    effort = Effort(window_ms=300.0, settle_ms=400.0)
+    effort = Effort(window_ms=300.0, settle_ms=1000.0)
     seen = observe(SimulatedLoad(clock), meter, effort=effort, clock=clock)
     result = evaluate(seen, effort=effort, meter=meter.name)
     assert result.verdict is Verdict.POWER_CAPPED
@@ -247,7 +247,7 @@ class Swinging(Regulated):
 
 def test_power_that_never_stops_swinging_is_averaged_over_seconds() -> None:
     clock = Clock()
-    effort = Effort(window_ms=300.0, settle_ms=400.0)
+    effort = Effort(window_ms=300.0, settle_ms=1000.0)
     seen = observe(SimulatedLoad(clock), Swinging(clock), effort=effort, clock=clock)
     result = evaluate(seen, effort=effort, meter="simulated")
     assert result.verdict is Verdict.POWER_CAPPED
@@ -255,3 +255,12 @@ def test_power_that_never_stops_swinging_is_averaged_over_seconds() -> None:
     assert result.window_ms > 2000.0
     assert result.ci95_mj is not None and result.energy_mj is not None
     assert result.ci95_mj > 0.03 * result.energy_mj
+
+
+def test_a_short_patience_at_the_limit_makes_a_short_window() -> None:
+    clock = Clock()
+    effort = Effort(window_ms=300.0, settle_ms=200.0)
+    seen = observe(SimulatedLoad(clock), Swinging(clock), effort=effort, clock=clock)
+    result = evaluate(seen, effort=effort, meter="simulated")
+    assert result.verdict is Verdict.POWER_CAPPED
+    assert result.load_ms < 800.0
