@@ -65,7 +65,6 @@ class Experience:
     scatter_share: float = 0.0
     n_degrees: int = 0
 
-
     @property
     def min_blocks(self) -> int:
         """Blocks of the shortest window."""
