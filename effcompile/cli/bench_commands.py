@@ -39,7 +39,12 @@ def tuner(
     from effcompile.measure.environment import detect_target
 
     rows = bench_tuner_speed(
-        workload, n_trials=trials, target=detect_target(target), work=work, stock=stock
+        workload,
+        n_trials=trials,
+        target=detect_target(target),
+        work=work,
+        stock=stock,
+        watch=lambda row: print_rows([row], to_stderr=True),
     )
     _print(rows, json)
 
@@ -57,6 +62,9 @@ def kernels(
     rounds: Annotated[
         int, typer.Option(help="Interleaved repetitions; an interval needs two.", min=2)
     ] = 5,
+    window_ms: Annotated[
+        float, typer.Option(help="Energy window of each contender and round.", min=200)
+    ] = 1000.0,
     cache: Annotated[str, typer.Option(help="hot, cold or both.")] = "cold",
     skip_peer: Annotated[
         list[str] | None,
@@ -94,7 +102,7 @@ def kernels(
         chosen,
         config=cold_tuning(config, caches),
         measure=replace(
-            config.measure, energy_window_ms=1000.0, energy_precision=0.0, n_repeats=20
+            config.measure, energy_window_ms=window_ms, energy_precision=0.0, n_repeats=20
         ),
         caches=caches,
         work=work,
