@@ -95,7 +95,7 @@ def recording_config(config: TuneConfig, *, n_trials: int) -> TuneConfig:
         config.measure,
         n_repeats=5,
         max_timing_ms=150.0,
-        energy_window_ms=300.0,
+        energy_window_ms=200.0,
         settle_ms=200.0,
         anchor_every=50,
     )
