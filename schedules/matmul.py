@@ -75,7 +75,7 @@ class MatmulSpace(KnobSpace):
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
-        """Orientation, tile, warpgroups, stages, residency, order, splitting, sharing, persistence."""
+        """Orientation, tile, warpgroups, stages, residency, order, splits, sharing, persistence."""
         return (
             Knob(name="orientation", values=("straight", "swapped")),
             Knob(name="tile_row", values=(64, 128, 192, 256)),
