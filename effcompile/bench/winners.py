@@ -14,7 +14,7 @@ from pathlib import Path
 
 from effcompile import rounding
 from effcompile.bench.replayed import latency_winner, replayed
-from effcompile.config import TuneConfig
+from effcompile.config import MeasureConfig, TuneConfig, preset
 from effcompile.errors import UsageError
 from effcompile.measure.builder import ProcessBuilder
 from effcompile.measure.runner import DeviceRunner
@@ -22,7 +22,6 @@ from schedules.candidate import Candidate
 from schedules.target import Target
 from schedules.task import Task
 from search.comparison import ratio_of
-from search.default_trials import DEFAULT_CANDIDATE
 from search.final import Ratio
 from search.ports import FinalEffort, FinalMeasurement
 from search.recording import Recording
@@ -50,6 +49,11 @@ class WinnerPair:
     latency_winner: Candidate
     energy_winner: Candidate
 
+    @property
+    def is_same(self) -> bool:
+        """Whether the fastest was chosen."""
+        return self.latency_winner == self.energy_winner
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinnerRow:
@@ -61,11 +65,11 @@ class WinnerRow:
         latency_us: Of the latency winner, in short bursts.
         energy_mj: Of the latency winner.
         power_w: Of the latency winner.
-        default_energy_mj: Of the default schedule.
         energy: Ratio, ``None`` if something was not measured.
         sustained: Ratio of times under lasting load.
         burst: Ratio of times in short bursts.
-        is_same: True if both are the same candidate; nothing is saved then.
+        is_same: True if both are the same candidate or compile to the same code; nothing is
+            saved then, and nothing need be measured.
         verdicts: Of the two energy measurements.
         error: Why there are no numbers.
     """
@@ -75,7 +79,6 @@ class WinnerRow:
     latency_us: float | None = None
     energy_mj: float | None = None
     power_w: float | None = None
-    default_energy_mj: float | None = None
     energy: Ratio | None = None
     sustained: Ratio | None = None
     burst: Ratio | None = None
@@ -91,7 +94,6 @@ class WinnerRow:
             "fastest, us": self.latency_us,
             "mJ": self.energy_mj,
             "W": self.power_w,
-            "default, mJ": self.default_energy_mj,
             "energy": _change(self.energy),
             "sustained": _change(self.sustained),
             "burst": _change(self.burst),
@@ -103,6 +105,17 @@ class WinnerRow:
 
 def _change(ratio: Ratio | None) -> str:
     return "" if ratio is None else rounding.change(ratio)
+
+
+def winners_config() -> MeasureConfig:
+    """Windows of three steps: rounds in turn tell the scatter, and take away drift."""
+    return replace(
+        preset("quick").measure,
+        energy_window_ms=300.0,
+        energy_precision=0.0,
+        settle_ms=300.0,
+        anchor_every=0,
+    )
 
 
 def find_pairs(
@@ -151,6 +164,9 @@ def measure_pairs(
 ) -> list[WinnerRow]:
     """Build the candidates of all pairs and measure each workload's in turn.
 
+    About ``0.4 n_rounds`` seconds per candidate, and ten to begin. Pairs of a candidate with
+    itself are rows without a measurement.
+
     Args:
         recording: Where the pairs come from.
         pairs: Of any of its workloads.
@@ -167,7 +183,10 @@ def measure_pairs(
     by_id = {one.task.task_id: _here(one.task, target) for one in recording.tasks}
     # In the order of the pairs: who is short of time puts the most telling first.
     tasks = [by_id[task_id] for task_id in dict.fromkeys(one.task_id for one in pairs)]
-    rows: list[WinnerRow] = []
+    rows = [_same(pair) for pair in pairs if pair.is_same]
+    report(rows)
+    pairs = [pair for pair in pairs if not pair.is_same]
+    tasks = [task for task in tasks if any(pair.task_id == task.task_id for pair in pairs)]
     end_s = time.monotonic() + seconds
     with _device(target, config, work) as (builder, runner):
         wanted = {task.task_id: _wanted(task, pairs) for task in tasks}
@@ -218,9 +237,9 @@ def _here(task: Task, target: Target) -> Task:
 
 
 def _wanted(task: Task, pairs: Sequence[WinnerPair]) -> list[Candidate]:
-    """Distinct candidates of a task, the default first."""
+    """Distinct candidates of a task."""
     own = [pair for pair in pairs if pair.task_id == task.task_id]
-    every = [DEFAULT_CANDIDATE, *(c for p in own for c in (p.latency_winner, p.energy_winner))]
+    every = [one for pair in own for one in (pair.latency_winner, pair.energy_winner)]
     return list({one.candidate_id: one for one in every}.values())
 
 
@@ -243,10 +262,21 @@ def _measured(
     return [_row(pair, by_candidate) for pair in pairs]
 
 
+def _same(pair: WinnerPair) -> WinnerRow:
+    nothing = Ratio(median=1.0, low=1.0, high=1.0)
+    return WinnerRow(
+        workload=pair.workload,
+        seed=pair.seed,
+        energy=nothing,
+        sustained=nothing,
+        burst=nothing,
+        is_same=True,
+    )
+
+
 def _row(pair: WinnerPair, found: dict[str, FinalMeasurement | Failure]) -> WinnerRow:
     fast = found[pair.latency_winner.candidate_id]
     frugal = found[pair.energy_winner.candidate_id]
-    default = found[DEFAULT_CANDIDATE.candidate_id]
     for one in (fast, frugal):
         if isinstance(one, Failure):
             return WinnerRow(
@@ -261,9 +291,6 @@ def _row(pair: WinnerPair, found: dict[str, FinalMeasurement | Failure]) -> Winn
         latency_us=fast.latency.latency_us,
         energy_mj=fast.energy.energy_mj,
         power_w=fast.energy.power_w,
-        default_energy_mj=default.energy.energy_mj
-        if isinstance(default, FinalMeasurement)
-        else None,
         energy=_ratio(frugal.energy_ratios, fast.energy_ratios),
         sustained=_ratio(frugal.sustained_ratios, fast.sustained_ratios),
         burst=_ratio(frugal.latency_ratios, fast.latency_ratios),

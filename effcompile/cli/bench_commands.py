@@ -282,9 +282,11 @@ def winners(
 ) -> None:
     """Winners of searches on a recording against the fastest of the same trials, measured here.
 
+    Rows are printed workload by workload, so a run that is cut off has told what it knew.
+
     Example: effcompile bench winners --device replay:h100 --target cuda --rounds 5
     """
-    from effcompile.bench.winners import find_pairs, measure_pairs
+    from effcompile.bench.winners import find_pairs, measure_pairs, winners_config
     from effcompile.bench.winners_file import read_pairs, write_pairs
     from effcompile.bench.winners_mean import mean_saving
     from effcompile.cli.options import merged, parse_share
@@ -295,6 +297,7 @@ def winners(
     recording = _recording(device)
     settings = {"n_trials": trials, "max_slowdown": parse_share(max_slowdown, "--max-slowdown")}
     config = merged(preset("normal"), {"search": settings}, "the command line")
+    config = replace(config, measure=winners_config())
     if find_only and pairs is None:
         raise UsageError("cannot use --find-only without --pairs: name the file to write.")
     if pairs is not None and pairs.is_file() and not find_only:
