@@ -6,8 +6,10 @@ what the choice saves against the fastest candidate of the same trials.
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,6 +125,8 @@ def find_pairs(
     config: TuneConfig,
     seeds: Sequence[int],
     watch: Callable[[str], None] = lambda text: None,
+    *,
+    processes: int = 1,
 ) -> list[WinnerPair]:
     """Search every task by itself with every seed, as a run of that task alone would.
 
@@ -130,24 +134,43 @@ def find_pairs(
         recording: What is searched.
         config: How; its number of trials is per task.
         seeds: At least one.
-        watch: Told what is running.
+        watch: Told what was searched.
+        processes: Tasks searched at a time.
     """
+    jobs = [(replace(recording, tasks=(task,)), config, tuple(seeds)) for task in recording.tasks]
     pairs = []
-    for task in recording.tasks:
-        alone = replace(recording, tasks=(task,))
-        for seed in seeds:
-            watch(f"{task.task.workload.name}, seed {seed}")
-            search = replace(config.search, seed=seed)
-            found = replayed(alone, replace(config, search=search))
-            pairs.append(
-                WinnerPair(
-                    workload=task.task.workload.name,
-                    task_id=task.task.task_id,
-                    seed=seed,
-                    latency_winner=latency_winner(found.histories[0]).candidate,
-                    energy_winner=found.winners[task.task.task_id].trial.candidate,
-                )
+    for found in _each(jobs, processes):
+        watch(f"{found[0].workload}: {len(found)} searches")
+        pairs += found
+    return pairs
+
+
+_FindJob = tuple[Recording, TuneConfig, tuple[int, ...]]
+
+
+def _each(jobs: Sequence[_FindJob], processes: int) -> Iterator[list[WinnerPair]]:
+    if processes == 1:
+        yield from map(_pairs_of_task, jobs)
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_pairs_of_task, jobs)
+
+
+def _pairs_of_task(job: _FindJob) -> list[WinnerPair]:
+    recording, config, seeds = job
+    (task,) = recording.tasks
+    pairs = []
+    for seed in seeds:
+        found = replayed(recording, replace(config, search=replace(config.search, seed=seed)))
+        pairs.append(
+            WinnerPair(
+                workload=task.task.workload.name,
+                task_id=task.task.task_id,
+                seed=seed,
+                latency_winner=latency_winner(found.histories[0]).candidate,
+                energy_winner=found.winners[task.task.task_id].trial.candidate,
             )
+        )
     return pairs
 
 

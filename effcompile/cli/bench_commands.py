@@ -275,6 +275,7 @@ def winners(
     max_slowdown: Annotated[
         str, typer.Option(help="Latency that may be given up for energy, 2% or 0.02.")
     ] = "2%",
+    processes: Annotated[int, typer.Option(help="Workloads searched at a time.", min=1)] = 1,
     rounds: Annotated[int, typer.Option(help="Interleaved repetitions.", min=1)] = 5,
     seconds: Annotated[float, typer.Option(help="Begin no workload that ends later.")] = 600.0,
     work: Work = Path("runs/bench-winners"),
@@ -303,7 +304,7 @@ def winners(
     if pairs is not None and pairs.is_file() and not find_only:
         found = read_pairs(pairs)
     else:
-        found = find_pairs(recording, config, range(seeds), watch=_say)
+        found = find_pairs(recording, config, range(seeds), watch=_say, processes=processes)
         if pairs is not None:
             write_pairs(found, pairs)
     if find_only:

@@ -67,9 +67,7 @@ class AnchorWatch:
         if is_due:
             taken = self._measure()
             if taken.verdict.usable and taken.energy_mj is not None:
-                self._latest.append(
-                    Anchor(energy_mj=taken.energy_mj, ci95_mj=taken.ci95_mj or 0.0)
-                )
+                self._latest.append(Anchor(energy_mj=taken.energy_mj, ci95_mj=taken.ci95_mj or 0.0))
 
     @property
     def _now(self) -> Anchor:
