@@ -102,6 +102,7 @@ def tune_models(
         DeviceUnavailable: The target's device is not here.
         MeterUnavailable: The meter named in ``config`` is not here, or may not be read.
         IdentityMismatch: The folder belongs to another run.
+        UnknownSpace: A design space named in ``config`` serves no task.
     """
     from effcompile.extract import extract_tasks
     from effcompile.lower import lower
@@ -112,6 +113,7 @@ def tune_models(
         require_meter_for,
     )
     from effcompile.measure.shared_space import shared_spaces
+    from schedules.spaces import require_spaces
     from search.tuner import tune as search_schedules
 
     config = checked(config or TuneConfig())
@@ -129,6 +131,7 @@ def tune_models(
     with folder.created(), _processes(device, folder, config, known) as (builder, runner):
         lowered = lower(prepared, device, allow_open=keep_dynamic)
         tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
+        require_spaces(tasks, config.search.spaces)
         if not tasks:
             logger.warning(
                 "nothing to tune: every kernel keeps its default schedule; the model can be built"
@@ -151,7 +154,7 @@ def tune_models(
             if isinstance(runner, DeviceRunner):
                 _get_ready(runner, tasks, database)
                 meter = config.measure.meter
-            spaces, space_names = shared_spaces(builder)
+            spaces, space_names = shared_spaces(builder, only=config.search.spaces)
             with _metered(database, SessionEnergy(device, meter), events) as watch:
                 stopped_by = search_schedules(
                     tasks,

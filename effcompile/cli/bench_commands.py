@@ -70,6 +70,10 @@ def kernels(
         list[str] | None,
         typer.Option(help="Part of a peer's name, for example inductor: not run, and said so."),
     ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(help="Search only this design space, also where another is preferred."),
+    ] = None,
     names: Annotated[bool, typer.Option("--names", help="Only name the cases.")] = False,
     work: Work = Path("runs/bench-kernels"),
     json: Json = False,
@@ -96,7 +100,7 @@ def kernels(
         return
     from effcompile.bench.kernels.compare import bench_kernels, cold_tuning
 
-    overrides = {"search": {"n_trials": trials}}
+    overrides = {"search": {"n_trials": trials, "spaces": tuple(space or ())}}
     config = merged(preset("quick"), overrides, "the command line")
     rows = bench_kernels(
         chosen,
