@@ -23,7 +23,9 @@ from effcompile.config import TuneConfig
 from effcompile.errors import UsageError
 from effcompile.run_folder import RunFolder
 from effcompile.tuning import tune_models
+from schedules.counts import flops_of
 from schedules.errors import EffcompileError
+from schedules.workload import Workload
 from search.database import Database
 from search.errors import DefaultFailed
 from search.events import Event
@@ -144,6 +146,7 @@ def record_workloads(
                 folder.path,
                 target=target,
                 config=config,
+                wanted=_computes,
                 events=_Copies(folder.database_path, out),
                 stop=Deadline(end_s - time.monotonic()),
             )
@@ -158,6 +161,11 @@ def record_workloads(
             if folder.database_path.is_file():
                 copy_database(folder.database_path, out)
     return recorded_rows(out)
+
+
+def _computes(workload: Workload) -> bool:
+    """Not what a model does to change layouts around its operator: that moves and adds nothing."""
+    return flops_of(workload) != 0.0
 
 
 class _Copies:
