@@ -243,6 +243,7 @@ def peers(
 def meter(
     *,
     rounds: Annotated[int, typer.Option(help="Windows of one second per kernel.", min=2)] = 20,
+    minutes: Annotated[float, typer.Option(help="Spread the rounds over so long.", min=0)] = 0.0,
     work: Work = Path("runs/bench-meter"),
     json: Json = False,
 ) -> None:
@@ -254,7 +255,7 @@ def meter(
 
     work.mkdir(parents=True, exist_ok=True)
     facts, repeatability, agreements = bench_meter(
-        work, n_rounds=rounds, watch=lambda row: print_rows([row], to_stderr=True)
+        work, n_rounds=rounds, minutes=minutes, watch=lambda row: print_rows([row], to_stderr=True)
     )
     if json:
         print_json({"meter": facts, "repeatability": repeatability, "agreement": agreements})
