@@ -88,7 +88,7 @@ Watch = Callable[[Repeatability | Agreement], None]
 def bench_meter(
     folder: Path, *, n_rounds: int, minutes: float = 0.0, watch: Watch
 ) -> tuple[MeterFacts, list[Repeatability], list[Agreement]]:
-    """Everything about this machine's GPU; about ``3.3 n_rounds + 45`` seconds, or ``minutes`` more.
+    """Everything about this machine's GPU; at least ``3.3 n_rounds + 45`` seconds.
 
     Args:
         folder: For libraries and logs.
