@@ -12,7 +12,6 @@ from schedules.attention_decode_problem import DecodeProblem, decode_problem
 from schedules.attention_decode_schedule import (
     Combine,
     DecodeSchedule,
-    Loads,
     n_passes,
     ring_bytes,
     shared_bytes,
@@ -89,10 +88,8 @@ class AttentionDecodeSpace(KnobSpace):
             Knob(name="warps", values=(2, 4, 8, 16) if plenty else (1, 2, 4, 8)),
             Knob(name="tiles", values=(1, 2, 4)),
             Knob(name="in_flight", values=(1, 2, 3, 4, 6, 8)),
-            Knob(name="loads", values=("pieces", *(["tiles"] if self._is_hopper else []))),
             Knob(name="rows", values=rows),
             Knob(name="combine", values=combines),
-            Knob(name="early", values=("no", *(["yes"] if self._is_hopper else []))),
         )
 
     @property
@@ -115,12 +112,12 @@ class AttentionDecodeSpace(KnobSpace):
             warps=int(values["warps"]),
             tiles=int(values["tiles"]),
             in_flight=int(values["in_flight"]),
-            loads=cast("Loads", values["loads"]),
+            loads="tiles" if self._is_hopper else "pieces",
             rows=int(values["rows"]),
             splits=int(values["splits"]),
             in_turns=values["order"] == "turns",
             combine=cast("Combine", values["combine"]),
-            early=values["early"] == "yes",
+            early=self._is_hopper,
         )
 
     def refusal(self, values: Values) -> str | None:
@@ -141,7 +138,6 @@ class AttentionDecodeSpace(KnobSpace):
             ),
             f"more than {MOST_REGISTERS} registers per thread": registers > MOST_REGISTERS,
             "steps are no whole pages, and pages no whole steps": self._crosses_pages(schedule),
-            "only tiles can be asked for early": schedule.early and schedule.loads == "pieces",
             "memory would be idle": self._in_flight(schedule) < self._wanted_in_flight(),
         }
         for reason, applies in faults.items():
