@@ -81,7 +81,7 @@ class AttentionDecodeSpace(KnobSpace):
         """Splits and rows follow the problem."""
         rows = tuple(n for n in (8, 16, 32) if n == 8 or n < 2 * self._problem.group_rows)
         plenty = self._problem.plain.keys > FEW_KEYS
-        combines = ("last_block", "launch", *(["cluster"] if self._is_hopper else []))
+        combines = ("last_block", *(["cluster"] if self._is_hopper else []))
         return (
             Knob(name="splits", values=self._split_counts()),
             Knob(name="order", values=("ranges", "turns")),
@@ -133,6 +133,9 @@ class AttentionDecodeSpace(KnobSpace):
             ),
             "one block has no turns": schedule.splits == 1 and schedule.in_turns,
             "nothing is to be combined": schedule.splits == 1 and schedule.combine != "last_block",
+            "blocks of a group would wait for others to end": (
+                schedule.splits > 1 and self._waves(schedule) > 1
+            ),
             f"a cluster holds {MOST_IN_CLUSTER} blocks at most": (
                 schedule.combine == "cluster" and schedule.splits > MOST_IN_CLUSTER
             ),
@@ -174,7 +177,7 @@ class AttentionDecodeSpace(KnobSpace):
         schedule, problem = self.schedule(values), self._problem
         shares = schedule.warps * schedule.splits
         steps = -(-problem.plain.keys // schedule.step_keys)
-        waves = self._blocks(schedule) / (self._resident(schedule) * self._target.n_cores)
+        waves = self._waves(schedule)
         return [
             float(np.log2(schedule.n_threads)),
             float(np.log2(self._blocks(schedule))),
@@ -188,6 +191,9 @@ class AttentionDecodeSpace(KnobSpace):
 
     def _blocks(self, schedule: DecodeSchedule) -> int:
         return schedule.splits * self._problem.groups * n_passes(self._problem, schedule)
+
+    def _waves(self, schedule: DecodeSchedule) -> float:
+        return self._blocks(schedule) / (self._resident(schedule) * self._target.n_cores)
 
     def _resident(self, schedule: DecodeSchedule) -> int:
         """Blocks that a multiprocessor holds at once, by the estimate of registers."""

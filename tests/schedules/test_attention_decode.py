@@ -116,8 +116,9 @@ def point(**changes: Any) -> dict[str, Any]:
     ("changes", "reason"),
     [
         ({"splits": 1}, "one block has no turns"),
-        ({"splits": 1, "order": "ranges", "combine": "launch"}, "nothing is to be combined"),
+        ({"splits": 1, "order": "ranges", "combine": "cluster"}, "nothing is to be combined"),
         ({"splits": 52, "warps": 16, "in_flight": 3}, "more steps would be in flight"),
+        ({"splits": 39}, "blocks of a group would wait"),
         ({"splits": 26, "combine": "cluster"}, "a cluster holds 16 blocks"),
         ({"tiles": 1, "in_flight": 1}, "memory would be idle"),
         ({"warps": 8, "in_flight": 4}, "bytes of shared memory"),
@@ -158,11 +159,11 @@ MASKED = Decode(
 @pytest.mark.parametrize(
     ("device", "shape", "changes"),
     [
-        ("h200", GROUPED, {"combine": "launch"}),
-        ("h200", MASKED, {"splits": 8, "tiles": 1, "in_flight": 6, "combine": "cluster"}),
-        ("a100", MASKED, {"tiles": 1}),
+        ("h200", GROUPED, {}),
+        ("h200", MASKED, {"splits": 8, "tiles": 1, "in_flight": 2, "combine": "cluster"}),
+        ("a100", MASKED, {"splits": 3, "tiles": 1}),
     ],
-    ids=["launch", "cluster", "a100"],
+    ids=["last_block", "cluster", "a100"],
 )
 def test_points_become_machine_code_without_spills(
     device: str, shape: Decode, changes: dict[str, Any], tmp_path: Path
@@ -176,7 +177,7 @@ def test_points_become_machine_code_without_spills(
     assert [kernel.spill_bytes for kernel in kernels] == [0] * len(kernels)
     groups = shape.batch * shape.kv_heads
     assert kernels[0].grid == (values["splits"], 1 if shape is GROUPED else 4, groups)
-    assert len(kernels) == 1 + (values["combine"] == "launch")
+    assert len(kernels) == 1
     estimate = space._registers(space.schedule(values))
     assert 0.6 * estimate <= kernels[0].registers_per_thread <= 1.3 * estimate
 
@@ -200,7 +201,7 @@ EMULATED: dict[str, tuple[Decode, Target, dict[str, Any]]] = {
     "value_24": (
         Decode(heads=4, kv_heads=2, keys=200, width=40, value_width=24, dtype="bfloat16", batch=2),
         H200,
-        {"combine": "launch", "order": "ranges"},
+        {"combine": "last_block", "order": "ranges"},
     ),
     "cache": (
         Decode(
@@ -245,7 +246,7 @@ EMULATED: dict[str, tuple[Decode, Target, dict[str, Any]]] = {
         {"combine": "cluster", "order": "ranges"},
     ),
     "pages": (PAGED, H200, {"combine": "last_block", "tiles": 2}),
-    "pages_in_pieces": (PAGED, A100, {"combine": "launch", "tiles": 2}),
+    "pages_in_pieces": (PAGED, A100, {"combine": "last_block", "tiles": 2}),
 }
 
 
