@@ -309,6 +309,17 @@ def test_what_is_covered(case: Masked, covered: bool) -> None:
     assert (masked_attention_space(case.task()) is not None) == covered
 
 
+@pytest.mark.parametrize(
+    ("target", "first"), [("h200", "attention_masked"), ("a100", "attention_mma")]
+)
+def test_blocks_have_a_family_on_every_generation(target: str, first: str) -> None:
+    tokens = tuple(torch.randn(1, 2, 180, 64, dtype=torch.float16) for _ in range(3))
+    model = prepare_model(export_module(Attend(packed([50, 70, 60]), "bool"), tokens))
+    chosen = known_target(target)
+    (found,) = extract_tasks(lower({"main": model}, chosen), chosen)
+    assert spaces_for(found.task)[0] == first
+
+
 def test_tiles_with_most_blocks_come_first() -> None:
     space = MaskedAttentionSpace(Masked(mask=frames([300, 300, 300])).task())
     schedule = space.schedule(POINT)
