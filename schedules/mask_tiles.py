@@ -102,10 +102,27 @@ def frame_tiles(frame_lengths: Sequence[int], n_queries: int) -> MaskTiles:
     """
     ends = np.cumsum(frame_lengths)
     n_keys = int(ends[-1])
-    seen = np.repeat(ends, frame_lengths)[n_keys - n_queries :]  # keys of every query
-    key = np.arange(n_keys)
-    shape = (1, 1, n_queries, n_keys)
-    return tiles_of_rows(shape, lambda _b, _h, rows: key < seen[rows, None])
+    return prefix_tiles(np.repeat(ends, frame_lengths)[n_keys - n_queries :], n_keys)
+
+
+def prefix_tiles(ends: np.ndarray, n_keys: int) -> MaskTiles:
+    """Every query sees the keys before an end of its own; only blocks that hold ends are made.
+
+    Args:
+        ends: int, (queries,).
+        n_keys: At least the largest end.
+    """
+    known = {_DECLARED[kind].tobytes(): kind for kind in (EMPTY, WHOLE)}
+    index = np.full((blocks_of(len(ends)), blocks_of(n_keys)), EMPTY, np.int32)
+    for row in range(len(index)):
+        own = ends[row * GRAIN : (row + 1) * GRAIN]
+        first, last = int(own.min()) // GRAIN, blocks_of(int(own.max()))
+        index[row, :first] = WHOLE
+        key = np.arange(first * GRAIN, last * GRAIN)
+        for block, words in enumerate(_words(key < own[:, None]), start=first):
+            index[row, block] = known.setdefault(words.tobytes(), len(known))
+    patterns = np.frombuffer(b"".join(known), np.int32).reshape(-1, GRAIN, 2)
+    return MaskTiles(index[None, None], patterns)
 
 
 def coarse_tiles(live: np.ndarray, n_queries: int, n_keys: int, *, block: int) -> MaskTiles:
