@@ -36,16 +36,6 @@ class MaskTiles:
     index: np.ndarray
     patterns: np.ndarray
 
-    @property
-    def n_live(self) -> int:
-        """Blocks that hold a pair that is attended."""
-        return int(np.count_nonzero(self.index))
-
-    @property
-    def n_mixed(self) -> int:
-        """Blocks that hold pairs of both kinds."""
-        return int(np.count_nonzero(self.index > WHOLE))
-
 
 def blocks_of(n_tokens: int) -> int:
     """Blocks that some tokens take."""
