@@ -40,6 +40,8 @@ _LIMITS = {
     "sm_86": CoreLimits(threads=1536, blocks=16, shared_bytes=100 * 1024),
     "sm_89": CoreLimits(threads=1536, blocks=24, shared_bytes=100 * 1024),
     "sm_90": CoreLimits(threads=2048, blocks=32, shared_bytes=228 * 1024),
+    "sm_100": CoreLimits(threads=2048, blocks=32, shared_bytes=228 * 1024),
+    "sm_120": CoreLimits(threads=1536, blocks=24, shared_bytes=100 * 1024),
 }
 
 

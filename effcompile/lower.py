@@ -111,6 +111,7 @@ def _legalised(module: Any, target: Target) -> Any:
     tvm = _tvm.load()
     from tvm.relax import transform
 
+    from effcompile.frontend.layout import channels_last
     from effcompile.frontend.patterns import match_patterns
 
     passes = [
@@ -119,6 +120,8 @@ def _legalised(module: Any, target: Target) -> Any:
         match_patterns(),
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
+        channels_last(target),
+        fold_moved_constants(),
         transform.LegalizeOps(),
         transform.FoldConstant(),
         transform.DeadCodeElimination(),

@@ -5,6 +5,7 @@ In an export each is one node; everywhere else PyTorch computes the same numbers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -80,3 +81,122 @@ def integer_exponentials(x: Any, exponential: IntegerExponential) -> Any:
     if exponential.clips_to_zero:
         value = value.masked_fill(u == exponential.largest_code, 0)
     return value.masked_fill(x == -torch.inf, 0) if x.is_floating_point() else value
+
+
+def frame_causal_attention(
+    query: Any, key: Any, value: Any, frame_lengths: Sequence[int], *, scale: float | None = None
+) -> Any:
+    """Attention in which a query sees keys of its own and of earlier frames.
+
+    Args:
+        query: Shape (batch, heads, tokens, width), the last tokens of the keys or all of them.
+        key: Shape (batch, key heads, tokens, width).
+        value: Shape (batch, key heads, tokens, value width).
+        frame_lengths: Tokens of every frame of the keys, in order.
+        scale: Multiplies the scores; ``None`` means one over the root of the width.
+    """
+    lengths = [int(length) for length in frame_lengths]
+
+    def eager(query: Any, key: Any, value: Any) -> Any:
+        import torch
+
+        frame = torch.tensor([f for f, n in enumerate(lengths) for _ in range(n)])
+        own = frame[len(frame) - query.shape[2] :]
+        seen = (frame[None, :] <= own[:, None]).to(query.device)
+        return _attended(query, key, value, seen, scale)
+
+    attrs = {"frame_lengths": lengths, **({} if scale is None else {"scale": float(scale)})}
+    return custom_op("FrameCausalAttention", (query, key, value), eager=eager, attrs=attrs)
+
+
+def block_sparse_attention(
+    query: Any, key: Any, value: Any, blocks: Any, *, block: int = 64, scale: float | None = None
+) -> Any:
+    """Attention between blocks of tokens.
+
+    Args:
+        query: Shape (batch, heads, tokens, width).
+        key: Shape (batch, key heads, tokens, width).
+        value: Shape (batch, key heads, tokens, value width).
+        blocks: bool, (batch or 1, heads or 1, row blocks, key blocks), true where rows of a block
+            see its keys. Rows that see nothing give zeros.
+        block: Rows and keys of a block, a multiple of 64.
+        scale: Multiplies the scores; ``None`` means one over the root of the width.
+    """
+
+    def eager(query: Any, key: Any, value: Any, blocks: Any) -> Any:
+        fine = blocks.repeat_interleave(block, 2).repeat_interleave(block, 3)
+        return _attended(query, key, value, fine[..., : query.shape[2], : key.shape[2]], scale)
+
+    attrs = {"block": int(block), **({} if scale is None else {"scale": float(scale)})}
+    return custom_op("BlockSparseAttention", (query, key, value, blocks), eager=eager, attrs=attrs)
+
+
+def packed_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    starts: Any,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Any:
+    """Attention inside sequences that lie one after the other.
+
+    Args:
+        query: Shape (batch, heads, tokens, width).
+        key: Shape (batch, key heads, tokens, width).
+        value: Shape (batch, key heads, tokens, value width).
+        starts: int32, (sequences + 1,): first tokens, from 0, and the number of tokens.
+        causal: Whether a token sees no later ones.
+        scale: Multiplies the scores; ``None`` means one over the root of the width.
+    """
+
+    def eager(query: Any, key: Any, value: Any, starts: Any) -> Any:
+        import torch
+
+        token = torch.arange(query.shape[2], device=query.device)
+        sequence = (starts[None, :] <= token[:, None]).sum(1)
+        seen = sequence[:, None] == sequence[None, :]
+        if causal:
+            seen = seen & (token[None, :] <= token[:, None])
+        return _attended(query, key, value, seen, scale)
+
+    attrs = {"causal": int(causal), **({} if scale is None else {"scale": float(scale)})}
+    return custom_op("PackedAttention", (query, key, value, starts), eager=eager, attrs=attrs)
+
+
+def last_row_importance(query: Any, key: Any, *, scale: float | None = None) -> Any:
+    """The attention that the last query pays to every key, by which FrameFusion ranks tokens.
+
+    Args:
+        query: Shape (batch, heads, queries, width).
+        key: Shape (batch, key heads, keys, width).
+        scale: Multiplies the scores; ``None`` means one over the root of the width.
+
+    Returns:
+        float32, shape (batch, keys): the mean over query heads of the last query's softmax weights.
+    """
+
+    def eager(query: Any, key: Any) -> Any:
+        import torch
+
+        wide = key.float().repeat_interleave(query.shape[1] // key.shape[1], 1)
+        factor = query.shape[3] ** -0.5 if scale is None else scale
+        scores = query[:, :, -1:].float() @ wide.transpose(2, 3) * factor
+        return torch.softmax(scores, -1)[:, :, 0].mean(1)
+
+    attrs = {} if scale is None else {"scale": float(scale)}
+    return custom_op("LastRowImportance", (query, key), eager=eager, attrs=attrs)
+
+
+def _attended(query: Any, key: Any, value: Any, seen: Any, scale: float | None) -> Any:
+    """Attention under a mask of booleans, in float32; rows that see nothing give zeros."""
+    import torch
+
+    group = query.shape[1] // key.shape[1]
+    wide_key, wide_value = (x.float().repeat_interleave(group, 1) for x in (key, value))
+    factor = query.shape[3] ** -0.5 if scale is None else scale
+    scores = (query.float() @ wide_key.transpose(2, 3) * factor).masked_fill(~seen, -torch.inf)
+    weights = torch.softmax(scores, -1).masked_fill(~seen, 0.0)
+    return (weights @ wide_value).to(query.dtype)

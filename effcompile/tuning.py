@@ -102,6 +102,7 @@ def tune_models(
         DeviceUnavailable: The target's device is not here.
         MeterUnavailable: The meter named in ``config`` is not here, or may not be read.
         IdentityMismatch: The folder belongs to another run.
+        UnknownSpace: A design space named in ``config`` serves no task.
     """
     from effcompile.measure.environment import detect_target, require_device, require_meter_for
 
@@ -117,7 +118,7 @@ def tune_models(
     folder = RunFolder(out)
     # Child processes start while this one lowers the models.
     with folder.created(), _processes(device, folder, config, known) as (builder, runner):
-        lowered, tasks = _tasks(prepared, device, keep_dynamic)
+        lowered, tasks = _tasks(prepared, device, config, keep_dynamic=keep_dynamic)
         with Database(folder.database_path) as database:
             database.claim(
                 _identity(lowered, device, config, known),
@@ -145,12 +146,17 @@ def tune_models(
     )
 
 
-def _tasks(models: Mapping[str, Any], device: Target, keep_dynamic: bool) -> tuple[Any, list[Task]]:
+def _tasks(
+    models: Mapping[str, Any], device: Target, config: TuneConfig, *, keep_dynamic: bool
+) -> tuple[Any, list[Task]]:
+    """The lowered models, and what of them is tuned."""
     from effcompile.extract import extract_tasks
     from effcompile.lower import lower
+    from schedules.spaces import require_spaces
 
     lowered = lower(models, device, allow_open=keep_dynamic)
     tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
+    require_spaces(tasks, config.search.spaces)
     if not tasks:
         logger.warning(
             "nothing to tune: every kernel keeps its default schedule; the model can be built"
@@ -197,7 +203,7 @@ def _search(
     if isinstance(runner, DeviceRunner):
         _get_ready(runner, tasks, database)
         meter = config.measure.meter
-    spaces, space_names = shared_spaces(builder)
+    spaces, space_names = shared_spaces(builder, only=config.search.spaces)
     with _metered(database, SessionEnergy(device, meter), events) as watch:
         return search_schedules(
             tasks,

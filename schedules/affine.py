@@ -26,7 +26,7 @@ def linear(shape: Sequence[int], indices: Sequence[Any], axes: Axes) -> tuple[di
     steps: dict[str, int] = {}
     offset, stride = 0, 1
     for extent, index in zip(reversed(shape), reversed(list(indices)), strict=True):
-        parts, constant = _affine(index)
+        parts, constant = affine(index)
         offset += constant * stride
         for name, factor in parts.items():
             if name not in axes:
@@ -37,16 +37,21 @@ def linear(shape: Sequence[int], indices: Sequence[Any], axes: Axes) -> tuple[di
     return steps, offset
 
 
-def _affine(index: Any) -> tuple[dict[str, int], int]:
+def affine(index: Any) -> tuple[dict[str, int], int]:
+    """An index as steps of its variables and a constant.
+
+    Raises:
+        NotAffine: It is something else.
+    """
     kind = type(index).__name__
     if kind == "IntImm":
         return {}, int(index)
     if kind == "Var":
         return {str(index.name): 1}, 0
     if kind == "Cast":
-        return _affine(index.value)
+        return affine(index.value)
     if kind in ("Add", "Sub", "Mul"):
-        return _combined(kind, _affine(index.a), _affine(index.b))
+        return _combined(kind, affine(index.a), affine(index.b))
     raise NotAffine
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from schedules.attention_hopper import (
-    REGISTERS,
     HopperSchedule,
     accumulators,
     attention_hopper,
     n_tiles,
+    registers,
     shared_bytes,
     window_pattern,
 )
@@ -24,7 +24,7 @@ from schedules.limits import launch_refusal
 from schedules.task import Task
 
 HOPPER = "sm_90"
-WIDEST = 256
+WIDEST = 512
 REGISTERS_BESIDE_ACCUMULATORS = 28
 KEY_TILES = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256)
 
@@ -41,7 +41,7 @@ def attention_space(task: Task) -> KnobSpace | None:
 def loadable(problem: AttentionProblem) -> bool:
     """Whether rows have the pitch and width that tensor maps and products allow."""
     widths = (problem.width, problem.value_width)
-    return all(width % 8 == 0 and width <= WIDEST for width in widths)
+    return problem.value_part % 8 == 0 and all(w % 8 == 0 and w <= WIDEST for w in widths)
 
 
 class HopperAttentionSpace(KnobSpace):
@@ -77,6 +77,7 @@ class HopperAttentionSpace(KnobSpace):
             overlap=values["products"] == "overlapped",
             blocks=self._target.n_cores,
             longest_first=values["order"] == "longest_first",
+            splits=int(values.get("splits", 1)),
         )
         if values["blocks"] == "persistent":
             return made
@@ -87,9 +88,8 @@ class HopperAttentionSpace(KnobSpace):
         schedule, problem = self.schedule(values), self._problem
         key_steps = -(-problem.keys // schedule.key_tile)
         tiles = n_tiles(problem, schedule)
-        budget = REGISTERS[schedule.warpgroups][1]
-        needed = accumulators(problem, schedule) + REGISTERS_BESIDE_ACCUMULATORS
-        windowed = problem.left is not None or problem.right is not None
+        _, budget = registers(problem, schedule)
+        needed = accumulators(problem, schedule) + self.other_registers(schedule)
         faults = {
             f"{needed} registers per consumer thread are needed, {budget} are there": (
                 needed > budget
@@ -103,7 +103,7 @@ class HopperAttentionSpace(KnobSpace):
             "overlapped products need two stages": schedule.overlap and schedule.stages < 2,
             "all tiles fit at once": values["blocks"] == "persistent"
             and tiles <= self._target.n_cores,
-            "all tiles are equally long": schedule.longest_first and not windowed,
+            "all tiles are equally long": schedule.longest_first and not self.is_uneven,
         }
         for reason, applies in faults.items():
             if applies:
@@ -112,16 +112,29 @@ class HopperAttentionSpace(KnobSpace):
             self._target,
             threads_per_block=schedule.threads,
             registers_per_thread=min(budget, self._target.registers_per_block // schedule.threads),
-            shared_bytes=shared_bytes(problem, schedule, plan_bytes=self.plan_bytes),
+            shared_bytes=shared_bytes(problem, schedule, plan_bytes=self.plan_bytes(schedule)),
         )
 
     @property
-    def plan_bytes(self) -> int:
+    def is_uneven(self) -> bool:
+        """Whether some query tiles have more keys than others."""
+        return self._problem.left is not None or self._problem.right is not None
+
+    def other_registers(self, schedule: HopperSchedule) -> int:
+        """Registers of a consumer thread beside scores, probabilities and outputs."""
+        return REGISTERS_BESIDE_ACCUMULATORS
+
+    def plan_bytes(self, schedule: HopperSchedule) -> int:
         """Shared memory beside tiles and barriers."""
         return 0
 
     def _idle_half(self, key_tile: int) -> bool:
-        return key_tile > KEY_TILES[0] and key_tile >= 2 * self._problem.keys
+        return key_tile > self._key_tiles[0] and key_tile >= 2 * self._problem.keys
+
+    @property
+    def _key_tiles(self) -> tuple[int, ...]:
+        (knob,) = (knob for knob in self.knobs if knob.name == "key_tile")
+        return tuple(int(value) for value in knob.values)
 
     def program(self, values: Values) -> Any:
         """The bound program."""

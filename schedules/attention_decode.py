@@ -43,7 +43,7 @@ FEW_KEYS = 512
 def attention_decode_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if it does not cover the workload or target."""
     target = task.target
-    if target.kind != "cuda" or _arch_number(target.arch) < FIRST_ARCH:
+    if target.kind != "cuda" or arch_number(target.arch) < FIRST_ARCH:
         return None
     if decode_problem(task.workload) is None:
         return None
@@ -51,7 +51,8 @@ def attention_decode_space(task: Task) -> KnobSpace | None:
     return None if space.is_empty else space
 
 
-def _arch_number(arch: str) -> int:
+def arch_number(arch: str) -> int:
+    """For example 90 of ``sm_90``."""
     digits = "".join(letter for letter in arch if letter.isdigit())
     return int(digits or 0)
 
@@ -92,7 +93,7 @@ class AttentionDecodeSpace(KnobSpace):
 
     @property
     def _has_clusters(self) -> bool:
-        return _arch_number(self._target.arch) >= FIRST_ARCH_WITH_CLUSTERS
+        return arch_number(self._target.arch) >= FIRST_ARCH_WITH_CLUSTERS
 
     def _split_counts(self) -> tuple[int, ...]:
         """One, what gives every multiprocessor whole blocks, and what few keys allow."""

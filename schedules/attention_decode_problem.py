@@ -58,6 +58,12 @@ class DecodeProblem:
 
 def decode_problem(workload: Workload) -> DecodeProblem | None:
     """The problem behind a workload, ``None`` if it is none of few queries."""
+    problem = extended_problem(workload)
+    return problem if problem is not None and _is_served(problem) else None
+
+
+def extended_problem(workload: Workload) -> DecodeProblem | None:
+    """Attention with mask, lengths and soft cap, whatever its sizes; ``None`` if it is none."""
     attrs = workload.attrs
     if workload.op != "attention" or len(workload.inputs) < 3:
         return None
@@ -71,14 +77,17 @@ def decode_problem(workload: Workload) -> DecodeProblem | None:
     plain = attention_problem(bare)
     if plain is None or len(workload.inputs) != expected:
         return None
-    problem = DecodeProblem(
+    if mask is not None and (mask.dtype not in MASK_DTYPES or len(mask.shape) != 4):
+        return None
+    if lengths is not None and lengths.dtype not in LENGTH_DTYPES:
+        return None
+    return DecodeProblem(
         plain=plain,
         mask=mask,
         lengths=lengths,
         at_end=bool(attrs.get("at_end", False)),
         softcap=float(attrs.get("softcap", 0.0)),
     )
-    return problem if _is_served(problem) else None
 
 
 def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
@@ -90,13 +99,11 @@ def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
 
 
 def _is_served(problem: DecodeProblem) -> bool:
-    """Whether pieces of 16 bytes make up the rows, and the extras are of known dtypes."""
-    plain, mask, lengths = problem.plain, problem.mask, problem.lengths
+    """Whether queries are few, and pieces of 16 bytes make up the rows."""
+    plain = problem.plain
     widths = (plain.width, plain.value_width)
     return (
         all(width % 8 == 0 and width <= WIDEST for width in widths)
         and plain.queries <= MOST_QUERIES
         and problem.group_rows <= MOST_ROWS
-        and (mask is None or (mask.dtype in MASK_DTYPES and len(mask.shape) == 4))
-        and (lengths is None or lengths.dtype in LENGTH_DTYPES)
     )

@@ -23,6 +23,9 @@ BARRIER_BYTES = 16
 BARRIER_BYTES_PER_STAGE = 32
 # What 65536 registers give a producer and n consumers, in steps of 8.
 REGISTERS = {1: (56, 240), 2: (24, 240), 3: (32, 160)}
+# With more blocks of columns, a producer has more addresses to hold.
+REGISTERS_OF_WIDE = {1: (56, 240), 2: (40, 232), 3: (56, 152)}
+WIDE = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,7 @@ class HopperSchedule:
         overlap: Whether a softmax runs beside the product before it.
         blocks: Blocks launched; each takes every ``blocks``-th tile.
         longest_first: Whether the tiles with most keys of all heads come first.
+        splits: Blocks that share the keys of a tile; patterns that can combine them only.
     """
 
     warpgroups: int
@@ -46,6 +50,7 @@ class HopperSchedule:
     overlap: bool
     blocks: int
     longest_first: bool
+    splits: int = 1
 
     @property
     def query_tile(self) -> int:
@@ -63,24 +68,28 @@ class Pattern:
     """Which keys a query attends, as device code.
 
     Attributes:
-        file: Of ``schedules/cuda``; defines what ``attention_hopper.cuh`` says it needs.
-        constants: Integers that the file needs.
-        sources: Buffers that it reads, in the order of its ``Sources``: name to element type.
-        absent: How many more ``Sources`` has, which are null.
-        plan_bytes: Shared memory of its ``Plan``.
+        files: Of ``schedules/cuda``; define what ``attention_hopper.cuh`` says it needs.
+        constants: Integers that they need.
+        tables: Code in front of them, for what no integer can say.
+        sources: Pointers of ``Sources``: member to buffer and element type; others are null.
+        plan_bytes: Shared memory of ``Plan``.
+        parts: Pieces of equal length that the keys of a step are loaded in.
+        softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
     """
 
-    file: str
+    files: tuple[str, ...]
     constants: Mapping[str, int]
-    sources: Mapping[str, str] = field(default_factory=dict)
-    absent: int = 0
+    tables: str = ""
+    sources: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     plan_bytes: int = 0
+    parts: int = 1
+    softcap: float = 0.0
 
 
 def window_pattern(problem: AttentionProblem, schedule: HopperSchedule) -> Pattern:
     """All keys, or those of a window around the query's position."""
     return Pattern(
-        file="attention_window.cuh",
+        files=("attention_window.cuh", "attention_ranges.cuh"),
         constants={
             "OFFSET": problem.offset,
             "HAS_LEFT": int(problem.left is not None),
@@ -96,11 +105,17 @@ def shared_bytes(
     problem: AttentionProblem, schedule: HopperSchedule, *, plan_bytes: int = 0
 ) -> int:
     """Dynamic shared memory of a block."""
-    qk_blocks, v_blocks = _blocks(problem.width), _blocks(problem.value_width)
+    qk_blocks, v_blocks = _blocks(problem.width), _blocks(problem.value_part)
     row = 2 * BLOCK_COLUMNS
     stage = (qk_blocks + v_blocks) * schedule.key_tile * row + BARRIER_BYTES_PER_STAGE
     query = qk_blocks * schedule.query_tile * row
     return plan_bytes + ALIGNMENT_BYTES + query + schedule.stages * stage + BARRIER_BYTES
+
+
+def registers(problem: AttentionProblem, schedule: HopperSchedule) -> tuple[int, int]:
+    """Of a thread of the producer, and of a consumer."""
+    known = REGISTERS if problem.width <= WIDE else REGISTERS_OF_WIDE
+    return known[schedule.warpgroups]
 
 
 def accumulators(problem: AttentionProblem, schedule: HopperSchedule) -> int:
@@ -110,36 +125,39 @@ def accumulators(problem: AttentionProblem, schedule: HopperSchedule) -> int:
     """
     scores = schedule.key_tile // 2
     probabilities = scores // 2 if schedule.overlap else 0
-    return scores + probabilities + problem.value_width // 2
+    return scores + probabilities + problem.value_part // 2
 
 
 def n_tiles(problem: AttentionProblem, schedule: HopperSchedule) -> int:
-    """Query tiles of all heads."""
-    return -(-problem.queries // schedule.query_tile) * problem.batch * problem.heads
+    """Query tiles of all heads, their splits and parts of their columns."""
+    tiles = -(-problem.queries // schedule.query_tile) * problem.batch * problem.heads
+    return tiles * schedule.splits * problem.value_parts
 
 
 def attention_hopper(
     workload: Workload, problem: AttentionProblem, schedule: HopperSchedule, pattern: Pattern
 ) -> Any:
     """The ``PrimFunc``."""
+    return cuda_program(workload, [attention_launch(problem, schedule, pattern)])
+
+
+def attention_launch(
+    problem: AttentionProblem, schedule: HopperSchedule, pattern: Pattern
+) -> CudaLaunch:
+    """The launch."""
     query, key, value, result = problem.names
-    kv = problem.batch * problem.kv_heads
-    launch = CudaLaunch(
+    heads, kv_heads = problem.batch * problem.heads, problem.batch * problem.kv_heads
+    part = schedule.key_tile // pattern.parts
+    return CudaLaunch(
         function="attention_forward",
         headers=(device_code("hopper.cuh"),),
         source=_source(problem, schedule, pattern),
         arguments=(
-            _tiles(
-                query,
-                problem.width,
-                problem.queries,
-                problem.batch * problem.heads,
-                schedule.query_tile,
-            ),
-            _tiles(key, problem.width, problem.keys, kv, schedule.key_tile),
-            _tiles(value, problem.value_width, problem.keys, kv, schedule.key_tile),
+            _tiles(query, problem.width, problem.queries, heads, schedule.query_tile),
+            _tiles(key, problem.width, problem.keys, kv_heads, part),
+            _tiles(value, problem.value_width, problem.keys, kv_heads, part),
             result,
-            *pattern.sources,
+            *(buffer for buffer, _ in pattern.sources.values()),
         ),
         grid=(schedule.blocks,),
         block=(schedule.threads,),
@@ -148,7 +166,6 @@ def attention_hopper(
         # consumers waiting for ever for what producers cannot give.
         min_blocks=1,
     )
-    return cuda_program(workload, [launch])
 
 
 def _tiles(name: str, width: int, tokens: int, heads: int, rows: int) -> TensorMap:
@@ -165,13 +182,14 @@ def _blocks(width: int) -> int:
 
 
 def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Pattern) -> str:
-    producer, consumer = REGISTERS[schedule.warpgroups]
+    producer, consumer = registers(problem, schedule)
     dtype, key_tile = problem.dtype, schedule.key_tile
     constants = {
         "BM": schedule.query_tile,
         "BN": key_tile,
         "WIDTH": problem.width,
-        "VALUE_WIDTH": problem.value_width,
+        "VALUE_WIDTH": problem.value_part,
+        "VALUE_PARTS": problem.value_parts,
         "STAGES": schedule.stages,
         "WARPGROUPS": schedule.warpgroups,
         "QUERIES": problem.queries,
@@ -182,22 +200,31 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
         "PINGPONG": int(schedule.pingpong),
         "OVERLAP": int(schedule.overlap),
         "BFLOAT": int(dtype == "bfloat16"),
+        "SOFTCAP": int(bool(pattern.softcap)),
         "PRODUCER_REGISTERS": producer,
         "CONSUMER_REGISTERS": consumer,
         "PLAN_BYTES": pattern.plan_bytes,
         **pattern.constants,
     }
     lines = [f"constexpr int {name} = {value};" for name, value in constants.items()]
+    cap = pattern.softcap
+    factors = {
+        "SCALE_LOG2": problem.scale * log2(e),
+        # tanh(x) = 1 - 2 / (exp2(x * 2 log2(e)) + 1), on scores before their scale.
+        "SOFTCAP_LOG2": 2 * problem.scale / cap * log2(e) if cap else 0.0,
+        "CAP": cap / problem.scale,
+    }
     return "\n".join(
         [
             wgmma_shared("multiply_qk", n=key_tile, dtype=dtype),
-            wgmma_registers("multiply_pv", n=problem.value_width, dtype=dtype, transposed=True),
+            wgmma_registers("multiply_pv", n=problem.value_part, dtype=dtype, transposed=True),
             "namespace attention {",
             *lines,
-            f"constexpr float SCALE_LOG2 = {problem.scale * log2(e)!r}f;",
+            *(f"constexpr float {name} = {value!r}f;" for name, value in factors.items()),
             f"typedef {CUDA_TYPES[dtype]} element;",
+            pattern.tables,
             "}",
-            device_code(pattern.file),
+            *(device_code(file) for file in pattern.files),
             device_code("attention_hopper.cuh"),
             _entry(pattern),
         ]
@@ -206,14 +233,15 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
 
 def _entry(pattern: Pattern) -> str:
     """The launched function: pointers of the pattern become its ``Sources``."""
-    names = [f"source_{index}" for index in range(len(pattern.sources))]
-    typed = zip(pattern.sources.values(), names, strict=True)
-    sources = "".join(f", const {kind}* {name}" for kind, name in typed)
-    given = ", ".join([*names, *["nullptr"] * pattern.absent])
+    types = pattern.sources.items()
+    parameters = "".join(f", {element}* {member}" for member, (_, element) in types)
+    given = " ".join(f"sources.{member} = {member};" for member in pattern.sources)
     return f"""
 __device__ __forceinline__ void attention_forward(
     const CUtensorMap& q_map, const CUtensorMap& k_map, const CUtensorMap& v_map,
-    attention::element* __restrict__ to{sources}, unsigned char* raw) {{
-  attention::forward(q_map, k_map, v_map, to, attention::Sources{{{given}}}, raw);
+    attention::element* __restrict__ to{parameters}, unsigned char* raw) {{
+  attention::Sources sources{{}};
+  {given}
+  attention::forward(q_map, k_map, v_map, to, sources, raw);
 }}
 """

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from schedules.workload import Workload
 
 DTYPES = ("float16", "bfloat16")
+# Output columns that a warpgroup's registers hold.
+WIDEST_PART = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,16 @@ class AttentionProblem:
     left: int | None
     right: int | None
     names: tuple[str, str, str, str]
+
+    @property
+    def value_part(self) -> int:
+        """Columns of the output that a block computes: all of them, or half of very wide ones."""
+        return self.value_width if self.value_width <= WIDEST_PART else self.value_width // 2
+
+    @property
+    def value_parts(self) -> int:
+        """Blocks that share the columns of an output row."""
+        return self.value_width // self.value_part
 
     @property
     def pairs(self) -> int:

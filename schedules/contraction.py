@@ -96,7 +96,7 @@ class Contraction:
     result: str
 
 
-class _NotCovered(Exception):
+class NotCovered(Exception):
     """The program is of another kind."""
 
 
@@ -113,7 +113,7 @@ def _cached(program: str, key: str) -> Contraction | None:
     schedule = new_schedule(_tvm.load().ir.load_json(program))
     try:
         return _recognised([schedule.get(block) for block in leaf_blocks(schedule)])
-    except (_NotCovered, NotAffine, NotTranslated):
+    except (NotCovered, NotAffine, NotTranslated):
         return None
 
 
@@ -127,11 +127,11 @@ def _contraction(program: str, workload: Workload) -> Contraction | None:
 
 
 def _recognised(blocks: Sequence[Any]) -> Contraction:
-    n_copies = next((i for i, block in enumerate(blocks) if _is_reduction(block)), len(blocks))
-    if n_copies == len(blocks) or any(map(_is_reduction, blocks[n_copies + 1 :])):
-        raise _NotCovered
-    product = _Product(blocks[n_copies], dict(map(_copy, blocks[:n_copies])))
-    ending = _Ending(product, blocks[n_copies + 1 :])
+    n_copies = next((i for i, block in enumerate(blocks) if is_reduction(block)), len(blocks))
+    if n_copies == len(blocks) or any(map(is_reduction, blocks[n_copies + 1 :])):
+        raise NotCovered
+    product = ProductBlock(blocks[n_copies], dict(map(_copy, blocks[:n_copies])))
+    ending = EndingBlocks(product, blocks[n_copies + 1 :])
     return Contraction(
         batch=product.extent("batch"),
         m=product.extent("m"),
@@ -147,7 +147,8 @@ def _recognised(blocks: Sequence[Any]) -> Contraction:
     )
 
 
-def _is_reduction(block: Any) -> bool:
+def is_reduction(block: Any) -> bool:
+    """Whether a block sums over one of its axes."""
     return any(int(axis.iter_type) == REDUCTION for axis in block.iter_vars)
 
 
@@ -168,7 +169,7 @@ def _extents(block: Any) -> Axes:
     return {str(axis.var.name): int(axis.dom.extent) for axis in block.iter_vars}
 
 
-class _Product:
+class ProductBlock:
     """The contraction block, its axes divided into batch, m, n and k.
 
     Args:
@@ -268,10 +269,10 @@ class _Product:
         return strides
 
 
-class _Ending:
+class EndingBlocks:
     """The elementwise blocks behind the product as CUDA text."""
 
-    def __init__(self, product: _Product, blocks: Sequence[Any]) -> None:
+    def __init__(self, product: ProductBlock, blocks: Sequence[Any]) -> None:
         self.product = product
         self.reads: list[Side] = []
         self.lines: list[str] = []
@@ -348,7 +349,7 @@ class _Ending:
 
 def _require(condition: bool) -> None:
     if not condition:
-        raise _NotCovered
+        raise NotCovered
 
 
 def _uncast(expression: Any) -> Any:

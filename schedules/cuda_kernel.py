@@ -46,6 +46,7 @@ class TensorMap:
         box: Extents of one copied tile, innermost first.
         swizzle_bytes: 0, 32, 64 or 128.
         l2_promotion: 0 to 3: none, 64, 128 or 256 bytes.
+        steps: Of each dimension of the box, every how many elements are copied; empty for all.
     """
 
     buffer: str
@@ -54,6 +55,7 @@ class TensorMap:
     box: tuple[int, ...]
     swizzle_bytes: int = 128
     l2_promotion: int = 2
+    steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +200,7 @@ def _argument(tir: Any, one: str | TensorMap, buffers: Mapping[str, Any]) -> Any
             *one.shape,
             *one.strides_bytes,
             *one.box,
-            *([1] * n),
+            *(one.steps or [1] * n),
             0,
             SWIZZLE_CODES[one.swizzle_bytes],
             one.l2_promotion,

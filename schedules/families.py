@@ -6,13 +6,18 @@ from collections.abc import Callable
 
 from schedules.attention import attention_space
 from schedules.attention_decode import attention_decode_space
+from schedules.attention_mma import attention_mma_space
 from schedules.attention_simt import attention_simt_space
 from schedules.chain_segments import chain_segments_space
+from schedules.conv import conv_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.headwise_attention import headwise_space
+from schedules.importance import importance_space
 from schedules.integer_softmax import integer_softmax_space
 from schedules.knobs import KnobSpace
+from schedules.masked_attention import masked_attention_space
 from schedules.matmul import matmul_space
+from schedules.matmul_mma import matmul_mma_space
 from schedules.matmul_rows import matmul_rows_space
 from schedules.matmul_simt import matmul_simt_space
 from schedules.merge import merge_space
@@ -27,17 +32,26 @@ FAMILIES: tuple[Family, ...] = (
     integer_softmax_space,
     attention_decode_space,
     attention_space,
+    masked_attention_space,
+    attention_mma_space,
     attention_simt_space,
     headwise_space,
+    importance_space,
     gemv_dequant_space,
     merge_space,
     row_norm_space,
     chain_segments_space,
+    conv_space,
     matmul_rows_space,
     matmul_space,
+    matmul_mma_space,
     matmul_simt_space,
 )
 """In order of preference; one that does not cover a task answers ``None``."""
+
+
+SUPERSEDED = {"attention_mma": ("attention", "attention_masked"), "matmul_mma": ("matmul",)}
+"""Spaces that are not worth a trial where one of some others covers the task."""
 
 
 def own_spaces(task: Task) -> list[KnobSpace]:

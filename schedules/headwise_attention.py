@@ -31,7 +31,7 @@ def headwise_space(task: Task) -> KnobSpace | None:
     problem = headwise_problem(task.workload)
     if problem is None or task.target.arch != HOPPER or not loadable(problem.dense):
         return None
-    if problem.dense.value_width % 8:
+    if problem.dense.value_parts > 1:
         return None
     space = HeadwiseSpace(task)
     return None if space.is_empty else space
@@ -39,18 +39,18 @@ def headwise_space(task: Task) -> KnobSpace | None:
 
 def headwise_pattern(problem: HeadwiseProblem) -> Pattern:
     """Tiles by head; modes and cached rows are read on the device."""
-    sources = {problem.modes_name: "int"}
+    sources = {"modes": (problem.modes_name, "const int")}
     if problem.cache_name is not None:
-        sources[problem.cache_name] = CUDA_TYPES[problem.dense.dtype]
+        element = CUDA_TYPES[problem.dense.dtype]
+        sources["cache"] = (problem.cache_name, f"const {element}")
     return Pattern(
-        file="attention_headwise.cuh",
+        files=("attention_headwise.cuh", "attention_ranges.cuh"),
         constants={
             "IMAGE_TOKENS": problem.image_tokens,
             "TEXT_TOKENS": problem.text_tokens,
             "TEXT_FIRST": int(problem.text_first),
         },
         sources=sources,
-        absent=int(problem.cache_name is None),
         plan_bytes=plan_bytes(problem),
     )
 
@@ -81,8 +81,7 @@ class HeadwiseSpace(HopperAttentionSpace):
         """The decisions that knob values stand for."""
         return super().schedule({**values, "order": "by_head"})
 
-    @property
-    def plan_bytes(self) -> int:
+    def plan_bytes(self, schedule: HopperSchedule) -> int:
         """Shared memory beside tiles and barriers."""
         return plan_bytes(self._headwise)
 

@@ -16,6 +16,7 @@ from schedules.product_ending import (
 from schedules.wgmma import wgmma_shared
 from schedules.workload import Workload
 
+HEADERS = ("hopper.cuh", "product_ending.cuh", "quad.cuh", "product_store.cuh", "matmul.cuh")
 K_STEP = 64
 WARPGROUP = 128
 COPIER_AND_MULTIPLIER_REGISTERS = {
@@ -112,17 +113,13 @@ def _product(
     return CudaLaunch(
         function="matmul",
         source=source,
-        headers=_headers(),
+        headers=tuple(map(device_code, HEADERS)),
         arguments=(*(side.buffer for side in sides), *maps),
         grid=(schedule.n_blocks,),
         block=(WARPGROUP * (schedule.multipliers + 1),),
         shared_bytes=schedule.shared_bytes,
         min_blocks=schedule.blocks_per_core,
     )
-
-
-def _headers() -> tuple[str, ...]:
-    return device_code("hopper.cuh"), device_code("product_ending.cuh"), device_code("matmul.cuh")
 
 
 def by_depth(operand: Operand) -> bool:

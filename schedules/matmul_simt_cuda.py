@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -84,13 +85,19 @@ def by_depth(operand: Operand) -> bool:
     return operand.depth == 1
 
 
-def chunk(operand: Operand, tile: int) -> int:
-    """Elements of one copy: 4, 2 or 1 neighbours that are always aligned together."""
+def chunk(operand: Operand, tile: int, sizes: Sequence[int] = (4, 2, 1)) -> int:
+    """Elements of one copy: the first of some sizes whose neighbours are always aligned together.
+
+    Args:
+        operand: What is copied.
+        tile: Its own rows that a block copies.
+        sizes: Powers of two in decreasing order, the last one 1.
+    """
     line = operand.row if by_depth(operand) else operand.depth
     if 1 not in (operand.row, operand.depth):
         return 1
     steps = [line, operand.batch, *([] if by_depth(operand) else [tile])]
-    return next(size for size in (4, 2, 1) if all(step % size == 0 for step in steps))
+    return next(size for size in sizes if all(step % size == 0 for step in steps))
 
 
 def n_tiles(problem: Contraction, schedule: SimtSchedule) -> int:

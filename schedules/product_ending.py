@@ -13,6 +13,7 @@ CUDA_TYPES = {"float16": "half", "bfloat16": "nv_bfloat16", "float32": "float"}
 WIDE = 8
 PARTIALS = "partial_sums"
 SUM_THREADS = 256
+EARLY_START = "  hopper::wait_for_previous_kernel();\n  hopper::release_next_kernel();\n"
 
 
 def ending_sides(problem: Contraction) -> list[Side]:
@@ -43,7 +44,11 @@ def partial_sums(problem: Contraction, splits: int) -> list[TensorSpec]:
 
 
 def product_launches(
-    problem: Contraction, splits: int, product: Callable[[str, list[Side]], CudaLaunch]
+    problem: Contraction,
+    splits: int,
+    product: Callable[[str, list[Side]], CudaLaunch],
+    *,
+    early: bool = False,
 ) -> list[CudaLaunch]:
     """The product alone, or of parts of its sums and a second launch that adds them.
 
@@ -51,13 +56,16 @@ def product_launches(
         problem: Whose ending follows the sums.
         splits: Parts of every sum.
         product: From the text of ``struct Ending`` and what that touches to the launch.
+        early: Whether the second launch may start before the first has ended, which must let it
+            (``schedules/early_launch.py``).
     """
     if splits == 1:
         return [product(ending_text(problem), ending_sides(problem))]
-    return [product(partial_text(problem), [partial_side(problem)]), addition(problem, splits)]
+    parts = product(partial_text(problem), [partial_side(problem)])
+    return [parts, addition(problem, splits, early=early)]
 
 
-def addition(problem: Contraction, splits: int) -> CudaLaunch:
+def addition(problem: Contraction, splits: int, *, early: bool = False) -> CudaLaunch:
     """Adds the parts in order and finishes the sums; one thread per row's neighbours."""
     width = WIDE if problem.n % WIDE == 0 else 1
     n_threads = problem.batch * problem.m * problem.n // width
@@ -68,15 +76,17 @@ def addition(problem: Contraction, splits: int) -> CudaLaunch:
         f"{ending_text(problem)}\n"
         f"__device__ __forceinline__ void matmul_sum(const float* partials, "
         f"{parameters(sides)}) {{\n"
+        f"{EARLY_START if early else ''}"
         f"  effcompile_ending::add_partials<Ending, {shape}>(partials, {{{names}}});\n}}\n"
     )
     return CudaLaunch(
         function="matmul_sum",
         source=source,
-        headers=(device_code("product_ending.cuh"),),
+        headers=tuple(map(device_code, ("hopper.cuh",) * early + ("product_ending.cuh",))),
         arguments=(PARTIALS, *(side.buffer for side in sides)),
         grid=(-(-n_threads // SUM_THREADS),),
         block=(SUM_THREADS,),
+        early=early,
     )
 
 

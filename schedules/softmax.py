@@ -68,7 +68,8 @@ class CudaSoftmaxSpace(_SoftmaxSpace):
 
     def _cluster_sizes(self) -> tuple[int, ...]:
         is_long = self._problem.n >= SHORTEST_SHARED_ROW
-        return (1, 2, 4, 8, 16) if is_long and self._target.has_clusters else (1,)
+        most = self._target.largest_cluster if is_long else 1
+        return tuple(size for size in (1, 2, 4, 8, 16) if size <= most)
 
     def schedule(self, values: Values) -> CudaSchedule:
         """The decisions that knob values stand for."""

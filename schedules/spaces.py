@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from schedules.bounded import BoundedCache
 from schedules.defaults import DefaultSpace, intermediate_bytes
 from schedules.errors import UnknownSpace
-from schedules.families import own_spaces
+from schedules.families import SUPERSEDED, own_spaces
 from schedules.generic import TvmSpace
 from schedules.knobs import KnobSpace
 from schedules.space import DesignSpace
@@ -63,7 +63,28 @@ def _stand_in(task: Task) -> KnobSpace | None:
     return spaces[0]
 
 
-def spaces_for(task: Task, opener: Callable[[Task, str], DesignSpace] | None = None) -> list[str]:
+def require_spaces(tasks: Sequence[Task], names: Collection[str]) -> None:
+    """Refuse names of spaces that serve none of the tasks.
+
+    Raises:
+        UnknownSpace: The message lists the spaces that do.
+    """
+    if not names or not tasks:
+        return
+    known = {own.name for task in tasks for own in _own_spaces(task)} | {TvmSpace.name}
+    if unknown := sorted(set(names) - known):
+        raise UnknownSpace(
+            f"no kernel of this model can be searched in {', '.join(unknown)} on "
+            f"{tasks[0].target.name}: expected {' or '.join(sorted(known))}."
+        )
+
+
+def spaces_for(
+    task: Task,
+    opener: Callable[[Task, str], DesignSpace] | None = None,
+    *,
+    only: Collection[str] = (),
+) -> list[str]:
     """Names of the spaces worth searching, own families first; may be empty.
 
     ``default`` is left out: it can always be opened, but holds a single candidate.
@@ -71,9 +92,11 @@ def spaces_for(task: Task, opener: Callable[[Task, str], DesignSpace] | None = N
     Args:
         task: Whose spaces.
         opener: How to open one; :func:`open_space` unless given.
+        only: Names that are wanted, where one of them covers the task; every one unless given.
     """
     names = [own.name for own in _own_spaces(task)]
     tvm_space = (opener or open_space)(task, TvmSpace.name)
     if isinstance(tvm_space, TvmSpace) and tvm_space.is_searchable:
         names.append(TvmSpace.name)
-    return names
+    wanted = [name for name in names if name in only]
+    return wanted or [name for name in names if not set(SUPERSEDED.get(name, ())) & set(names)]

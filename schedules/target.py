@@ -12,6 +12,9 @@ from typing import Literal
 from schedules.errors import UnknownTarget
 
 FIRST_WITH_CLUSTERS = 90
+PORTABLE_CLUSTER = 8
+"""Blocks that any device with clusters runs together."""
+LARGER_CLUSTERS = {"sm_90": 16, "sm_100": 16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,15 @@ class Target:
         """Whether blocks can read each other's shared memory: compute capability 9.0 or newer."""
         return self.kind == "cuda" and int(self.arch.removeprefix("sm_")) >= FIRST_WITH_CLUSTERS
 
+    @property
+    def largest_cluster(self) -> int:
+        """Blocks of a cluster at most; 1 without clusters.
+
+        Source:
+            CUDA C++ programming guide, thread block clusters: 8 portably, 16 on some.
+        """
+        return LARGER_CLUSTERS.get(self.arch, PORTABLE_CLUSTER) if self.has_clusters else 1
+
 
 def _cuda(name: str, arch: str, n_cores: int, *, shared_kib: int, cache_mib: int) -> Target:
     return Target(
@@ -64,7 +76,11 @@ KNOWN_TARGETS: dict[str, Target] = {
     "h200": _cuda("NVIDIA H200", "sm_90", 132, shared_kib=227, cache_mib=60),
     "h100": _cuda("NVIDIA H100 80GB HBM3", "sm_90", 132, shared_kib=227, cache_mib=50),
     "a100": _cuda("NVIDIA A100-SXM4-80GB", "sm_80", 108, shared_kib=163, cache_mib=40),
+    "rtx3090": _cuda("NVIDIA GeForce RTX 3090", "sm_86", 82, shared_kib=99, cache_mib=6),
+    "l4": _cuda("NVIDIA L4", "sm_89", 58, shared_kib=99, cache_mib=48),
     "rtx4090": _cuda("NVIDIA GeForce RTX 4090", "sm_89", 128, shared_kib=99, cache_mib=72),
+    "b200": _cuda("NVIDIA B200", "sm_100", 148, shared_kib=227, cache_mib=126),
+    "rtx5090": _cuda("NVIDIA GeForce RTX 5090", "sm_120", 170, shared_kib=99, cache_mib=96),
 }
 
 

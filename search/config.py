@@ -30,6 +30,8 @@ class SearchConfig:
         task_order: ``saving`` gives the next round to the task that is expected to save most,
             ``even`` to the one that had the fewest.
         max_slowdown: Share of latency that may be given up for energy, 0.02 for 2 %.
+        spaces: Names of the design spaces to search, where they cover a task; empty for all that
+            may win there.
         round_size: Trials proposed together; small rounds learn sooner, large ones
             keep builders and device busy. 0 chooses from budget and tasks.
         population: Most candidates ranked by the models per generation; small rounds rank fewer.
@@ -67,6 +69,7 @@ class SearchConfig:
     strategy: Literal["evolutionary", "random"] = "evolutionary"
     task_order: Literal["saving", "even"] = "saving"
     max_slowdown: Annotated[float, Meta(ge=0, lt=1)] = 0.02
+    spaces: tuple[str, ...] = ()
     round_size: Count = 0
     population: Positive = 128
     n_generations: Count = 2

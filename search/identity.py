@@ -38,8 +38,9 @@ class Identity:
 
 
 def search_settings(config: SearchConfig) -> dict[str, Any]:
-    """The settings of the search that belong to the identity: all but the budget."""
-    fields: dict[str, Any] = msgspec.to_builtins(config)
+    """The settings of the search that belong to the identity, as they are read back: all but the
+    budget."""
+    fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))
     return {f"search.{name}": fields[name] for name in fields if name not in BUDGET_FIELDS}
 
 

@@ -8,7 +8,7 @@ a recording of it holds them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -85,15 +85,7 @@ def calls_of(workload: Workload, inputs: list[torch.Tensor]) -> Iterator[tuple[s
 
     out = workload.outputs[0].shape
     if "conv2d" in workload.name:
-        torch.backends.cudnn.benchmark = True
-        image, kernel = inputs
-        stride = round(image.shape[2] / out[2])
-        options = {"stride": stride, "padding": kernel.shape[2] // 2}
-        last = torch.channels_last
-        by_channel = image.to(memory_format=last), kernel.to(memory_format=last)
-        yield "cuDNN NCHW", lambda: functional.conv2d(image, kernel, **options)
-        # Layouts that a network could keep all along: nothing is transposed in the window.
-        yield "cuDNN NHWC", lambda: functional.conv2d(*by_channel, **options)
+        yield from _convolutions(out, *inputs)
     elif "matmul" in workload.name:
         product = torch.empty(out, dtype=inputs[0].dtype, device=inputs[0].device)
         yield "cuBLAS", lambda: torch.matmul(*inputs, out=product)
@@ -105,6 +97,34 @@ def calls_of(workload: Workload, inputs: list[torch.Tensor]) -> Iterator[tuple[s
             "torch layer_norm",
             lambda: functional.layer_norm(data, data.shape[-1:], scale, bias),
         )
+
+
+def _convolutions(
+    out: Sequence[int], image: torch.Tensor, kernel: torch.Tensor
+) -> Iterator[tuple[str, Call]]:
+    """Of images and weights with their channels first, or with the channels last in all three."""
+    import torch
+    from torch.nn import functional
+
+    torch.backends.cudnn.benchmark = True
+    is_last = image.shape[3] == kernel.shape[3] and out[3] == kernel.shape[0]
+    if is_last:
+        image, kernel = image.permute(0, 3, 1, 2), kernel.permute(0, 3, 1, 2)
+    stride = round(image.shape[2] / out[1 if is_last else 2])
+    # An even kernel stands for an odd one, with zeros around the image already.
+    padding = [size // 2 if size % 2 else 0 for size in kernel.shape[2:]]
+    options = {"stride": stride, "padding": padding}
+    last = torch.channels_last
+    by_channel = image.to(memory_format=last), kernel.to(memory_format=last)
+    if is_last:
+        yield (
+            "cuDNN NHWC",
+            lambda: functional.conv2d(*by_channel, **options).permute(0, 2, 3, 1),
+        )
+        return
+    yield "cuDNN NCHW", lambda: functional.conv2d(image, kernel, **options)
+    # Layouts that a network could keep all along: nothing is transposed in the window.
+    yield "cuDNN NHWC", lambda: functional.conv2d(*by_channel, **options)
 
 
 def contender_of(name: str, call: Call, prepared: Prepared) -> Contender:

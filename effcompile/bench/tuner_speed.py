@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,13 @@ class SpeedRow:
 
 
 def bench_tuner_speed(
-    names: Sequence[str], *, n_trials: int, target: Target, work: Path, stock: bool
+    names: Sequence[str],
+    *,
+    n_trials: int,
+    target: Target,
+    work: Path,
+    stock: bool,
+    watch: Callable[[SpeedRow], None],
 ) -> list[SpeedRow]:
     """Run both tuners, each in a process of its own, one after the other.
 
@@ -61,19 +68,25 @@ def bench_tuner_speed(
         target: Must be the device of this machine.
         work: Folder for models, runs and logs.
         stock: Also run stock MetaSchedule.
+        watch: Told of every row at once, so that a run cut off has lost none.
     """
     work.mkdir(parents=True, exist_ok=True)
     available = workloads()
     unknown = sorted(set(names) - set(available))
     if unknown:
         raise UsageError(f"unknown workload {unknown[0]}: expected {', '.join(available)}.")
+    if stock and find_spec("cloudpickle") is None:
+        raise UsageError(
+            "stock MetaSchedule needs cloudpickle, which is not installed: "
+            "pip install -e '.[rpc]', or leave it out with --no-stock."
+        )
     rows = []
     for name in names:
         model = work / f"{name}.onnx"
         write_onnx(available[name], model)
-        rows.append(_ours(name, model, n_trials, target, work))
-        if stock:
-            rows.append(_stock(name, model, n_trials, target, work))
+        for tuner in (_ours, _stock) if stock else (_ours,):
+            rows.append(tuner(name, model, n_trials, target, work))
+            watch(rows[-1])
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -86,11 +87,23 @@ def standard_name(workload: Workload) -> str:
 
 @cache
 def _names_by_shapes() -> dict[Any, str]:
-    return {
-        _shapes(_specs(model.graph.input), _specs(model.graph.output)): name
-        for name, make in workload_set().items()
-        for model in [make()]
-    }
+    found = {}
+    for name, make in workload_set().items():
+        graph = make().graph
+        inputs, outputs = _specs(graph.input), _specs(graph.output)
+        found[_shapes(inputs, outputs)] = name
+        # What a convolution becomes where channels are put last.
+        found[_shapes(_channels_last(inputs), _channels_last(outputs))] = name
+    return found
+
+
+def _channels_last(specs: Iterable[TensorSpec]) -> list[TensorSpec]:
+    return [
+        replace(one, shape=(one.shape[0], *one.shape[2:], one.shape[1]))
+        if len(one.shape) == 4
+        else one
+        for one in specs
+    ]
 
 
 def _specs(values: Iterable[Any]) -> list[TensorSpec]:

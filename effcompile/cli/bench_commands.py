@@ -39,7 +39,12 @@ def tuner(
     from effcompile.measure.environment import detect_target
 
     rows = bench_tuner_speed(
-        workload, n_trials=trials, target=detect_target(target), work=work, stock=stock
+        workload,
+        n_trials=trials,
+        target=detect_target(target),
+        work=work,
+        stock=stock,
+        watch=lambda row: print_rows([row], to_stderr=True),
     )
     _print(rows, json)
 
@@ -57,10 +62,17 @@ def kernels(
     rounds: Annotated[
         int, typer.Option(help="Interleaved repetitions; an interval needs two.", min=2)
     ] = 5,
+    window_ms: Annotated[
+        float, typer.Option(help="Energy window of each contender and round.", min=200)
+    ] = 1000.0,
     cache: Annotated[str, typer.Option(help="hot, cold or both.")] = "cold",
     skip_peer: Annotated[
         list[str] | None,
         typer.Option(help="Part of a peer's name, for example inductor: not run, and said so."),
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(help="Search only this design space, also where another is preferred."),
     ] = None,
     names: Annotated[bool, typer.Option("--names", help="Only name the cases.")] = False,
     work: Work = Path("runs/bench-kernels"),
@@ -88,13 +100,13 @@ def kernels(
         return
     from effcompile.bench.kernels.compare import bench_kernels, cold_tuning
 
-    overrides = {"search": {"n_trials": trials}}
+    overrides = {"search": {"n_trials": trials, "spaces": tuple(space or ())}}
     config = merged(preset("quick"), overrides, "the command line")
     rows = bench_kernels(
         chosen,
         config=cold_tuning(config, caches),
         measure=replace(
-            config.measure, energy_window_ms=1000.0, energy_precision=0.0, n_repeats=20
+            config.measure, energy_window_ms=window_ms, energy_precision=0.0, n_repeats=20
         ),
         caches=caches,
         work=work,

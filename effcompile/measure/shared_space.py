@@ -7,7 +7,7 @@ has its own seed, so the same ones come out whoever computes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -68,9 +68,14 @@ class SharedTvmSpace(TvmSpace):
 
 
 def shared_spaces(
-    builder: ProcessBuilder,
+    builder: ProcessBuilder, *, only: Collection[str] = ()
 ) -> tuple[Callable[[Task, str], DesignSpace], Callable[[Task], list[str]]]:
-    """How the loop opens spaces, and which ones a task has, with a builder's processes."""
+    """How the loop opens spaces, and which ones a task has, with a builder's processes.
+
+    Args:
+        builder: Whose processes draw for TVM's space.
+        only: See :func:`~schedules.spaces.spaces_for`.
+    """
     shared: dict[str, SharedTvmSpace] = {}
 
     def opened(task: Task, name: str) -> DesignSpace:
@@ -79,6 +84,6 @@ def shared_spaces(
         return shared.setdefault(task.task_id, SharedTvmSpace(task, builder))
 
     def names(task: Task) -> list[str]:
-        return spaces_for(task, opened)
+        return spaces_for(task, opened, only=only)
 
     return opened, names

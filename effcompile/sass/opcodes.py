@@ -47,6 +47,7 @@ class Op(IntEnum):
     ULDC = 0x0B9
     NOP = 0x118
     S2R = 0x119
+    CALL_RELATIVE = 0x144
     BRA = 0x147
     EXIT = 0x14D
     LD = 0x180

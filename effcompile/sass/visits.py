@@ -37,6 +37,10 @@ MOST_WARPS = 8
 _THREAD, _BLOCK = (0x21, 0x22, 0x23), (0x25, 0x26, 0x27)
 """Numbers of the special registers that hold coordinates."""
 
+_JUMPS = (Op.BRA, Op.EXIT, Op.CALL_RELATIVE)
+_NO_RETURN = 86
+"""Bit of a call that pushes no return address."""
+
 Triple = tuple[int, int, int]
 
 
@@ -123,7 +127,9 @@ class _Plan:
         self.is_wide = is_wide
         ops = code.field(0, 9)
         every = code.words.tolist()
-        jumps = np.flatnonzero((ops == Op.BRA) | (ops == Op.EXIT)).tolist()
+        # A call that pushes no return address is how the compiler leaves some loops on 8.0.
+        is_call = (ops == Op.CALL_RELATIVE) & (code.field(_NO_RETURN, 1) == 1)
+        jumps = np.flatnonzero((ops == Op.BRA) | (ops == Op.EXIT) | is_call).tolist()
         self.steps = {place: decode(place, *every[place]) for place in jumps}
         needed = {one.guard for one in self.steps.values() if one.guard is not None}
         writers = _writers(code)
@@ -145,7 +151,7 @@ class _Plan:
         )
 
     def _step(self, one: Instruction) -> _Step:
-        is_jump = one.op in (Op.BRA, Op.EXIT)
+        is_jump = one.op in _JUMPS
         return _Step(
             one=one,
             is_jump=is_jump,
@@ -153,7 +159,7 @@ class _Plan:
             guard=None if one.guard is None else self._cell(one.guard),
             sources=() if is_jump else tuple(map(self._cell, one.sources)),
             results=() if is_jump else tuple(map(self._cell, one.results)),
-            goes_to=self._target(one) if one.op == Op.BRA else self.n,
+            goes_to=self._target(one) if one.op in (Op.BRA, Op.CALL_RELATIVE) else self.n,
         )
 
     def _cell(self, operand: Operand) -> int:

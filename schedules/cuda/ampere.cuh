@@ -11,15 +11,21 @@ __device__ __forceinline__ u32 shared_address(const void* p) {
   return (u32)__cvta_generic_to_shared(p);
 }
 
-// Copies the first `n` of SIZE (1, 2 or 4) neighbours, and zeros for the others.
+// Copies the first `n` bytes of BYTES (4, 8 or 16), and zeros for the others.
+template <int BYTES>
+__device__ __forceinline__ void copy_bytes(u32 to, const void* from, int n) {
+  if constexpr (BYTES == 16)
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
+                 "r"(n));
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from), "n"(BYTES),
+                 "r"(n));
+}
+
+// Likewise, the first `n` of SIZE (1, 2 or 4) neighbours.
 template <int SIZE>
 __device__ __forceinline__ void copy_async(u32 to, const float* from, int n) {
-  if constexpr (SIZE == 4)
-    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-                 "r"(4 * n));
-  else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from),
-                 "n"(4 * SIZE), "r"(4 * n));
+  copy_bytes<4 * SIZE>(to, from, 4 * n);
 }
 
 __device__ __forceinline__ void close_copies() { asm volatile("cp.async.commit_group;"); }
@@ -81,6 +87,34 @@ __device__ __forceinline__ uint4 streamed(const void* from) {
                : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                : "l"(from));
   return v;
+}
+
+// Four matrices of 8 x 8 16-bit numbers: every lane gives the address of one line, lanes 8 i to
+// 8 i + 7 those of matrix i, and gets the numbers 2 (lane % 4) and their neighbours of line lane / 4.
+__device__ __forceinline__ void load_matrices(u32 (&r)[4], u32 address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
+}
+
+// Likewise, each matrix transposed.
+__device__ __forceinline__ void load_transposed(u32 (&r)[4], u32 address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
+}
+
+// Two neighbours, rounded to nearest; the last argument names the type.
+__device__ __forceinline__ u32 packed(float first, float second, const half*) {
+  u32 both;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
+  return both;
+}
+
+__device__ __forceinline__ u32 packed(float first, float second, const nv_bfloat16*) {
+  u32 both;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
+  return both;
 }
 
 // d += a * b of m16n8k16, sums in float32; the last argument names the type.

@@ -98,6 +98,7 @@ struct Plan {
 // A tile without a `low` goes through all keys.
 struct Tile {
   int head, row, count, reach, low;
+  __device__ __forceinline__ int part() const { return 0; }
   __device__ __forceinline__ bool split() const { return low >= 0; }
   __device__ __forceinline__ int key(int step) const {
     if (!split()) return step * BN;
@@ -206,6 +207,12 @@ struct Work {
     made.count = TEXT_STEPS + (window.high - window.low + BN - 1) / BN;
     if (made.count >= KEY_STEPS) made.count = KEY_STEPS, made.low = NONE;
     return made;
+  }
+
+  // Whether results are partial ones, which it then has kept.
+  __device__ __forceinline__ bool kept(const Tile&, const float (&)[VALUE_WIDTH / 2], int,
+                                       const float (&)[2], const float (&)[2]) const {
+    return false;
   }
 
   // Rows of a skipped head; whether it was one.

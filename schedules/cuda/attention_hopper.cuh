@@ -1,8 +1,13 @@
 // Attention forward for compute capability 9.0. One producer warp copies Q, K and V tiles, 1 to 3
 // consumer warpgroups own 64 query rows each. Namespace `attention` holds the constants that
 // schedules/attention_hopper.py writes in front, and the two products. Which tiles there are, and
-// what is masked in them, comes from another file (Sources, Plan, Work, Tile, Rule): see
-// attention_window.cuh and attention_headwise.cuh.
+// what is masked in them, comes from another file: see attention_window.cuh, attention_headwise.cuh
+// and attention_tiles.cuh. It defines
+//
+//   Sources, Plan   what it reads, and what a block shares about it
+//   Work, Tile      the query tiles of a block, with VALUE_WIDTH columns of VALUE_PARTS times as many
+//   Walk            the key steps of a tile as the producer (PRODUCER_THREADS threads) takes them
+//   Note            what a consumer knows of a step before its scores are there, and their mask
 //
 //   producer      K0 Q V0  K1 V1  K2 V2 ...        ring of STAGES, full and empty barriers
 //   warpgroup     S=QK0 | S=QK1 (async), O+=P V0 (async), softmax of S, rescale O | ...
@@ -59,10 +64,30 @@ __device__ __forceinline__ float exp2_fast(float x) {
   return y;
 }
 
+// Scores before their scale, as a soft cap of cap / scale leaves them.
+__device__ __forceinline__ void soften(float (&s)[N_S]) {
+  if (!SOFTCAP) return;
+#pragma unroll
+  for (int i = 0; i < N_S; ++i) {
+    float raised = exp2_fast(s[i] * SOFTCAP_LOG2);
+    s[i] = CAP - 2.0f * CAP * __frcp_rn(raised + 1.0f);
+  }
+}
+
 __device__ __forceinline__ void load_blocks(u32 to, int block_bytes, int n_blocks,
-                                            const CUtensorMap& map, u32 bar, int row, int head) {
+                                            const CUtensorMap& map, u32 bar, int row, int head,
+                                            int column = 0) {
   for (int i = 0; i < n_blocks; ++i)
-    tma_load_3d(to + i * block_bytes, map, bar, 64 * i, row, head);
+    tma_load_3d(to + i * block_bytes, map, bar, column + 64 * i, row, head);
+}
+
+// The keys or values of a step, which may lie apart in parts of equal length.
+__device__ __forceinline__ void load_step(u32 to, int n_blocks, const CUtensorMap& map, u32 bar,
+                                          const Walk& walk, int head, int column = 0) {
+#pragma unroll
+  for (int part = 0; part < PARTS; ++part)
+    load_blocks(to + part * (BN / PARTS) * ROW_BYTES, KV_BLOCK, n_blocks, map, bar, walk.key(part),
+                head, column);
 }
 
 __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q,
@@ -74,24 +99,30 @@ __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q
     Tile tile = work.tile();
     if (tile.count == 0) continue;
     int kv_head = tile.head / HEADS * KV_HEADS + tile.head % HEADS / (HEADS / KV_HEADS);
-    for (int step = 0; step < tile.count; ++step) {
-      int key = tile.key(step);
+    Walk walk(work, tile);
+    for (int step = 0; walk.some(step); ++step) {
       int slot = place.slot;
       mbarrier_wait(arena.k_empty(slot), place.phase ^ 1);
-      mbarrier_expect(arena.k_full(slot), K_BYTES);
-      load_blocks(arena.k + slot * K_BYTES, KV_BLOCK, QK_BLOCKS, k, arena.k_full(slot), key,
-                  kv_head);
+      walk.take(step, slot);
+      if (threadIdx.x == 0) {
+        mbarrier_expect(arena.k_full(slot), K_BYTES);
+        load_step(arena.k + slot * K_BYTES, QK_BLOCKS, k, arena.k_full(slot), walk, kv_head);
+      }
       // Behind the first keys: their place is free before that of the queries.
       if (step == 0) {
         mbarrier_wait(arena.q_empty(), q_phase ^ 1);
-        mbarrier_expect(arena.q_full(), Q_BYTES);
-        load_blocks(arena.q, Q_BLOCK, QK_BLOCKS, q, arena.q_full(), tile.row, tile.head);
+        if (threadIdx.x == 0) {
+          mbarrier_expect(arena.q_full(), Q_BYTES);
+          load_blocks(arena.q, Q_BLOCK, QK_BLOCKS, q, arena.q_full(), tile.row, tile.head);
+        }
         q_phase ^= 1;
       }
       mbarrier_wait(arena.v_empty(slot), place.phase ^ 1);
-      mbarrier_expect(arena.v_full(slot), V_BYTES);
-      load_blocks(arena.v + slot * V_BYTES, KV_BLOCK, V_BLOCKS, v, arena.v_full(slot), key,
-                  kv_head);
+      if (threadIdx.x == 0) {
+        mbarrier_expect(arena.v_full(slot), V_BYTES);
+        load_step(arena.v + slot * V_BYTES, V_BLOCKS, v, arena.v_full(slot), walk, kv_head,
+                  tile.part() * VALUE_WIDTH);
+      }
       place.next();
     }
   }
@@ -175,12 +206,14 @@ __device__ __forceinline__ void multiply(float (&o)[N_O], const float (&factor)[
       for (int e = 0; e < 2; ++e) o[4 * j + 2 * r + e] *= factor[r];
 }
 
-__device__ __forceinline__ void store(element* out, const float (&o)[N_O], int head, int row) {
+__device__ __forceinline__ void store(element* out, const float (&o)[N_O], int head, int row,
+                                      int part) {
   int column = threadIdx.x % 4 * 2;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     if (row + 8 * r >= QUERIES) continue;
-    element* line = out + ((long long)head * QUERIES + row + 8 * r) * VALUE_WIDTH + column;
+    long long line_part = ((long long)head * QUERIES + row + 8 * r) * VALUE_PARTS + part;
+    element* line = out + line_part * VALUE_WIDTH + column;
 #pragma unroll
     for (int j = 0; j < N_O / 4; ++j) {
       u32 pair;
@@ -236,25 +269,30 @@ struct Consumer {
     release(arena.v_empty(values.slot));
     values.next();
   }
-  __device__ __forceinline__ void mask(float (&s)[N_S], const Tile& tile, int step) {
-    Rule rule(tile, step, tile.row + 64 * group);
-    if (rule.needed()) rule.apply(s, tile.row + row, column);
+  __device__ __forceinline__ void mask(float (&s)[N_S], const Tile& tile, int step,
+                                       const Note& note) {
+    soften(s);
+    note.mask(s, tile, step, tile.row + 64 * group, tile.row + row, column);
   }
 
   // One product after the other.
-  __device__ __forceinline__ void attend_in_turn(float (&o)[N_O], Rows& rows, const Tile& tile) {
+  __device__ __forceinline__ void attend_in_turn(float (&o)[N_O], Rows& rows, const Work& work,
+                                                 const Tile& tile) {
     float s[N_S], rescale[2];
     u32 p[N_S / 2];
-    for (int step = 0; step < tile.count; ++step) {
+    bool last = false;
+    for (int step = 0; !last; ++step) {
       mbarrier_wait(arena.k_full(keys.slot), keys.phase);
+      Note note(work, tile, step, keys.slot, row);
+      last = note.last;
       await_turn(group);
       wgmma_fence();
       start_scores(s);
       wgmma_wait<0>();
       hold(s);
       pass_turn(group);
-      scores_done(step == tile.count - 1);
-      mask(s, tile, step);
+      scores_done(last);
+      mask(s, tile, step, note);
       rows.step(s, rescale);
       multiply(o, rescale);
       pack(p, s);
@@ -268,23 +306,27 @@ struct Consumer {
   }
 
   // The softmax of a tile while the second product of the tile before it runs.
-  __device__ __forceinline__ void attend_overlapped(float (&o)[N_O], Rows& rows,
+  __device__ __forceinline__ void attend_overlapped(float (&o)[N_O], Rows& rows, const Work& work,
                                                     const Tile& tile) {
     float s[N_S], rescale[2];
     u32 p[N_S / 2];
     mbarrier_wait(arena.k_full(keys.slot), keys.phase);
+    Note first(work, tile, 0, keys.slot, row);
     await_turn(group);
     wgmma_fence();
     start_scores(s);
     pass_turn(group);
     wgmma_wait<0>();
     hold(s);
-    scores_done(tile.count == 1);
-    mask(s, tile, 0);
+    scores_done(first.last);
+    mask(s, tile, 0, first);
     rows.step(s, rescale);
     pack(p, s);
-    for (int step = 1; step < tile.count; ++step) {
+    bool last = first.last;
+    for (int step = 1; !last; ++step) {
       mbarrier_wait(arena.k_full(keys.slot), keys.phase);
+      Note note(work, tile, step, keys.slot, row);
+      last = note.last;
       await_turn(group);
       wgmma_fence();
       start_scores(s);
@@ -293,8 +335,8 @@ struct Consumer {
       pass_turn(group);
       wgmma_wait<1>();
       hold(s);
-      scores_done(step == tile.count - 1);
-      if (MASKS_LATER_STEPS) mask(s, tile, step);
+      scores_done(last);
+      if (MASKS_LATER_STEPS || SOFTCAP) mask(s, tile, step, note);
       rows.step(s, rescale);
       wgmma_wait<0>();
       hold(o);
@@ -323,18 +365,19 @@ struct Consumer {
         mbarrier_wait(arena.q_full(), q_phase);
         q_phase ^= 1;
         if (OVERLAP)
-          attend_overlapped(o, rows, tile);
+          attend_overlapped(o, rows, work, tile);
         else
-          attend_in_turn(o, rows, tile);
+          attend_in_turn(o, rows, work, tile);
       }
-      float inverse[2];
+      float inverse[2], total[2];
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        float total = quad_sum(rows.sum[r]);
-        inverse[r] = total > 0.0f ? 1.0f / total : 0.0f;
+        total[r] = quad_sum(rows.sum[r]);
+        inverse[r] = total[r] > 0.0f ? 1.0f / total[r] : 0.0f;
       }
       multiply(o, inverse);
-      store(out, o, tile.head, tile.row + row);
+      if (work.kept(tile, o, tile.row + row, rows.most, total)) continue;
+      store(out, o, tile.head, tile.row + row, tile.part());
     }
   }
 };
@@ -359,7 +402,7 @@ __device__ __forceinline__ void forward(const CUtensorMap& q, const CUtensorMap&
   __syncthreads();
   if (threadIdx.x < 128) {
     fewer_registers<PRODUCER_REGISTERS>();
-    if (threadIdx.x == 0) produce(arena, q, k, v, Work(plan, sources));
+    if (threadIdx.x < PRODUCER_THREADS) produce(arena, q, k, v, Work(plan, sources));
   } else {
     more_registers<CONSUMER_REGISTERS>();
     Consumer(arena).consume(out, Work(plan, sources));

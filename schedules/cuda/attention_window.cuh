@@ -5,7 +5,8 @@ namespace attention {
 using namespace hopper;
 
 constexpr int QUERY_TILES = (QUERIES + BM - 1) / BM;
-constexpr int TILES = QUERY_TILES * BATCH_HEADS;
+constexpr int HEAD_PARTS = BATCH_HEADS * VALUE_PARTS;
+constexpr int TILES = QUERY_TILES * HEAD_PARTS;
 constexpr bool MASKS_LATER_STEPS = HAS_RIGHT || HAS_LEFT;
 
 struct Sources {};
@@ -17,7 +18,8 @@ struct Plan {
 
 // Rows of a head, and the key tiles [last - count, last) that any of them may attend, backwards.
 struct Tile {
-  int head, row, last, count;
+  int head, row, last, count, columns;
+  __device__ __forceinline__ int part() const { return VALUE_PARTS == 1 ? 0 : columns; }
   __device__ __forceinline__ int key(int step) const { return (last - 1 - step) * BN; }
 };
 
@@ -28,10 +30,17 @@ struct Work {
   __device__ __forceinline__ bool some() const { return index < TILES; }
   __device__ __forceinline__ void next() { index += gridDim.x; }
   __device__ __forceinline__ bool copied(const Tile&, element*) const { return false; }
+  // Whether results are partial ones, which it then has kept.
+  __device__ __forceinline__ bool kept(const Tile&, const float (&)[VALUE_WIDTH / 2], int,
+                                       const float (&)[2], const float (&)[2]) const {
+    return false;
+  }
   __device__ __forceinline__ Tile tile() const {
     Tile made;
-    int place = LONGEST_FIRST ? QUERY_TILES - 1 - index / BATCH_HEADS : index % QUERY_TILES;
-    made.head = LONGEST_FIRST ? index % BATCH_HEADS : index / QUERY_TILES;
+    int place = LONGEST_FIRST ? QUERY_TILES - 1 - index / HEAD_PARTS : index % QUERY_TILES;
+    int head_part = LONGEST_FIRST ? index % HEAD_PARTS : index / QUERY_TILES;
+    made.head = head_part / VALUE_PARTS;
+    made.columns = head_part % VALUE_PARTS;
     made.row = place * BM;
     int first = 0;
     made.last = (KEYS + BN - 1) / BN;

@@ -48,7 +48,34 @@ __device__ __forceinline__ void mbarrier_wait(u32 bar, u32 parity) {
   }
 }
 
+// Likewise, but a copy that never comes ends in a fault, which costs one trial; a hang would cost
+// its time-out.
+__device__ __forceinline__ void mbarrier_await(u32 bar, u32 parity) {
+  constexpr u32 MOST_TRIES = 1u << 26;
+  bool done = false;
+  for (u32 tries = 0; !done; ++tries) {
+    if (tries == MOST_TRIES) __trap();
+    done = mbarrier_done(bar, parity);
+  }
+}
+
+// ---- order between kernels (schedules/early_launch.py) ----
+
+// Lets the kernel behind start, up to its wait, as soon as all blocks of this one have started.
+__device__ __forceinline__ void release_next_kernel() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+__device__ __forceinline__ void wait_for_previous_kernel() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
 // ---- tensor memory accelerator: one tile into shared memory, coordinates innermost first ----
+
+// Fetches the map itself, so that the first copy need not wait for it.
+__device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
 
 __device__ __forceinline__ void tma_load_2d(u32 to, const CUtensorMap& map, u32 bar, int x, int y) {
   asm volatile(
@@ -64,6 +91,15 @@ __device__ __forceinline__ void tma_load_3d(u32 to, const CUtensorMap& map, u32 
       "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
       " [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(to),
       "l"(&map), "r"(x), "r"(y), "r"(z), "r"(bar)
+      : "memory");
+}
+
+__device__ __forceinline__ void tma_load_4d(u32 to, const CUtensorMap& map, u32 bar, int x, int y,
+                                            int z, int w) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      " [%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(to),
+      "l"(&map), "r"(x), "r"(y), "r"(z), "r"(w), "r"(bar)
       : "memory");
 }
 
@@ -96,6 +132,15 @@ __device__ __forceinline__ void named_arrive(int id, int n_threads) {
 __device__ __forceinline__ u64 descriptor_128b(u32 address, u32 leading_bytes) {
   return ((u64)((address & 0x3FFFF) >> 4)) | ((u64)(leading_bytes >> 4) << 16) |
          ((u64)(1024 >> 4) << 32) | (1ull << 62);
+}
+
+// K-major operand in lines of LINE bytes (16, 32, 64, 128) with the swizzle of that size, none for
+// 16. A step of 16 elements is 32 bytes; of lines of 16 bytes two are needed, `leading_bytes` apart.
+template <int LINE>
+__device__ __forceinline__ u64 descriptor_lines(u32 address, u32 leading_bytes) {
+  constexpr u64 SWIZZLE = LINE == 128 ? 1 : LINE == 64 ? 2 : LINE == 32 ? 3 : 0;
+  return ((u64)((address & 0x3FFFF) >> 4)) | ((u64)(leading_bytes >> 4) << 16) |
+         ((u64)(8 * LINE >> 4) << 32) | (SWIZZLE << 62);
 }
 
 __device__ __forceinline__ void wgmma_fence() {

@@ -11,17 +11,6 @@ namespace effcompile_matmul {
 
 using namespace hopper;
 
-// A copy that never comes ends in a fault, which costs one trial; a hang would cost its time-out.
-constexpr u32 MOST_TRIES = 1u << 26;
-
-__device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
-  bool done = false;
-  for (u32 tries = 0; !done; ++tries) {
-    if (tries == MOST_TRIES) __trap();
-    done = mbarrier_done(barrier, parity);
-  }
-}
-
 template <int DIMENSIONS>
 __device__ __forceinline__ void copy_box(u32 to, const CUtensorMap& map, u32 barrier, int inner,
                                          int outer, int batch) {
@@ -76,72 +65,6 @@ __device__ __forceinline__ Tile tile_of(int work) {
   return tile;
 }
 
-// Transposes a 4 x 4 matrix of pairs over the four threads of a quad: afterwards thread t holds in
-// v[s] what thread s held in v[t].
-__device__ __forceinline__ void transpose_quad(float2 (&v)[4], int lane) {
-  bool odd = lane & 1, high = lane & 2;
-#pragma unroll
-  for (int i = 0; i < 4; i += 2) {
-    float2 sent = odd ? v[i] : v[i + 1];
-    sent.x = __shfl_xor_sync(0xffffffffu, sent.x, 1);
-    sent.y = __shfl_xor_sync(0xffffffffu, sent.y, 1);
-    if (odd) v[i] = sent; else v[i + 1] = sent;
-  }
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    float2 sent = high ? v[i] : v[i + 2];
-    sent.x = __shfl_xor_sync(0xffffffffu, sent.x, 2);
-    sent.y = __shfl_xor_sync(0xffffffffu, sent.y, 2);
-    if (high) v[i] = sent; else v[i + 2] = sent;
-  }
-}
-
-// The accumulator of one 64-row product: element 4 j + 2 h + e of a thread is row
-// 16 warp + lane / 4 + 8 h, column 8 j + 2 (lane % 4) + e.
-template <class C, class Ending>
-__device__ __forceinline__ void store_rows(const float (&sum)[C::TILE_COLUMN / 2], int row,
-                                           int column, int batch,
-                                           const typename Ending::Arguments& arguments) {
-  int lane = threadIdx.x % 32;
-  row += threadIdx.x % 128 / 32 * 16 + lane / 4;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    int r = row + 8 * h;
-    if constexpr (C::SWAPPED || !Ending::WIDE || C::TILE_COLUMN % 32 != 0) {
-#pragma unroll
-      for (int j = 0; j < C::TILE_COLUMN / 8; ++j)
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          int c = column + 8 * j + 2 * (lane % 4) + e;
-          if (r < C::ROWS && c < C::COLUMNS) {
-            float one[1] = {sum[4 * j + 2 * h + e]};
-            Ending::template finish<1>(arguments, one, batch, C::SWAPPED ? c : r,
-                                       C::SWAPPED ? r : c);
-          }
-        }
-    } else {
-#pragma unroll
-      for (int j = 0; j < C::TILE_COLUMN / 8; j += 4) {
-        float2 v[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          v[i] = make_float2(sum[4 * (j + i) + 2 * h], sum[4 * (j + i) + 2 * h + 1]);
-        transpose_quad(v, lane);
-        int c = column + 8 * (j + lane % 4);
-        if (r < C::ROWS && c < C::COLUMNS) {
-          float eight[8];
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            eight[2 * i] = v[i].x;
-            eight[2 * i + 1] = v[i].y;
-          }
-          Ending::template finish<8>(arguments, eight, batch, r, c);
-        }
-      }
-    }
-  }
-}
-
 template <class C>
 __device__ __forceinline__ void copy_tiles(const CUtensorMap& a, const CUtensorMap& b, u32 stages,
                                            u32 barriers) {
@@ -151,7 +74,7 @@ __device__ __forceinline__ void copy_tiles(const CUtensorMap& a, const CUtensorM
     Tile tile = tile_of<C>(work);
     for (int step = 0; step < tile.n_steps; ++step) {
       u32 full = barriers + 16 * stage, empty = full + 8, to = stages + stage * C::STAGE_BYTES;
-      barrier_wait(empty, parity);
+      mbarrier_await(empty, parity);
       mbarrier_expect(full, C::STAGE_BYTES);
       int depth = (tile.first_step + step) * 64;
       copy_operand<C::A_BY_DEPTH, C::TILE_ROW, C::A_DIMENSIONS>(to, a, full, tile.row, depth,
@@ -171,6 +94,7 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
                                                u32 stages, u32 barriers) {
   constexpr int PARTS = C::TILE_ROW / 64 / C::MULTIPLIERS;
   int own_row = (threadIdx.x / 128 - 1) * PARTS * 64;
+  int lane_row = own_row + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
   bool signals = threadIdx.x % 32 == 0;
   int stage = 0;
   u32 parity = 0;
@@ -180,7 +104,7 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
     u32 previous = 0;
     for (int step = 0; step < tile.n_steps; ++step) {
       u32 full = barriers + 16 * stage, from = stages + stage * C::STAGE_BYTES;
-      barrier_wait(full, parity);
+      mbarrier_await(full, parity);
       wgmma_fence();
 #pragma unroll
       for (int sixteen = 0; sixteen < 4; ++sixteen) {
@@ -206,8 +130,8 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
     if (signals) mbarrier_arrive(previous);
 #pragma unroll
     for (int part = 0; part < PARTS; ++part)
-      store_rows<C, Ending>(sum[part], tile.row + own_row + part * 64, tile.column,
-                            tile.split * C::BATCH + tile.batch, arguments);
+      product_store::rows<C, Ending>(sum[part], tile.row + lane_row + part * 64, tile.column,
+                                     tile.split * C::BATCH + tile.batch, arguments);
   }
 }
 

@@ -13,6 +13,8 @@ import numpy as np
 from schedules.dtypes import is_integer
 from schedules.expected import Reference, affordable_rows
 from schedules.inputs import draw_tensor
+from schedules.mask_tiles import MaskTiles, drawn_tiles, tile_rows
+from schedules.masked_problem import PACKED, TILES, known_tiles
 from schedules.workload import Workload
 
 # Exponential, maximum, sum, masks: in the time of this many operations of a matrix product.
@@ -29,28 +31,46 @@ class _Arguments:
     query: np.ndarray
     key: np.ndarray
     value: np.ndarray
-    mask: np.ndarray | None
+    mask: np.ndarray | MaskTiles | None
+    starts: np.ndarray | None
     lengths: np.ndarray | None
 
     @staticmethod
     def of(workload: Workload, inputs: list[np.ndarray]) -> _Arguments:
         query, key, value, *rest = inputs
-        has_mask = workload.attrs["mask"] != "none"
+        kind = workload.attrs["mask"]
+        mask = None if kind in ("none", PACKED) else rest[0]
         return _Arguments(
             query=query,
             key=key,
             value=value,
-            mask=rest[0] if has_mask else None,
+            mask=MaskTiles(rest[0], rest[1]) if kind == TILES else mask,
+            starts=rest[0] if kind == PACKED else None,
             lengths=rest[-1] if workload.attrs["lengths"] else None,
         )
 
 
 def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:
-    """N(0, 1), any mask, and valid lengths from one key to all of them."""
+    """N(0, 1), any mask, and valid lengths from one key to all of them.
+
+    Blocks of a mask are those that the workload was made for; packed sequences end anywhere.
+    """
     n_keys = workload.inputs[1].shape[2]
     inputs = []
+    if workload.attrs["mask"] == TILES:
+        tiles = known_tiles(workload)
+        if tiles is None:
+            tiles = drawn_tiles(workload.inputs[3].shape, n_keys, rng)
+        return [
+            *(draw_tensor(spec, rng) for spec in workload.inputs[:3]),
+            tiles.index,
+            tiles.patterns,
+        ]
     for spec in workload.inputs:
-        if is_integer(spec.dtype):
+        if workload.attrs["mask"] == PACKED and is_integer(spec.dtype):
+            inner = np.sort(rng.integers(0, n_keys, size=spec.shape[0] - 2, endpoint=True))
+            inputs.append(np.array([0, *inner, n_keys], dtype=spec.dtype))
+        elif is_integer(spec.dtype):
             lengths = rng.integers(1, n_keys, size=spec.shape, endpoint=True)
             lengths[-1] = n_keys
             inputs.append(lengths.astype(spec.dtype))
@@ -111,7 +131,7 @@ def _weights(
     softcap = float(workload.attrs["softcap"])
     if softcap:
         scores = np.tanh(scores / softcap) * softcap
-    mask = None if arguments.mask is None else _mask_rows(arguments.mask, place)
+    mask = None if arguments.mask is None else _mask_rows(arguments.mask, place, scores.shape[1])
     allowed = _allowed(workload, arguments, scores.shape[1], place)
     if mask is not None and mask.dtype == bool:
         allowed = mask if allowed is None else allowed & mask
@@ -126,9 +146,13 @@ def _weights(
     return scores
 
 
-def _mask_rows(mask: np.ndarray, place: tuple[int, int, np.ndarray]) -> np.ndarray:
+def _mask_rows(
+    mask: np.ndarray | MaskTiles, place: tuple[int, int, np.ndarray], n_keys: int
+) -> np.ndarray:
     """The part of a mask that some rows see; extents of one are for all."""
     b, h, rows = place
+    if isinstance(mask, MaskTiles):
+        return tile_rows(mask, (b, h), rows, n_keys)
     plane = mask[b if mask.shape[0] > 1 else 0, h if mask.shape[1] > 1 else 0]
     return np.asarray(plane[rows] if plane.shape[0] > 1 else plane)
 
@@ -143,11 +167,15 @@ def _allowed(
     b, _, rows = place
     attrs = workload.attrs
     windows = int(attrs["window_left"]), int(attrs["window_right"])
-    if arguments.lengths is None and not attrs["causal"] and max(windows) < 0:
+    ranged = arguments.lengths is not None or arguments.starts is not None
+    if not ranged and not attrs["causal"] and max(windows) < 0:
         return None
     keys = np.arange(n_keys)
     allowed = np.ones((len(rows), n_keys), dtype=bool)
     position = rows + int(attrs["offset"])
+    if arguments.starts is not None:
+        sequence = np.searchsorted(arguments.starts, keys, side="right")
+        allowed &= sequence == sequence[rows, None]
     if arguments.lengths is not None:
         length = int(arguments.lengths[b])
         allowed &= keys < length

@@ -30,8 +30,8 @@ def test_each_block_pays_a_kibibyte_of_shared_memory() -> None:
 
 
 def test_smaller_gpus_hold_fewer_threads() -> None:
-    ada = known_target("rtx4090")
-    assert blocks_per_core(replace(SMALL, block=(256, 1, 1)), ada) == 6
+    for name in ("rtx3090", "rtx4090", "rtx5090"):
+        assert blocks_per_core(replace(SMALL, block=(256, 1, 1)), known_target(name)) == 6
 
 
 def test_a_block_that_fits_nowhere_counts_zero() -> None:

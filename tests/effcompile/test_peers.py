@@ -51,6 +51,12 @@ def convolved(image: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
             lambda x, w: convolved(x, w, 1),
         ),
         (
+            workload("conv2d", (1, 5, 6, 4), (1, 5, 6, 3), (4, 3, 3, 3)),
+            lambda x, w: convolved(x.transpose(0, 3, 1, 2), w.transpose(0, 3, 1, 2), 1).transpose(
+                0, 2, 3, 1
+            ),
+        ),
+        (
             workload("softmax", (3, 8), (3, 8)),
             lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True),
         ),

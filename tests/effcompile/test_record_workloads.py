@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -60,6 +61,12 @@ def test_workloads_are_known_by_their_shapes() -> None:
 
     assert standard_name(workload(16)) == "mm-16x4096x4096"
     assert standard_name(workload(17)) == "fused_matmul_cast"
+    last = replace(
+        workload(1),
+        inputs=(spec((16, 28, 28, 128)), spec((128, 3, 3, 128))),
+        outputs=(spec((16, 28, 28, 128)),),
+    )
+    assert standard_name(last) == "conv-3x3-28-b16"
 
 
 def test_a_deadline_comes_by_itself_and_a_request_earlier() -> None:

@@ -16,11 +16,14 @@ using std::max;
 using std::min;
 struct uint4 { unsigned x, y, z, w; };
 struct uint2 { unsigned x, y; };
+struct float2 { float x, y; };
 struct float4 { float x, y, z, w; };
 struct Dim { int x, y, z; };
 typedef _Float16 half;
 struct nv_bfloat16 { uint16_t bits; };
 inline uint4 make_uint4(unsigned a, unsigned b, unsigned c, unsigned d) { return {a, b, c, d}; }
+inline float2 make_float2(float a, float b) { return {a, b}; }
+inline float __fdividef(float a, float b) { return a / b; }
 inline float4 make_float4(float a, float b, float c, float d) { return {a, b, c, d}; }
 inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
 inline float __int_as_float(unsigned u) { return __uint_as_float(u); }
@@ -47,7 +50,7 @@ inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
 struct Warp {
   std::barrier<> barrier{32};
   float floats[32];
-  unsigned a[32][4], b[32][2];
+  unsigned a[32][4], b[32][2], addresses[32];
 };
 struct Block {
   unsigned char* arena;
@@ -80,10 +83,14 @@ inline void check(u32 address, int n_bytes) {
   if (address + n_bytes > (u32)arena_size) fault = 1;
   if (address % n_bytes) fault = 2;
 }
+template <int BYTES> void copy_bytes(u32 to, const void* from, int n) {
+  check(to, BYTES);
+  if ((uintptr_t)from % BYTES) fault = 2;
+  memset(own_block->arena + to, 0, BYTES);
+  memcpy(own_block->arena + to, from, n);
+}
 template <int SIZE> void copy_async(u32 to, const float* from, int n) {
-  check(to, 4 * SIZE);
-  if ((uintptr_t)from % (4 * SIZE)) fault = 2;
-  for (int i = 0; i < SIZE; ++i) ((float*)(own_block->arena + to))[i] = i < n ? from[i] : 0.0f;
+  copy_bytes<4 * SIZE>(to, from, 4 * n);
 }
 inline void close_copies() {}
 template <int LEFT> void wait_for_copies() {}
@@ -108,6 +115,38 @@ template <class T> float half_of(unsigned pair, int which) {
   memcpy(&value, &bits, 2);
   if constexpr (std::is_same_v<T, half>) return __half2float(value);
   else return __bfloat162float(value);
+}
+// One line of a matrix per lane of eight, at the addresses those give; `place` is (line, number).
+template <class Place>
+void load_lines(u32 (&r)[4], u32 address, Place place) {
+  Warp& warp = own_warp();
+  int lane = threadIdx.x % 32;
+  check(address, 16);
+  warp.addresses[lane] = address;
+  warp.barrier.arrive_and_wait();
+  for (int i = 0; i < 4; ++i) {
+    uint16_t both[2];
+    for (int e = 0; e < 2; ++e) {
+      auto [line, number] = place(lane / 4, lane % 4 * 2 + e);
+      memcpy(both + e, own_block->arena + warp.addresses[8 * i + line] + 2 * number, 2);
+    }
+    memcpy(&r[i], both, 4);
+  }
+  warp.barrier.arrive_and_wait();
+}
+inline void load_matrices(u32 (&r)[4], u32 address) {
+  load_lines(r, address, [](int line, int number) { return std::pair{line, number}; });
+}
+inline void load_transposed(u32 (&r)[4], u32 address) {
+  load_lines(r, address, [](int number, int line) { return std::pair{line, number}; });
+}
+template <class T> u32 packed(float first, float second, const T*) {
+  T both[2];
+  if constexpr (std::is_same_v<T, half>) both[0] = (half)first, both[1] = (half)second;
+  else both[0] = __float2bfloat16_rn(first), both[1] = __float2bfloat16_rn(second);
+  u32 word;
+  memcpy(&word, both, 4);
+  return word;
 }
 template <class T>
 void multiply(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1, const T*) {

@@ -1,33 +1,38 @@
 """Runs programs of ``schedules/cuda`` on the CPU: one thread per CUDA thread.
 
-What :file:`ampere.cuh` wraps is replaced by its definition; everything else is compiled as it
-stands, so that index arithmetic, splits, clusters and reductions are seen without a GPU.
+What :file:`ampere.cuh` and :file:`hopper.cuh` wrap is replaced by its definition; everything else
+is compiled as it stands, so that index arithmetic, splits, clusters and reductions are seen without
+a GPU.
 """
 
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from schedules.cuda_kernel import CudaLaunch, device_code
+from schedules.cuda_kernel import CudaLaunch, TensorMap, device_code
 
 SHIM = Path(__file__).with_suffix(".hpp")
-REPLACED = "ampere.cuh"
+HOPPER_SHIM = SHIM.with_name("hopper_emulation.hpp")
+REPLACED = ("ampere.cuh", "hopper.cuh")
 INCLUDES = ("#include <cuda_fp16.h>", "#include <cuda_bf16.h>")
 
 
 def emulate(launches: Sequence[CudaLaunch], arrays: dict[str, np.ndarray], folder: Path) -> int:
     """Run launches in order on named arrays; answers 0, or the number of a fault."""
     texts = [SHIM.read_text()]
+    if any(device_code("hopper.cuh") in launch.headers for launch in launches):
+        texts.append(HOPPER_SHIM.read_text())
     calls = []
+    replaced = tuple(map(device_code, REPLACED))
     for number, launch in enumerate(launches):
-        headers = [one for one in launch.headers if one != device_code(REPLACED)]
-        texts += [one for one in headers if one not in texts]
-        texts.append(f"namespace launch_{number} {{\n{launch.source}\n}}")
+        texts += [one for one in launch.headers if one not in (*texts, *replaced)]
+        texts.append(f"namespace launch_{number} {{\n{_without_wgmma(launch.source)}\n}}")
         calls.append(_call_text(number, launch))
     text = "\n".join([*texts, *calls])
     for include in INCLUDES:
@@ -41,7 +46,7 @@ def emulate(launches: Sequence[CudaLaunch], arrays: dict[str, np.ndarray], folde
     faults = [
         getattr(loaded, f"run_{number}")(
             (ctypes.c_void_p * len(launch.arguments))(
-                *(arrays[str(name)].ctypes.data for name in launch.arguments)
+                *(arrays[_buffer(one)].ctypes.data for one in launch.arguments)
             )
         )
         for number, launch in enumerate(launches)
@@ -52,7 +57,7 @@ def emulate(launches: Sequence[CudaLaunch], arrays: dict[str, np.ndarray], folde
 def _call_text(number: int, launch: CudaLaunch) -> str:
     (grid,), (block,) = launch.grid, launch.block
     arena = ", arena" if launch.shared_bytes else ""
-    arguments = ", ".join(f"Any{{pointers[{i}]}}" for i in range(len(launch.arguments)))
+    arguments = ", ".join(_argument(i, one) for i, one in enumerate(launch.arguments))
     return (
         f"#ifndef ANY\n#define ANY\n"
         "struct Any { void* p; template <class T> operator T*() const { return (T*)p; } };\n"
@@ -62,4 +67,35 @@ def _call_text(number: int, launch: CudaLaunch) -> str:
         f"[=](unsigned char* arena) {{\n"
         f"    launch_{number}::{launch.function}({arguments}{arena});\n  }});\n"
         f"  return fault;\n}}\n"
+    )
+
+
+def _buffer(argument: str | TensorMap) -> str:
+    return argument if isinstance(argument, str) else argument.buffer
+
+
+def _argument(number: int, argument: str | TensorMap) -> str:
+    if isinstance(argument, str):
+        return f"Any{{pointers[{number}]}}"
+    rank = len(argument.shape)
+    parts = (
+        argument.shape,
+        (2, *argument.strides_bytes),
+        argument.box,
+        argument.steps or [1] * rank,
+    )
+    numbers = ", ".join(f"{{{', '.join(map(str, part))}}}" for part in parts)
+    data = f"(const unsigned char*)pointers[{number}]"
+    return f"CUtensorMap{{{data}, {rank}, {numbers}, {argument.swizzle_bytes}}}"
+
+
+def _without_wgmma(source: str) -> str:
+    """The generated product of a warpgroup (``schedules/wgmma.py``) replaced by its definition."""
+    found = re.search(r"\.f32\.(\w+)\.", source)
+    element = "nv_bfloat16" if found and found[1] == "bf16" else "half"
+    return re.sub(
+        r"asm volatile\(\s*\"\{ \.reg \.pred p;.*?\);\n\}",
+        f"hopper::multiply<{element}>(d, a, b, keep);\n}}",
+        source,
+        flags=re.DOTALL,
     )

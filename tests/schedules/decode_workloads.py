@@ -36,7 +36,8 @@ class Decode:
         _tvm.load()
         from tvm import te
 
-        from effcompile.frontend.kernels.attention import AttentionRule, _attention, _Masks
+        from effcompile.frontend.kernels.attention import _attention, _Masks
+        from effcompile.frontend.kernels.attention_rule import AttentionRule
 
         attrs = self._attrs()
         names = ("scale", "causal", "offset", "at_end", "softcap", "window_left", "window_right")

@@ -38,10 +38,11 @@ def run_point(
     """Build one point, run it twice and compare every element."""
     import torch
 
+    from effcompile.measure.environment import detect_target
     from effcompile.measure.session import load_runtime
 
     assert space.refusal(values) is None, space.refusal(values)
-    build = built_point(space, values, folder)
+    build = built_point(space, values, folder, detect_target("cuda"))
     load_runtime("cuda")
     import tvm
 

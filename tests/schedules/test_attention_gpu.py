@@ -148,6 +148,7 @@ def compare(found: Any, wanted: Any, tolerance: float, what: str) -> None:
 
 CASES = {
     "one_tile": (Shape(), PLAIN),
+    "width_512": (Shape(queries=200, keys=300, width=512), PLAIN | {"warpgroups": 2}),
     "more_keys": (Shape(keys=256), PLAIN),
     "more_rows": (Shape(queries=256, keys=256), PLAIN | {"stages": 2}),
     "width_128": (Shape(queries=128, keys=256, width=128), PLAIN),

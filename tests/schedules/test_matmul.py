@@ -9,10 +9,10 @@ import pytest
 
 from schedules import _tvm
 from schedules.contraction import contraction_of
-from schedules.families import own_spaces
 from schedules.matmul import matmul_space
 from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS
 from schedules.programs import workload_of
+from schedules.spaces import spaces_for
 from schedules.target import known_target
 from schedules.task import Task
 from schedules.workload import Workload
@@ -83,12 +83,13 @@ def test_what_the_copies_cannot_read_is_left_to_tvm(product: Product) -> None:
     assert matmul_space(task) is None
 
 
-def test_products_are_searched_on_hopper_only() -> None:
+def test_warpgroups_multiply_on_hopper_only() -> None:
     workload = product_workload(Product(m=256, n=256, k=256))
-    assert [s.name for s in own_spaces(Task(workload=workload, target=known_target("h200")))] == [
-        "matmul"
-    ]
-    assert matmul_space(Task(workload=workload, target=known_target("a100"))) is None
+    assert spaces_for(Task(workload=workload, target=known_target("h200")))[0] == "matmul"
+    for other in ("a100", "rtx4090", "b200", "rtx5090"):
+        task = Task(workload=workload, target=known_target(other))
+        assert matmul_space(task) is None
+        assert spaces_for(task)[0] == "matmul_mma"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_the_benchmark_models_are_served_by_the_family() -> None:
     problem = contraction_of(found.task.workload)
     assert problem is not None
     assert (problem.m, problem.n, problem.k, problem.out.dtype) == (16, 512, 256, "float16")
-    assert [space.name for space in own_spaces(found.task)] == ["matmul_rows", "matmul"]
+    assert spaces_for(found.task)[:2] == ["matmul_rows", "matmul"]
 
 
 def test_instructions_whose_sums_exceed_a_thread_s_registers_are_refused() -> None:

@@ -15,10 +15,12 @@ from schedules.generic import TvmSpace
 from schedules.softmax import softmax_space
 from schedules.space import DesignSpace
 from schedules.spaces import open_space, spaces_for
-from schedules.target import Target
+from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.conv_workloads import Conv, conv_workload
 from tests.schedules.decode_workloads import Decode
+from tests.schedules.importance_workloads import Importance
 from tests.schedules.integer_softmax_workloads import integer_softmax
 from tests.schedules.merge_workloads import chains, mean
 from tests.schedules.norm_workloads import norm
@@ -30,13 +32,21 @@ OTHERS = {
     "attention_decode": lambda: Decode(
         heads=8, kv_heads=2, keys=900, width=64, lengths="int32"
     ).workload(),
+    "attention_mma": lambda: Decode(
+        heads=4, kv_heads=2, queries=70, keys=90, width=64, lengths="int32", causal=True
+    ).workload(),
     "row_norm": lambda: norm((24, 96), "bfloat16", bias=True),
     "integer_softmax": lambda: integer_softmax((24, 96), "float16"),
     "chain_segments": lambda: chains(67, 6, 20),
     "matmul_simt": lambda: product_workload(
         Product(m=24, n=40, k=56, dtype="float32", ending="gelu")
     ),
+    "last_row_importance": lambda: (
+        Importance(heads=6, kv_heads=2, keys=300, width=64).task().workload
+    ),
+    "matmul_mma": lambda: product_workload(Product(m=48, n=60, k=100, ending="gelu")),
     "matmul_rows": lambda: product_workload(Product(m=3, n=40, k=256, layout="nt")),
+    "conv": lambda: conv_workload(Conv(height=10, width=9, channels=16, filters=24)),
 }
 CASES += [(name, "gpu") for name in OTHERS]
 
@@ -49,6 +59,8 @@ def rng(seed: int = 0) -> np.random.Generator:
 def case(request: pytest.FixtureRequest, softmax: Callable[..., Workload]) -> tuple[Task, str]:
     name, kind = request.param
     target: Target = request.getfixturevalue(kind)
+    if name == "attention_mma":  # on Hopper other families serve what it does
+        target = known_target("a100")
     workload = OTHERS[name]() if name in OTHERS else softmax((8, 96))
     return Task(workload=workload, target=target), name
 

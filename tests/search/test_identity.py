@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from schedules.target import known_target
@@ -35,6 +36,14 @@ def test_every_differing_field_is_named_with_both_values() -> None:
         "target.cache_bytes: recorded 62914560, found 52428800",
         "target.name: recorded 'NVIDIA H200', found 'NVIDIA H100 80GB HBM3'",
     ]
+
+
+def test_settings_are_the_same_when_read_back() -> None:
+    settings = search_settings(SearchConfig(spaces=("tvm",)))
+    recorded = msgspec.convert(
+        msgspec.json.decode(msgspec.json.encode(replace(BASE, settings=settings))), Identity
+    )
+    require_same(recorded, replace(BASE, settings=settings), folder="runs/x")
 
 
 def test_the_budget_may_grow() -> None:

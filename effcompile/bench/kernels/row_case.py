@@ -31,6 +31,7 @@ def row_case(
     n_bytes: int,
     tolerance: float,
     n_compared: int = 1,
+    family: str = "merge",
 ) -> KernelCase:
     """A case whose peers compute ``function`` of what ``prepare`` makes of the inputs."""
 
@@ -45,7 +46,7 @@ def row_case(
 
     return KernelCase(
         name=name,
-        family="merge",
+        family=family,
         model=partial(custom_model, op_type, shapes, outputs, **attrs),
         inputs=seeded,
         reference=reference,

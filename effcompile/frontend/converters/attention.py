@@ -12,7 +12,8 @@ from effcompile.frontend.converters.tensors import (
     split_heads,
     with_rank,
 )
-from effcompile.frontend.kernels.attention import AttentionRule, attention_call
+from effcompile.frontend.kernels.attention import attention_call
+from effcompile.frontend.kernels.attention_rule import AttentionRule
 from effcompile.frontend.kernels.marking import type_of
 
 

@@ -14,7 +14,8 @@ from effcompile.frontend.converters.tensors import (
     slice_axis,
     split_heads,
 )
-from effcompile.frontend.kernels.attention import AttentionRule, attention_call
+from effcompile.frontend.kernels.attention import attention_call
+from effcompile.frontend.kernels.attention_rule import AttentionRule
 from effcompile.frontend.kernels.marking import type_of
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from effcompile.frontend.constants import constant_array
 from effcompile.frontend.converters.registry import Node
 from effcompile.frontend.kernels.marking import type_of
 
@@ -46,9 +47,12 @@ def with_rank(node: Node, x: Any, rank: int) -> Any:
     """The tensor with axes of extent 1 put in front until it has the given rank."""
     from tvm import relax
 
-    shape, _ = type_of(x)
+    shape, dtype = type_of(x)
     if len(shape) >= rank:
         return x
+    stored = constant_array(x)
+    if stored is not None:
+        return relax.const(stored.reshape(*[1] * (rank - len(shape)), *shape), dtype)
     return node.emit(relax.op.reshape(x, (*[1] * (rank - len(shape)), *shape)))
 
 

@@ -10,33 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from effcompile.frontend.kernels.attention_rule import AttentionRule
 from effcompile.frontend.kernels.marking import marked_call, type_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionRule:
-    """Which keys a query may attend, and how scores are formed.
-
-    Query ``i`` stands at position ``p = i + offset``; where valid lengths are given and
-    ``at_end`` is true, at ``p = i + length - query tokens`` instead.
-
-    Attributes:
-        scale: Multiplies the scores; ``None`` means one over the root of the head width.
-        causal: Keys after ``p`` are masked.
-        offset: Tokens that precede the first query.
-        at_end: Queries are the last of the valid tokens.
-        softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
-        window_left: Keys before ``p - window_left`` are masked; -1 masks none.
-        window_right: Keys after ``p + window_right`` are masked; -1 masks none.
-    """
-
-    scale: float | None = None
-    causal: bool = False
-    offset: int = 0
-    at_end: bool = False
-    softcap: float = 0.0
-    window_left: int = -1
-    window_right: int = -1
+from effcompile.frontend.kernels.mask_blocks import (
+    MaskBlocks,
+    broadcast_index,
+    constant_blocks,
+    in_blocks,
+)
+from schedules.masked_problem import PACKED, TILES
 
 
 def attention_call(
@@ -48,8 +30,12 @@ def attention_call(
     rule: AttentionRule,
     mask: Any = None,
     lengths: Any = None,
+    tiles: MaskBlocks | None = None,
+    starts: Any = None,
 ) -> Any:
     """Attention as one function.
+
+    A constant mask of booleans becomes blocks where there are enough queries for them.
 
     Args:
         builder: The ``relax.BlockBuilder`` of the module.
@@ -60,20 +46,33 @@ def attention_call(
         mask: Broadcasts to (batch, query heads, query tokens, key tokens), rank 4; added to
             the scores, or true where a key may be attended.
         lengths: Valid key tokens per batch row, integers, shape (batch,).
+        tiles: The mask as blocks, instead of ``mask``.
+        starts: First tokens of packed sequences and the end of the last one, int32; queries and
+            keys are the same tokens, and tokens of a sequence see each other only.
 
     Returns:
         Shape (batch, query heads, query tokens, value width), dtype of ``query``.
     """
     width = type_of(query)[0][3]
     scale = float(width) ** -0.5 if rule.scale is None else rule.scale
+    if tiles is None and mask is not None and lengths is None:
+        tiles = constant_blocks(mask, rule, query, key)
+    if tiles is not None:
+        mask, rule = None, AttentionRule(scale=scale, softcap=rule.softcap)
     has_mask, has_lengths = mask is not None, lengths is not None
 
     def definition(q: Any, k: Any, v: Any, *rest: Any) -> Any:
-        masks = _Masks(rest[0] if has_mask else None, rest[-1] if has_lengths else None)
+        masks = _Masks(
+            rest[0] if has_mask else None,
+            rest[-1] if has_lengths else None,
+            None if tiles is None else (rest[0], rest[1]),
+            None if starts is None else _sequences(rest[0], q.shape[2]),
+        )
         return _attention((q, k, v), masks, rule, scale)
 
     inputs = [query, key, value]
-    inputs += [extra for extra in (mask, lengths) if extra is not None]
+    inputs += [] if tiles is None else [tiles.index, tiles.patterns]
+    inputs += [extra for extra in (mask, starts, lengths) if extra is not None]
     attrs = {
         "layout": "BHSD",
         "scale": scale,
@@ -83,13 +82,19 @@ def attention_call(
         "softcap": rule.softcap,
         "window_left": rule.window_left,
         "window_right": rule.window_right,
-        "mask": _mask_kind(mask),
+        "mask": _mask_kind(mask, tiles, starts),
         "lengths": has_lengths,
     }
+    if tiles is not None:
+        attrs["mask_text"] = tiles.text
     return marked_call(builder, definition, inputs, op="attention", attrs=attrs)
 
 
-def _mask_kind(mask: Any) -> str:
+def _mask_kind(mask: Any, tiles: MaskBlocks | None, starts: Any) -> str:
+    if tiles is not None:
+        return TILES
+    if starts is not None:
+        return PACKED
     if mask is None:
         return "none"
     return "bool" if type_of(mask)[1] == "bool" else "float"
@@ -99,6 +104,21 @@ def _mask_kind(mask: Any) -> str:
 class _Masks:
     mask: Any
     lengths: Any
+    tiles: tuple[Any, Any] | None = None
+    sequences: Any = None
+
+
+def _sequences(starts: Any, n_tokens: Any) -> Any:
+    """The packed sequence of every token, counted from 1."""
+    from tvm import te, tirx
+
+    s = te.reduce_axis((0, starts.shape[0]), "s")
+    one, zero = tirx.const(1, "int32"), tirx.const(0, "int32")
+    return te.compute(
+        (n_tokens,),
+        lambda i: te.sum(tirx.if_then_else(starts[s] <= i.astype("int32"), one, zero), axis=s),
+        name="attention_sequences",
+    )
 
 
 def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, scale: float) -> Any:
@@ -131,7 +151,7 @@ def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, sc
             cap = tirx.const(rule.softcap, "float32")
             result = te.tanh(result / cap) * cap
         if mask is not None and str(mask.dtype) != "bool":
-            result = result + mask[_broadcast(mask, b, h, i, j)].astype("float32")
+            result = result + mask[broadcast_index(mask, b, h, i, j)].astype("float32")
         condition = _allowed(rule, masks, n_queries, (b, h, i, j))
         return result if condition is None else tirx.if_then_else(condition, result, lowest)
 
@@ -174,24 +194,17 @@ def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, sc
     )
 
 
-def _broadcast(mask: Any, *index: Any) -> tuple[Any, ...]:
-    return tuple(
-        0 if _is_one(extent) else position
-        for extent, position in zip(mask.shape, index, strict=True)
-    )
-
-
-def _is_one(extent: Any) -> bool:
-    return hasattr(extent, "value") and int(extent) == 1
-
-
 def _allowed(rule: AttentionRule, masks: _Masks, n_queries: Any, index: tuple[Any, ...]) -> Any:
     """Condition under which key ``j`` may be attended, ``None`` if always."""
     b, h, i, j = index
     mask, lengths = masks.mask, masks.lengths
     conditions = []
     if mask is not None and str(mask.dtype) == "bool":
-        conditions.append(mask[_broadcast(mask, b, h, i, j)])
+        conditions.append(mask[broadcast_index(mask, b, h, i, j)])
+    if masks.tiles is not None:
+        conditions.append(in_blocks(*masks.tiles, index))
+    if masks.sequences is not None:
+        conditions.append(masks.sequences[i] == masks.sequences[j])
     position = i + rule.offset
     if lengths is not None:
         length = lengths[b].astype("int64")

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from effcompile.frontend.constants import constant_array
-from effcompile.frontend.kernels.attention import AttentionRule, attention_call
+from effcompile.frontend.kernels.attention import attention_call
+from effcompile.frontend.kernels.attention_rule import AttentionRule
 from effcompile.frontend.kernels.marking import type_of
 from effcompile.frontend.matchers.expressions import Scope, is_last_axis
 
@@ -111,12 +112,21 @@ def _emitted(
         for p in parts
     ]
     if mask is not None:
-        mask_shape = type_of(mask)[0]
-        lead = [1] * (4 - len(mask_shape))
-        mask = scope.emit(relax.op.reshape(mask, (*lead, *mask_shape)))
+        mask = _with_rank_4(mask, scope)
     mixed = scope.emit(
         attention_call(scope.builder, wide[0], wide[1], wide[2], rule=rule, mask=mask)
     )
     if type_of(mixed)[1] != dtype:
         mixed = scope.emit(relax.op.astype(mixed, dtype))
     return relax.op.reshape(mixed, tuple(shape)) if len(shape) == 3 else mixed
+
+
+def _with_rank_4(mask: Any, scope: Scope) -> Any:
+    from tvm import relax
+
+    shape, dtype = type_of(mask)
+    wide = (*[1] * (4 - len(shape)), *shape)
+    stored = constant_array(scope.resolved(mask))
+    if stored is not None:
+        return relax.const(stored.reshape(wide), dtype)
+    return scope.emit(relax.op.reshape(mask, wide))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from effcompile.frontend.kernels.attention import AttentionRule, attention_call
+from effcompile.frontend.kernels.attention import attention_call
+from effcompile.frontend.kernels.attention_rule import AttentionRule
 from effcompile.frontend.kernels.marking import type_of
 from effcompile.frontend.kernels.norms import layer_norm_call, rms_norm_call
 from effcompile.frontend.matchers.expressions import Scope, is_last_axis

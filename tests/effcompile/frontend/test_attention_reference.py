@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from effcompile.frontend.kernels.attention import AttentionRule, attention_call
+from effcompile.frontend.kernels.attention import attention_call
+from effcompile.frontend.kernels.attention_rule import AttentionRule
 from effcompile.frontend.kernels.marking import marks_of
 from schedules import _tvm, expected
 from schedules.inputs import make_inputs

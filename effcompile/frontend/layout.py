@@ -1,0 +1,216 @@
+"""Networks with their channels last, where the convolution family can then serve them.
+
+ONNX puts channels before pixels. A tensor core wants the terms of its sums, so the channels, next
+to each other, and a network that keeps them so transposes only its inputs and outputs::
+
+    conv, add, relu, pool, conv 1x1, ...         channels first
+    transpose, conv, add, relu, pool, conv 1x1, ..., transpose
+
+Convolutions whose kernel has one place and no stride are matrix products in either order: they take
+that of their neighbours. Few channels (an image's colours) become a window: with zeros around the
+image, all places of one row of the kernel lie next to each other, and count as channels.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from itertools import count
+from typing import Any
+
+from effcompile.frontend.kernels.marking import type_of
+from schedules import _tvm
+from schedules.contraction import HALF
+from schedules.conv import serves
+from schedules.conv_problem import ALIGNED_ELEMENTS
+from schedules.target import Target
+
+LAST = ["NHWC", "OHWI"]
+
+logger = logging.getLogger(__name__)
+
+
+def channels_last(target: Target) -> Any:
+    """The pass, for a graph of operators; it does nothing where the family does not serve."""
+    tvm = _tvm.load()
+    from tvm.relax import transform
+
+    convert = tvm.transform.Sequential(
+        [
+            _rewriting(_full_rank),
+            transform.ConvertLayout({}, _layouts),
+            _rewriting(_window, _joined_transposes),
+            transform.DeadCodeElimination(),
+        ]
+    )
+
+    def run(module: Any, _context: Any) -> Any:
+        if not serves(target) or not _has_served(module):
+            return module
+        try:
+            return convert(module)
+        except (RuntimeError, TypeError, ValueError) as error:
+            # Correct either way: an operator whose layout TVM cannot follow must not end an import.
+            logger.warning("channels stay first: %s", str(error).strip().splitlines()[-1])
+            return module
+
+    return tvm.transform.module_pass(run, opt_level=0, name="ChannelsLast")
+
+
+def _layouts(call: Any) -> dict[str, list[str]]:
+    """What TVM's pass asks of every operator; without an answer it goes by its inputs."""
+    return {"relax.nn.conv2d": LAST} if _is_served(call) else {}
+
+
+def _is_served(call: Any) -> bool:
+    """Whether the family computes it, and no other one does in any layout."""
+    if getattr(call.op, "name", "") != "relax.nn.conv2d" or int(call.attrs.groups) != 1:
+        return False
+    (image, dtype), (weight, _) = map(type_of, call.args)
+    places = weight[2:4] if call.attrs.kernel_layout == "OIHW" else weight[1:3]
+    known = all(isinstance(extent, int) for extent in (*image, *weight))
+    plain = places == [1, 1] and [int(step) for step in call.attrs.strides] == [1, 1]
+    return dtype in HALF and known and not plain
+
+
+def _has_served(module: Any) -> bool:
+    tvm = _tvm.load()
+    from tvm import relax
+
+    found: list[Any] = []
+
+    def visit(expression: Any) -> None:
+        if isinstance(expression, relax.Call) and _is_served(expression):
+            found.append(expression)
+
+    for _, function in module.functions_items():
+        if isinstance(function, tvm.relax.Function):
+            relax.analysis.post_order_visit(function, visit)
+    return bool(found)
+
+
+ELEMENTWISE = tuple(f"relax.{name}" for name in ("add", "subtract", "multiply", "divide"))
+
+
+def _full_rank(call: Any, rewriter: Any) -> Any:
+    """``x + scale`` of shapes (n, c, h, w) and (c, 1, 1): both get four dimensions."""
+    from tvm import relax
+
+    if call.op.name not in ELEMENTWISE:
+        return None
+    ranks = [len(type_of(side)[0]) for side in call.args]
+    if max(ranks) != 4 or min(ranks) in (0, 4):
+        return None
+    sides = [
+        side
+        if rank in (0, 4)
+        else rewriter.builder_.emit(relax.op.expand_dims(side, list(range(4 - rank))))
+        for side, rank in zip(call.args, ranks, strict=True)
+    ]
+    return relax.Call(call.op, sides, call.attrs)
+
+
+def _window(call: Any, rewriter: Any) -> Any:
+    """A convolution of few channels over an image with the zeros of its width around it."""
+    from tvm import relax
+
+    if not _is_served(call) or call.attrs.data_layout != "NHWC" or call.attrs.dilation[1] != 1:
+        return None
+    image, weight = (type_of(side)[0] for side in call.args)
+    top, left, bottom, _ = (int(one) for one in call.attrs.padding)
+    stride, n_out = int(call.attrs.strides[1]), type_of(call)[0][2]
+    if image[3] % ALIGNED_ELEMENTS == 0:
+        return None
+    channels = _aligned(image[3], stride)
+    places = _aligned(weight[2], channels)
+    least = max((n_out - 1) * stride + places, left + image[2])
+    width = _aligned(least, channels)
+    if (width - places) // stride + 1 != n_out:
+        return None
+    beside = [0, 0, 0, 0, left, width - left - image[2], 0, channels - image[3]]
+    behind = [0, 0, 0, 0, 0, places - weight[2], 0, channels - image[3]]
+    padded, widened = (
+        rewriter.builder_.emit(relax.op.nn.pad(side, pads)) if any(pads) else side
+        for side, pads in zip(call.args, (beside, behind), strict=True)
+    )
+    return relax.op.nn.conv2d(
+        padded,
+        widened,
+        strides=[int(one) for one in call.attrs.strides],
+        padding=[top, 0, bottom, 0],
+        dilation=[int(one) for one in call.attrs.dilation],
+        data_layout="NHWC",
+        kernel_layout="OHWI",
+        out_layout="NHWC",
+        out_dtype=str(call.attrs.out_dtype),
+    )
+
+
+def _aligned(least: int, factor: int) -> int:
+    """The first number from ``least`` on whose product with ``factor`` is whole pieces."""
+    return next(n for n in count(least) if n * factor % ALIGNED_ELEMENTS == 0)
+
+
+def _joined_transposes(call: Any, rewriter: Any) -> Any:
+    """Two transposes in a row as one, and none that changes nothing."""
+    from tvm import relax
+
+    if call.op.name != "relax.permute_dims" or call.attrs.axes is None:
+        return None
+    axes = [int(axis) for axis in call.attrs.axes]
+    inner = _transposed(call, rewriter)
+    if inner is not None:
+        axes = [int(inner.attrs.axes[axis]) for axis in axes]
+    source = call.args[0] if inner is None else inner.args[0]
+    if axes == sorted(axes):
+        return source
+    return None if inner is None else relax.op.permute_dims(source, axes)
+
+
+def _transposed(call: Any, rewriter: Any) -> Any:
+    """The transpose that gives a call its first argument, ``None`` if something else does."""
+    from tvm import relax
+
+    if not call.args or not isinstance(call.args[0], relax.Var):
+        return None
+    bound = rewriter.lookup_binding(call.args[0])
+    if not isinstance(bound, relax.Call) or getattr(bound.op, "name", "") != "relax.permute_dims":
+        return None
+    return bound if bound.attrs.axes is not None else None
+
+
+def _rewriting(*rules: Any) -> Any:
+    """A pass that replaces every call by what the first rule that answers makes of it."""
+    tvm = _tvm.load()
+
+    def run(module: Any, _context: Any) -> Any:
+        mutator = _rewriter_class()(module, rules)
+        for variable, function in module.functions_items():
+            if isinstance(function, tvm.relax.Function):
+                mutator.builder_.update_func(variable, mutator.visit_expr(function))
+        return mutator.builder_.get()
+
+    return tvm.transform.module_pass(run, opt_level=0, name="Rewrite")
+
+
+@cache
+def _rewriter_class() -> Any:
+    _tvm.load()
+    from tvm import relax
+
+    @relax.expr_functor.mutator
+    class Rewriter(relax.PyExprMutator):  # type: ignore[misc]
+        """Gives every call to the rules."""
+
+        def __init__(self, module: Any, rules: tuple[Any, ...]) -> None:
+            super().__init__(module)
+            self.rules = rules
+
+        def visit_call_(self, call: Any) -> Any:
+            call = super().visit_call_(call)
+            if not hasattr(call.op, "name"):
+                return call
+            found = (rule(call, self) for rule in self.rules)
+            return next((one for one in found if one is not None), call)
+
+    return Rewriter

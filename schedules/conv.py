@@ -1,0 +1,203 @@
+"""The convolution family on Hopper: knobs of its program behind the design-space protocol.
+
+Channels lie next to each other and come in multiples of 8; ``effcompile/frontend/layout.py``
+brings networks into that form. Groups are left to TVM's space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from schedules.conv_costs import Costs, Needs, costs, needs, threads
+from schedules.conv_cuda import REGISTERS, ConvSchedule, can_keep_halo, conv_cuda, n_steps
+from schedules.conv_problem import ALIGNED_ELEMENTS, Convolution, Direction, convolution_of
+from schedules.errors import UnknownSpace
+from schedules.judged_space import Grid, JudgedSpace, ceil_div
+from schedules.knobs import Knob, Values
+from schedules.matmul_cuda import WARPGROUP
+from schedules.target import Target
+from schedules.task import Task
+
+MOST_STEP = 8
+"""Largest step of a copied box."""
+MOST_SPAN = 256
+"""Pixels of the images that it may span in one direction."""
+MOST_ROWS = 256
+MOST_SUMS = 192
+"""Of a thread."""
+OTHER_REGISTERS = 24
+"""Of a thread, beside its sums."""
+PIECES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 14, 16, 28)
+"""Into how many boxes one direction of the output may be cut."""
+
+
+def serves(target: Target) -> bool:
+    """Whether the family has kernels for a device."""
+    return target.kind == "cuda" and target.arch == "sm_90"
+
+
+def conv_space(task: Task) -> ConvSpace | None:
+    """The family's space for a task, ``None`` if the family does not cover it."""
+    if not serves(task.target):
+        return None
+    problem = convolution_of(task.workload)
+    if problem is None or not _covers(problem):
+        return None
+    space = ConvSpace(task, problem)
+    return None if space.is_empty else space
+
+
+def _covers(problem: Convolution) -> bool:
+    """Whether the tensor memory accelerator can read pixels and weights."""
+    steps = (problem.channels, problem.pixel_step, problem.line_step)
+    return all(step % ALIGNED_ELEMENTS == 0 for step in steps)
+
+
+class ConvSpace(JudgedSpace):
+    """Boxes of pixels, filters, warpgroups, stages, sharing of terms, order.
+
+    Args:
+        task: What to compute.
+        problem: The convolution behind it, if it is known.
+    """
+
+    name = "conv"
+    patience = 1.6
+    faults = (
+        "a box of the images with such steps cannot be copied at once",
+        "a tile has more rows than its warpgroups multiply",
+        "half of the rows of a tile would not exist",
+        "half of the filters of a tile would not exist",
+        "a box of several images holds all pixels of each",
+        "several blocks of many warpgroups leave too few registers",
+        "the compiler would not keep the sums in registers",
+        "a block does not fit a multiprocessor",
+        "a part of the sum would have no terms",
+        "the device is full without splitting the sum",
+        "terms are shared within clusters or among them",
+        "more stages than steps",
+        "every order is the same",
+        "fewer blocks share a multiprocessor anyway",
+    )
+
+    def __init__(self, task: Task, problem: Convolution | None = None) -> None:
+        problem = problem or convolution_of(task.workload)
+        if problem is None or not _covers(problem):
+            raise UnknownSpace(
+                f"the conv family does not cover {task.workload.name}: expected one ungrouped "
+                f"convolution of float16 or bfloat16 images, channels last and multiples of "
+                f"{ALIGNED_ELEMENTS}."
+            )
+        self._problem = problem
+        self._workload = task.workload
+        self._target = task.target
+
+    @cached_property
+    def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
+        """Boxes divide the output's extents as evenly as they can."""
+        problem = self._problem
+        most_images = max(1, MOST_ROWS // (problem.width.out * problem.height.out))
+        return (
+            Knob(name="box_width", values=_pieces(problem.width.out)),
+            Knob(name="box_height", values=_pieces(problem.height.out)),
+            Knob(name="box_images", values=_pieces(min(problem.images, most_images))),
+            Knob(name="tile_column", values=(16, 32, 64, 96, 128, 192, 256)),
+            Knob(name="multipliers", values=(1, 2)),
+            Knob(name="stages", values=(2, 3, 4, 6, 8)),
+            Knob(name="blocks_per_core", values=(1, 2, 3, 4)),
+            Knob(name="cluster", values=(1, 2, 4, 8)),
+            Knob(name="splits", values=(1, 2, 3, 4, 6, 8, 16)),
+            Knob(name="columns_first", values=(0, 1)),
+            Knob(name="halo", values=(0, 1) if can_keep_halo(problem) else (0,)),
+        )
+
+    def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
+        """See :class:`JudgedSpace`."""
+        problem, needed = self._problem, needs(self._problem, values)
+        held = needed.held
+        column, multipliers = values["tile_column"], values["multipliers"]
+        resident, parts = values["blocks_per_core"], values["cluster"] * values["splits"]
+        sums = held.rows * column // (WARPGROUP * multipliers)
+        granted = self._target.registers_per_block // (threads(multipliers) * resident)
+        slots = self._target.n_cores * resident
+        return [
+            _too_wide(values, "width", problem.width) | _too_wide(values, "height", problem.height),
+            held.rows > MOST_ROWS,
+            (held.rows > 64) & (held.rows >= 2 * held.pixels),
+            (column > 16) & (column >= 2 * problem.filters),
+            (values["box_images"] > 1)
+            & (
+                (values["box_width"] < problem.width.out)
+                | (values["box_height"] < problem.height.out)
+            ),
+            ~_has_registers(multipliers, resident),
+            # The compiler sees what all threads have alike, not what multipliers claim later.
+            (sums > MOST_SUMS) | (sums + OTHER_REGISTERS > granted),
+            needed.shared_bytes > self._target.shared_memory_per_block_bytes,
+            held.steps * (parts - 1) >= n_steps(problem),
+            (parts > 1) & (needed.tiles >= 2 * slots),
+            (values["cluster"] > 1) & (values["splits"] > 1),
+            values["stages"] > np.maximum(2, held.steps),
+            (values["columns_first"] > 0) & ((needed.tiles == 1) | (column >= problem.filters)),
+            (resident > 1) & (needed.blocks <= self._target.n_cores * (resident - 1)),
+        ]
+
+    def estimate(self, values: Mapping[str, Grid]) -> Grid:
+        """See :class:`JudgedSpace`."""
+        return self._costs(values)[1].total
+
+    def _costs(self, values: Mapping[str, Grid]) -> tuple[Needs, Costs]:
+        needed = needs(self._problem, values)
+        return needed, costs(self._problem, self._target, values, needed)
+
+    def schedule(self, values: Values) -> ConvSchedule:
+        """The decisions that knob values stand for."""
+        return ConvSchedule(**{name: int(value) for name, value in values.items()})
+
+    def program(self, values: Values) -> Any:
+        """The bound program."""
+        return conv_cuda(self._workload, self._problem, self.schedule(values))
+
+    def numbers(self, values: Values) -> list[float]:
+        """log2 of estimated cycles, of parts of them, bytes in flight, blocks; padding, idling."""
+        needed, cost = self._costs({name: int(value) for name, value in values.items()})
+        held = needed.held
+        computed = needed.tiles * held.rows * int(values["tile_column"])
+        slots = self._target.n_cores * int(values["blocks_per_core"])
+        return [
+            float(np.log2(cost.total)),
+            float(np.log2(cost.arithmetic)),
+            float(np.log2(cost.memory)),
+            float(np.log2(cost.finish)),
+            float(np.log2(cost.flying_bytes)),
+            float(np.log2(held.steps)),
+            float(np.log2(needed.blocks)),
+            float(np.log2(needed.blocks / slots)),
+            float(self._problem.product.m * self._problem.filters / computed),
+            float(cost.idle),
+        ]
+
+
+def _pieces(extent: int) -> tuple[int, ...]:
+    """Extents that cut a direction into equal pieces but for the last."""
+    return tuple(sorted({ceil_div(extent, n) for n in PIECES}))
+
+
+def _too_wide(values: Mapping[str, Grid], name: str, direction: Direction) -> Grid:
+    """Whether a box of so many pixels of the output cannot be read in this direction."""
+    box, stride = values[f"box_{name}"], direction.stride
+    reach = values["halo"] * (direction.kernel - 1) * direction.dilation
+    span = (box - 1) * stride + 1 + reach
+    return (span > MOST_SPAN) | ((box > 1) & (stride > MOST_STEP))
+
+
+def _has_registers(multipliers: Grid, resident: Grid) -> Grid:
+    """Whether it is known how blocks of so many warpgroups divide their registers."""
+    known = np.zeros(np.broadcast_shapes(np.shape(multipliers), np.shape(resident)), dtype=bool)
+    for key in REGISTERS:
+        known |= (multipliers == key[0]) & (resident == key[1])
+    return known

@@ -1,0 +1,199 @@
+// What attention_mma.cuh keeps of a block, which keys its rows may attend, and what becomes of the
+// scores in registers: masks, caps, windows, exponentials.
+
+namespace effcompile_attention_mma {
+
+using namespace ampere;
+using warp_tiles::Lines;
+
+template <class C>
+struct Arena {
+  static constexpr int THREADS = 32 * C::WARPS;
+  static constexpr int WARP_ROWS = 16 * C::ROW_TILES;
+  static constexpr int BLOCK_ROWS = C::WARPS * WARP_ROWS;
+  // In steps of 16; what is behind the width is zero.
+  static constexpr int DEPTH = (C::WIDTH + 15) / 16;
+  static constexpr int COLUMNS = (C::VALUE_WIDTH + 15) / 16;
+  using Keys = Lines<16 * DEPTH>;
+  using Values = Lines<16 * COLUMNS>;
+  static constexpr int KEY_BYTES = C::KEY_TILE * Keys::PITCH;
+  static constexpr int VALUE_BYTES = C::KEY_TILE * Values::PITCH;
+  // Queries that are kept in registers give their place to the stages.
+  static constexpr int FIRST_STAGE = C::KEPT ? 0 : BLOCK_ROWS * Keys::PITCH;
+};
+
+template <class C>
+struct Sums {
+  float values[C::ROW_TILES][2 * Arena<C>::COLUMNS][4];
+  float largest[C::ROW_TILES][2];
+  float total[C::ROW_TILES][2];
+};
+
+template <class C>
+using Scores = float[C::ROW_TILES][C::KEY_TILE / 8][4];
+
+__device__ __forceinline__ float lowest() { return __int_as_float(0xff800000); }
+
+// Which keys the rows of a block may attend.
+struct Reach {
+  int length, offset, first_tile, n_tiles;
+};
+
+template <class C>
+__device__ __forceinline__ Reach reach_of(int row, int batch, const typename C::length_type* lengths) {
+  Reach reach;
+  reach.length = C::KEYS;
+  if constexpr (C::HAS_LENGTHS) reach.length = min(C::KEYS, max(0, (int)lengths[batch]));
+  reach.offset = C::AT_END ? reach.length - C::QUERIES : C::OFFSET;
+  const int last = min(row + Arena<C>::BLOCK_ROWS, C::QUERIES) - 1 + reach.offset;
+  const int end = C::RIGHT < 0 ? reach.length : min(reach.length, last + C::RIGHT + 1);
+  const int first = C::LEFT < 0 ? 0 : max(0, row + reach.offset - C::LEFT);
+  reach.first_tile = first / C::KEY_TILE;
+  reach.n_tiles = max(0, (end + C::KEY_TILE - 1) / C::KEY_TILE - reach.first_tile);
+  if (end <= 0) reach.n_tiles = 0;
+  return reach;
+}
+
+__device__ __forceinline__ float widened(float x) { return x; }
+__device__ __forceinline__ float widened(half x) { return __half2float(x); }
+__device__ __forceinline__ float widened(nv_bfloat16 x) { return __bfloat162float(x); }
+
+// What a sum of scores begins with: 0 or nothing for booleans, else the number in units of scores.
+template <class C>
+__device__ __forceinline__ float masked(bool is_attended) {
+  return is_attended ? 0.0f : lowest();
+}
+
+template <class C, class T>
+__device__ __forceinline__ float masked(T x) {
+  const float number = widened(x);
+  // The least float32 is a number to softmax, and must stay one in units of scores.
+  return number == lowest() ? number : fmaxf(number * C::MASK_UNIT, -1e36f);
+}
+
+// Two neighbours, at once where they are aligned together.
+template <class C, class T>
+__device__ __forceinline__ void masked_pair(float& first, float& second, const T* from, bool both) {
+  if constexpr (C::MASK_PAIRS) {
+    struct alignas(2 * sizeof(T)) Pair {
+      T x, y;
+    };
+    const Pair pair = *(const Pair*)from;
+    first = masked<C>(pair.x);
+    second = masked<C>(pair.y);
+  } else {
+    first = masked<C>(from[0]);
+    second = both ? masked<C>(from[C::MASK_KEY]) : 0.0f;
+  }
+}
+
+template <class C>
+__device__ __forceinline__ void begin_scores(Scores<C>& scores, const typename C::mask_type* mask,
+                                             int row, int column) {
+#pragma unroll
+  for (int r = 0; r < C::ROW_TILES; ++r)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int own = min(row + 16 * r + 8 * h, C::QUERIES - 1);
+#pragma unroll
+      for (int n = 0; n < C::KEY_TILE / 8; ++n) {
+        float &first = scores[r][n][2 * h], &second = scores[r][n][2 * h + 1];
+        const int key = column + 8 * n;
+        first = second = 0.0f;
+        if constexpr (C::HAS_MASK)
+          if (key < C::KEYS)
+            masked_pair<C>(first, second, mask + (long long)own * C::MASK_QUERY + key * C::MASK_KEY,
+                           key + 1 < C::KEYS);
+      }
+    }
+}
+
+template <class C>
+__device__ __forceinline__ void cap_scores(Scores<C>& scores) {
+#pragma unroll
+  for (int r = 0; r < C::ROW_TILES; ++r)
+#pragma unroll
+    for (int n = 0; n < C::KEY_TILE / 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        // The hyperbolic tangent to float32, whatever the compiler makes of tanhf.
+        const float raised = exp2f(scores[r][n][i] * C::CAP_EXPONENT);
+        scores[r][n][i] = 1.0f - __fdividef(2.0f, raised + 1.0f);
+      }
+}
+
+// Whether some row of the warp may attend some key of a tile.
+template <class C>
+__device__ __forceinline__ bool is_reached(int row, int key, const Reach& reach) {
+  bool reached = true;
+  if (C::RIGHT >= 0) reached &= key <= row + Arena<C>::WARP_ROWS - 1 + reach.offset + C::RIGHT;
+  if (C::LEFT >= 0) reached &= key + C::KEY_TILE - 1 >= row + reach.offset - C::LEFT;
+  return reached;
+}
+
+// Likewise, whether some row may not attend some key.
+template <class C>
+__device__ __forceinline__ bool is_cut(int row, int key, const Reach& reach) {
+  bool cut = false;
+  if (C::HAS_LENGTHS || C::KEYS % C::KEY_TILE) cut |= key + C::KEY_TILE > reach.length;
+  if (C::RIGHT >= 0) cut |= key + C::KEY_TILE - 1 > row + reach.offset + C::RIGHT;
+  if (C::LEFT >= 0) cut |= key < row + Arena<C>::WARP_ROWS - 1 + reach.offset - C::LEFT;
+  return cut;
+}
+
+// `row` and `column` are this lane's first ones.
+template <class C>
+__device__ __forceinline__ void cut_scores(Scores<C>& scores, int row, int column,
+                                           const Reach& reach) {
+#pragma unroll
+  for (int r = 0; r < C::ROW_TILES; ++r)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int position = row + 16 * r + 8 * h + reach.offset;
+      int most = reach.length - 1, least = 0;
+      if (C::RIGHT >= 0) most = min(most, position + C::RIGHT);
+      if (C::LEFT >= 0) least = max(least, position - C::LEFT);
+#pragma unroll
+      for (int n = 0; n < C::KEY_TILE / 8; ++n)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const int key = column + 8 * n + e;
+          if (key > most || (C::LEFT >= 0 && key < least)) scores[r][n][2 * h + e] = lowest();
+        }
+    }
+}
+
+// Scores become probabilities relative to the largest score so far; sums follow.
+template <class C>
+__device__ __forceinline__ void raise(Sums<C>& sums, Scores<C>& scores) {
+#pragma unroll
+  for (int r = 0; r < C::ROW_TILES; ++r)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float largest = sums.largest[r][h];
+#pragma unroll
+      for (int n = 0; n < C::KEY_TILE / 8; ++n)
+        largest = fmaxf(largest, fmaxf(scores[r][n][2 * h], scores[r][n][2 * h + 1]));
+      largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
+      largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
+      const float base = largest == lowest() ? 0.0f : largest * C::SCALE_LOG2;
+      const float kept = exp2f(fmaf(sums.largest[r][h], C::SCALE_LOG2, -base));
+      sums.largest[r][h] = largest;
+      float total = sums.total[r][h] * kept;
+#pragma unroll
+      for (int n = 0; n < C::KEY_TILE / 8; ++n)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          float& score = scores[r][n][2 * h + e];
+          score = exp2f(fmaf(score, C::SCALE_LOG2, -base));
+          total += score;
+        }
+      sums.total[r][h] = total;
+#pragma unroll
+      for (int n = 0; n < 2 * Arena<C>::COLUMNS; ++n)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) sums.values[r][n][2 * h + e] *= kept;
+    }
+}
+
+}  // namespace effcompile_attention_mma

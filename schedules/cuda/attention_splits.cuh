@@ -1,0 +1,33 @@
+// Combines what attention_tiles.cuh keeps of splits: one warp per row.
+
+namespace splits {
+
+__device__ __forceinline__ void combine(const float* __restrict__ partial,
+                                        element* __restrict__ out) {
+  int lane = threadIdx.x % 32;
+  long long row = (long long)blockIdx.x * WARPS + threadIdx.x / 32;
+  if (row >= ROWS) return;
+  const float* sums = partial + SPLITS * ROWS * VALUE_WIDTH;
+  float logs[SPLITS], most = __int_as_float(0xff800000), total = 0.0f;
+#pragma unroll
+  for (int split = 0; split < SPLITS; ++split) {
+    logs[split] = __ldg(sums + split * ROWS + row);
+    most = fmaxf(most, logs[split]);
+  }
+  float shift = most == __int_as_float(0xff800000) ? 0.0f : most;
+#pragma unroll
+  for (int split = 0; split < SPLITS; ++split) {
+    logs[split] = exp2f(logs[split] - shift);
+    total += logs[split];
+  }
+  float inverse = total > 0.0f ? 1.0f / total : 0.0f;
+  for (int column = lane; column < VALUE_WIDTH; column += 32) {
+    float sum = 0.0f;
+#pragma unroll
+    for (int split = 0; split < SPLITS; ++split)
+      sum += logs[split] * __ldg(partial + (split * ROWS + row) * VALUE_WIDTH + column);
+    out[row * VALUE_WIDTH + column] = element(sum * inverse);
+  }
+}
+
+}  // namespace splits

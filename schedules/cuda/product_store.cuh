@@ -1,0 +1,52 @@
+// Stores the sums of tensor cores through a product's ending. Needs quad.cuh.
+//
+// Element 4 j + 2 h + e of a thread's sums is row `row` + 8 h, column 8 j + 2 (lane % 4) + e of a
+// tile. Rows and columns are those of the tensor cores' product; when Config::SWAPPED they are the
+// columns and rows of the problem.
+
+namespace product_store {
+
+template <class C, class Ending, int SUMS>
+__device__ __forceinline__ void rows(const float (&sum)[SUMS], int row, int column, int batch,
+                                     const typename Ending::Arguments& arguments) {
+  constexpr int TILES = SUMS / 4;
+  int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    int r = row + 8 * h;
+    if constexpr (C::SWAPPED || !Ending::WIDE || TILES % 4 != 0) {
+#pragma unroll
+      for (int j = 0; j < TILES; ++j)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          int c = column + 8 * j + 2 * (lane % 4) + e;
+          if (r < C::ROWS && c < C::COLUMNS) {
+            float one[1] = {sum[4 * j + 2 * h + e]};
+            Ending::template finish<1>(arguments, one, batch, C::SWAPPED ? c : r,
+                                       C::SWAPPED ? r : c);
+          }
+        }
+    } else {
+#pragma unroll
+      for (int j = 0; j < TILES; j += 4) {
+        float2 v[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          v[i] = make_float2(sum[4 * (j + i) + 2 * h], sum[4 * (j + i) + 2 * h + 1]);
+        quad::transpose(v, lane);
+        int c = column + 8 * (j + lane % 4);
+        if (r < C::ROWS && c < C::COLUMNS) {
+          float eight[8];
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            eight[2 * i] = v[i].x;
+            eight[2 * i + 1] = v[i].y;
+          }
+          Ending::template finish<8>(arguments, eight, batch, r, c);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace product_store

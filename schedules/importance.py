@@ -1,0 +1,83 @@
+"""The family of the importance of keys: knobs behind the design-space protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from schedules.attention_decode import FIRST_ARCH, arch_number
+from schedules.errors import UnknownSpace
+from schedules.importance_cuda import ImportanceSchedule, importance_cuda
+from schedules.importance_problem import OP, importance_problem
+from schedules.knobs import Knob, KnobSpace, Values
+from schedules.limits import launch_refusal
+from schedules.task import Task
+
+REGISTERS_BESIDE_DATA = 48
+MOST_REGISTERS = 255
+
+
+def importance_space(task: Task) -> KnobSpace | None:
+    """The family's space for a task, ``None`` if the family does not cover it."""
+    target = task.target
+    if target.kind != "cuda" or arch_number(target.arch) < FIRST_ARCH:
+        return None
+    if importance_problem(task.workload) is None:
+        return None
+    space = ImportanceSpace(task)
+    return None if space.is_empty else space
+
+
+class ImportanceSpace(KnobSpace):
+    """How blocks and warps share the keys."""
+
+    name = OP
+    knobs = (
+        Knob(name="warps", values=(1, 2, 4, 8)),
+        Knob(name="tiles", values=(1, 2, 4)),
+        Knob(name="threads", values=(64, 128, 256)),
+    )
+
+    def __init__(self, task: Task) -> None:
+        problem = importance_problem(task.workload)
+        if problem is None:
+            raise UnknownSpace(
+                f"the {self.name} family does not cover {task.workload.name}: expected queries and "
+                "keys of one 16-bit dtype whose width is a multiple of 8."
+            )
+        self._problem, self._workload, self._target = problem, task.workload, task.target
+
+    def schedule(self, values: Values) -> ImportanceSchedule:
+        """The decisions that knob values stand for."""
+        return ImportanceSchedule(**{knob.name: int(values[knob.name]) for knob in self.knobs})
+
+    def refusal(self, values: Values) -> str | None:
+        """Blocks without keys, and registers: queries, keys of a tile, scores of all tiles."""
+        schedule, problem = self.schedule(values), self._problem
+        eights = -(-problem.heads // problem.kv_heads // 8) or 1
+        pieces = 4 * -(-problem.width // 32)
+        registers = pieces * (eights + 2) + 4 * eights * schedule.tiles + REGISTERS_BESIDE_DATA
+        if registers > MOST_REGISTERS:
+            return f"{registers} registers per thread are needed, {MOST_REGISTERS} are there"
+        if schedule.part >= 2 * max(problem.keys, 16):
+            return "most of a block would have no keys"
+        return launch_refusal(
+            self._target,
+            threads_per_block=max(32 * schedule.warps, schedule.threads),
+            registers_per_thread=1,
+        )
+
+    def program(self, values: Values) -> Any:
+        """The bound program."""
+        return importance_cuda(self._workload, self._problem, self.schedule(values))
+
+    def numbers(self, values: Values) -> list[float]:
+        """Waves of the first launch, blocks of the second, keys of a block."""
+        schedule, problem = self.schedule(values), self._problem
+        blocks = -(-problem.keys // schedule.part) * problem.batch * problem.kv_heads
+        return [
+            float(np.log2(blocks / self._target.n_cores)),
+            float(np.log2(problem.keys / schedule.threads / self._target.n_cores)),
+            float(np.log2(schedule.part)),
+        ]

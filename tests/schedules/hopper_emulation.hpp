@@ -1,0 +1,159 @@
+// In the place of schedules/cuda/hopper.cuh, behind cuda_emulation.hpp: barriers with parities, boxes
+// copied by tensor maps, swizzled lines, and products of warpgroups, as PTX describes them.
+#include <condition_variable>
+#include <map>
+#include <mutex>
+
+struct float2 { float x, y; };
+inline float2 make_float2(float x, float y) { return {x, y}; }
+
+struct CUtensorMap {
+  const unsigned char* data;
+  int rank;
+  long long shape[5], strides[5];
+  int box[5], steps[5], swizzle;
+};
+
+namespace hopper {
+typedef unsigned int u32;
+typedef unsigned long long u64;
+using ampere::shared_address;
+
+struct Barrier {
+  int count = 0, pending = 0, bytes = 0;
+  u32 phase = 0;
+};
+struct State {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::map<u32, Barrier> barriers;
+  std::map<int, std::unique_ptr<std::barrier<>>> named;
+};
+inline std::mutex states_mutex;
+inline std::map<Block*, std::unique_ptr<State>> states;
+inline State& state() {
+  std::lock_guard<std::mutex> lock(states_mutex);
+  auto& own = states[own_block];
+  if (!own) own = std::make_unique<State>();
+  return *own;
+}
+inline void complete(State& s, Barrier& one) {
+  if (one.pending || one.bytes) return;
+  one.phase ^= 1;
+  one.pending = one.count;
+  s.changed.notify_all();
+}
+inline void mbarrier_init(u32 bar, u32 n) {
+  State& s = state();
+  std::lock_guard<std::mutex> lock(s.mutex);
+  ampere::check(bar, 8);
+  s.barriers[bar] = Barrier{(int)n, (int)n, 0, 0};
+}
+inline void fence_mbarrier_init() {}
+inline void release_next_kernel() {}
+inline void wait_for_previous_kernel() {}
+inline void prefetch_map(const CUtensorMap&) {}
+inline void mbarrier_expect(u32 bar, u32 bytes) {
+  State& s = state();
+  std::lock_guard<std::mutex> lock(s.mutex);
+  Barrier& one = s.barriers.at(bar);
+  one.bytes += bytes;
+  --one.pending;
+  complete(s, one);
+}
+inline void mbarrier_arrive(u32 bar) {
+  State& s = state();
+  std::lock_guard<std::mutex> lock(s.mutex);
+  --s.barriers.at(bar).pending;
+  complete(s, s.barriers.at(bar));
+}
+inline void mbarrier_await(u32 bar, u32 parity) {
+  State& s = state();
+  std::unique_lock<std::mutex> lock(s.mutex);
+  s.changed.wait(lock, [&] { return s.barriers.at(bar).phase != parity; });
+}
+inline u32 swizzled(u32 address, int bytes) {
+  u32 mask = bytes == 128 ? 7 : bytes == 64 ? 3 : bytes == 32 ? 1 : 0;
+  return address ^ ((address >> 7 & mask) << 4);
+}
+// Elements of two bytes; faults: 2 for a target that is not aligned, 3 for a wide line.
+inline void tma_load(u32 to, const CUtensorMap& map, u32 bar, std::vector<int> from) {
+  ampere::check(to, 128);
+  if (map.box[0] * 2 > (map.swizzle ? map.swizzle : 256)) fault = 3;
+  std::vector<int> extent(map.rank), at(map.rank, 0);
+  int total = 1;
+  for (int d = 0; d < map.rank; ++d) {
+    if (map.box[d] > 256) fault = 3;
+    extent[d] = (map.box[d] + map.steps[d] - 1) / map.steps[d];
+    total *= extent[d];
+  }
+  for (int i = 0; i < total; ++i) {
+    const unsigned char* p = map.data;
+    bool inside = true;
+    for (int d = 0, rest = i; d < map.rank; ++d) {
+      long long place = from[d] + (long long)(rest % extent[d]) * map.steps[d];
+      rest /= extent[d];
+      inside &= place >= 0 && place < map.shape[d];
+      p += place * map.strides[d];
+    }
+    uint16_t value = inside ? *(const uint16_t*)p : 0;
+    *(uint16_t*)(own_block->arena + swizzled(to + 2 * i, map.swizzle)) = value;
+  }
+  State& s = state();
+  std::lock_guard<std::mutex> lock(s.mutex);
+  s.barriers.at(bar).bytes -= 2 * total;
+  complete(s, s.barriers.at(bar));
+}
+inline void tma_load_3d(u32 to, const CUtensorMap& map, u32 bar, int x, int y, int z) {
+  tma_load(to, map, bar, {x, y, z});
+}
+inline void tma_load_4d(u32 to, const CUtensorMap& map, u32 bar, int x, int y, int z, int w) {
+  tma_load(to, map, bar, {x, y, z, w});
+}
+template <int N> void more_registers() {}
+template <int N> void fewer_registers() {}
+inline void named_sync(int id, int n) {
+  State& s = state();
+  std::barrier<>* one;
+  {
+    std::lock_guard<std::mutex> lock(s.mutex);
+    auto& own = s.named[id];
+    if (!own) own = std::make_unique<std::barrier<>>(n);
+    one = own.get();
+  }
+  one->arrive_and_wait();
+}
+template <int LINE> u64 descriptor_lines(u32 address, u32 leading) {
+  constexpr u64 SWIZZLE = LINE == 128 ? 1 : LINE == 64 ? 2 : LINE == 32 ? 3 : 0;
+  if (address % 16 || leading % 16) fault = 2;
+  return (u64)(address >> 4) | (u64)(leading >> 4) << 16 | (u64)(8 * LINE >> 4) << 32 |
+         SWIZZLE << 62;
+}
+inline void wgmma_fence() {}
+inline void wgmma_commit() {}
+// Lanes of a warp go on together, as they do behind instructions of whole warps.
+template <int N> void wgmma_wait() { __syncwarp(); }
+template <int N> void hold(float (&)[N]) {}
+
+// Element (row, k) of a K-major operand.
+template <class T> float element(u64 descriptor, int row, int k) {
+  u32 start = (descriptor & 0x3fff) << 4, leading = (descriptor >> 16 & 0x3fff) << 4;
+  u32 eight = (descriptor >> 32 & 0x3fff) << 4, line = eight / 8;
+  int code = descriptor >> 62;
+  u32 inside = code ? 2 * k : k / 8 * leading + k % 8 * 2;
+  u32 address = swizzled(start + row / 8 * eight + row % 8 * line + inside,
+                         code == 1 ? 128 : code == 2 ? 64 : code == 3 ? 32 : 0);
+  ampere::check(address, 2);
+  uint16_t bits = *(const uint16_t*)(own_block->arena + address);
+  return ampere::half_of<T>(bits, 0);
+}
+template <class T, int N> void multiply(float (&d)[N], u64 a, u64 b, int keep) {
+  int lane = threadIdx.x % 32, warp = threadIdx.x % 128 / 32;
+  for (int i = 0; i < N; ++i) {
+    int row = 16 * warp + lane / 4 + 8 * (i / 2 % 2), column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+    float sum = keep ? d[i] : 0.0f;
+    for (int k = 0; k < 16; ++k) sum += element<T>(a, row, k) * element<T>(b, column, k);
+    d[i] = sum;
+  }
+}
+}  // namespace hopper
