@@ -13,6 +13,7 @@ import msgspec
 import effcompile
 from effcompile.config import BuildConfig, TuneConfig
 from effcompile.errors import UsageError
+from effcompile.output_files import check_output
 from effcompile.recordings import digest_of, recording_paths
 from effcompile.run_folder import RunFolder
 from effcompile.tuning import Run
@@ -37,11 +38,12 @@ def record_run(run: Path, out: Path, *, command: str = "") -> Recording:
         command: How the run was made, for people; guessed from its settings if empty.
 
     Raises:
-        UsageError: Not a run folder.
+        UsageError: Not a run folder, or the recording cannot be written.
         BadRecording: Nothing was measured in it.
     """
     from effcompile.bench.workload_set import standard_name
 
+    check_output(out)
     if not run.is_file():
         RunFolder(run).require()
     with Database(run, read_only=True) as database, _features() as features_of:

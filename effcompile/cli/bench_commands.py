@@ -158,7 +158,11 @@ def search(
     from effcompile.bench.search_ways import REFERENCE, WAYS
     from effcompile.cli.options import merged, parse_share
     from effcompile.config import preset
+    from effcompile.output_files import check_output
 
+    for path in (markdown, picture):
+        if path is not None:
+            check_output(path)
     settings = {"n_trials": trials, "max_slowdown": parse_share(max_slowdown, "--max-slowdown")}
     recording = _recording(device)
     outcomes = bench_search(
@@ -306,12 +310,15 @@ def winners(
     from effcompile.config import preset
     from effcompile.errors import UsageError
     from effcompile.measure.environment import detect_target
+    from effcompile.output_files import check_output
 
     recording = _recording(device)
     settings = {"n_trials": trials, "max_slowdown": parse_share(max_slowdown, "--max-slowdown")}
     config = merged(preset("normal"), {"search": settings}, "the command line")
     if find_only and pairs is None:
         raise UsageError("cannot use --find-only without --pairs: name the file to write.")
+    if pairs is not None:
+        check_output(pairs)
     if pairs is not None and pairs.is_file() and not find_only:
         found = read_pairs(pairs)
     else:

@@ -7,7 +7,7 @@ attention.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -37,7 +37,6 @@ SWEEPS: tuple[tuple[Matcher, ...], ...] = (
     (match_softmax, mark_norm, mark_attention, widen_products, widen_sums),
     (match_modulated_norm,),
 )
-# Likewise, where there are packed products at all.
 PRODUCT_SWEEPS: tuple[tuple[Matcher, ...], ...] = (
     (match_quantised_input,),
     (match_bias,),
@@ -47,13 +46,12 @@ PRODUCT_SWEEPS: tuple[tuple[Matcher, ...], ...] = (
 )
 
 
-def match_patterns() -> Any:
+def match_patterns(sweeps: Sequence[tuple[Matcher, ...]] = SWEEPS) -> Any:
     """The pass that replaces every match; what it read becomes dead code."""
     tvm = _tvm.load()
 
     def run(module: Any, _context: Any) -> Any:
-        packed = has_packed_products(module)
-        for matchers in (*SWEEPS, *(PRODUCT_SWEEPS if packed else ())):
+        for matchers in sweeps:
             mutator = _mutator_class()(module, matchers)
             for variable, function in module.functions_items():
                 if isinstance(function, tvm.relax.Function):
@@ -64,6 +62,16 @@ def match_patterns() -> Any:
         return module
 
     return tvm.transform.module_pass(run, opt_level=0, name="MatchPatterns")
+
+
+def match_surroundings() -> Any:
+    """The pass that gives packed products, where there are any, what surrounds them."""
+    sweeps = match_patterns(PRODUCT_SWEEPS)
+
+    def run(module: Any, _context: Any) -> Any:
+        return sweeps(module) if has_packed_products(module) else module
+
+    return _tvm.load().transform.module_pass(run, opt_level=0, name="MatchSurroundings")
 
 
 @cache

@@ -17,7 +17,6 @@ from effcompile.bench.kernels.case import KernelCase, without_peers
 from effcompile.bench.kernels.ceilings import Ceilings, measure_ceilings
 from effcompile.bench.kernels.contenders import contenders, n_sets
 from effcompile.config import CacheMode, MeasureConfig, TuneConfig
-from effcompile.errors import DeviceUnavailable
 from schedules.errors import EffcompileError
 
 Report = Callable[[str, Sequence[Row]], None]
@@ -52,13 +51,6 @@ def bench_kernels(
     Raises:
         DeviceUnavailable: There is no CUDA GPU, or torch cannot use it.
     """
-    import torch
-
-    if not torch.cuda.is_available():
-        raise DeviceUnavailable(
-            "this benchmark compares with torch on a CUDA GPU and torch sees none. "
-            "Run it on a machine with a GPU and a CUDA build of torch."
-        )
     harness = GpuHarness(measure)
     ceilings = measure_ceilings(harness, n_rounds=min(n_rounds, 3))
     found = _kept(
