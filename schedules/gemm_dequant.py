@@ -1,9 +1,9 @@
 """Products of many rows with quantised matrices: unpacked once per launch, then multiplied.
 
-The first launch writes the matrix as 16-bit floats, the second is one of a matrix-product family's
-(``matmul`` on Hopper, else ``matmul_mma``). Packed weights are the same as those of few rows
-(``schedules/gemv_dequant.py``), so entry points that read a prompt and those that continue it share
-them.
+The first launch writes the matrix as floats, the second is one of a matrix-product family's: of
+16-bit floats ``matmul`` on Hopper, else ``matmul_mma``; of float32 ``matmul_simt``. Packed weights
+are the same as those of few rows (``schedules/gemv_dequant.py``), so entry points that read a
+prompt and those that continue it share them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from schedules import matmul_cuda, matmul_mma_cuda
+from schedules import matmul_cuda, matmul_mma_cuda, matmul_simt_cuda
 from schedules.contraction import HALF, Contraction, Operand, Side
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.errors import UnknownSpace
@@ -19,7 +19,7 @@ from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
 from schedules.knobs import KnobSpace, Value, Values
 from schedules.matmul import MatmulSpace, takes
 from schedules.matmul_mma import MatmulMmaSpace
-from schedules.matmul_simt import has_async_copies
+from schedules.matmul_simt import MatmulSimtSpace, has_async_copies
 from schedules.packing import TILE_COLUMNS
 from schedules.product_ending import CUDA_TYPES, partial_sums
 from schedules.task import Task
@@ -31,7 +31,8 @@ MATRIX = "dequantised"
 WARPS = 8
 TEXT_PARTS = ("packed_codes.cuh", "gemm_unpack.cuh")
 INCLUDES = "#include <cuda_bf16.h>\n#include <cuda_fp16.h>\n"
-ProductFamily = tuple[MatmulSpace | MatmulMmaSpace, Callable[[Contraction, Any], list[CudaLaunch]]]
+ProductSpace = MatmulSpace | MatmulMmaSpace | MatmulSimtSpace
+ProductFamily = tuple[ProductSpace, Callable[[Contraction, Any], list[CudaLaunch]]]
 ACTIVATIONS = {
     "": "{0}",
     "silu": "{0} / (1.0f + expf(-{0}))",
@@ -53,12 +54,16 @@ def _covers(problem: GemvProblem) -> bool:
     plain = len(problem.outputs) == 1 and not problem.gated and not problem.is_int8
     # Unpacked eight codes at a time.
     whole = problem.depth % 8 == 0
-    return plain and whole and problem.dtype in HALF and problem.rows >= LEAST_ROWS
+    return plain and whole and problem.rows >= LEAST_ROWS
 
 
 def _family_of(task: Task, problem: GemvProblem) -> ProductFamily | None:
     """The space and the launches of the second part."""
     contraction = contraction_behind(problem)
+    if contraction.dtype not in HALF:
+        plain = MatmulSimtSpace(task, contraction)
+        fits = has_async_copies(task.target) and not plain.is_empty
+        return (plain, matmul_simt_cuda.launches) if fits else None
     if task.target.kind == "cuda" and task.target.arch == "sm_90" and takes(contraction):
         hopper = MatmulSpace(task, contraction)
         return None if hopper.is_empty else (hopper, matmul_cuda.launches)
@@ -79,7 +84,7 @@ class GemmDequantSpace(KnobSpace):
         if quantised is None or family is None:
             raise UnknownSpace(
                 f"the gemm_dequant family does not cover {task.workload.name}: expected one "
-                "packed matrix, and x, scales and output of one 16-bit float type."
+                "packed matrix, and x, scales and output of one float type."
             )
         self._quantised = quantised
         self._workload = task.workload
@@ -139,7 +144,7 @@ def contraction_behind(problem: GemvProblem) -> Contraction:
 
 
 def unpack_launch(problem: GemvProblem) -> CudaLaunch:
-    """Codes into 16-bit floats."""
+    """Codes into floats."""
     sizes = {
         "BITS": problem.bits,
         "UNIT_K": problem.unit_depth,

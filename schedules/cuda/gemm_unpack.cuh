@@ -1,18 +1,20 @@
-// A packed matrix (schedules/packing.py) as 16-bit floats, row by row: once per launch, for a product
+// A packed matrix (schedules/packing.py) as floats, row by row: once per launch, for a product
 // of many rows that reads them from memory like any other.
 //
 // After packed_codes.cuh. Defined before both: BITS, UNIT_K, LOADS, GROUP_K, N_TILES, N_UNITS, N_GROUPS, K, HAS_ZEROS,
 // elem, WARPS (of a block). K is a multiple of 8.
 
+__device__ __forceinline__ float widened(float v) { return v; }
 __device__ __forceinline__ float widened(half v) { return __half2float(v); }
 __device__ __forceinline__ float widened(nv_bfloat16 v) { return __bfloat162float(v); }
+__device__ __forceinline__ void narrow(float& to, float v) { to = v; }
 __device__ __forceinline__ void narrow(half& to, float v) { to = __float2half_rn(v); }
 __device__ __forceinline__ void narrow(nv_bfloat16& to, float v) { to = __float2bfloat16_rn(v); }
 
 // Eight neighbours of a column, in two words of codes.
 __device__ __forceinline__ void store_eight(elem* to, unsigned low, unsigned high, float zero, float scale) {
   union alignas(16) Held {
-    uint4 words;
+    uint4 words[sizeof(elem) / 2];
     elem values[8];
     __device__ Held() {}
   } held;
@@ -21,7 +23,8 @@ __device__ __forceinline__ void store_eight(elem* to, unsigned low, unsigned hig
     float code = (float)((i < 4 ? low : high) >> (i % 4 * 8) & 0xffu);
     narrow(held.values[i], (code - zero) * scale);
   }
-  *(uint4*)to = held.words;
+#pragma unroll
+  for (int i = 0; i < (int)sizeof(elem) / 2; ++i) ((uint4*)to)[i] = held.words[i];
 }
 
 // Columns lane / 4 and lane / 4 + 8 of a tile: eight codes of each per fragment.

@@ -15,7 +15,7 @@ from schedules.dtypes import numpy_dtype
 from schedules.gemm_dequant import GemmDequantSpace, matrix_of, unpack_launch
 from schedules.gemv_dequant_problem import gemv_problem
 from schedules.inputs import make_inputs
-from schedules.packing import unpack_codes, unpack_groups
+from schedules.packing import UNIT_DEPTH, unpack_codes, unpack_groups
 from schedules.spaces import spaces_for
 from schedules.target import Target, known_target
 from schedules.task import Task
@@ -34,6 +34,7 @@ HOPPER = known_target("h200")
         (3, "bfloat16", 128, True),
         (4, "float16", 64, False),
         (8, "bfloat16", 520, True),
+        (4, "float32", 128, True),
     ],
 )
 def test_the_unpacked_matrix(
@@ -62,15 +63,17 @@ def test_many_rows_are_unpacked_and_multiplied(gpu: Target, cpu: Target) -> None
 
     assert spaces(512)[0] == "gemm_dequant"
     assert spaces(32)[:2] == ["gemv_dequant", "gemm_dequant"]
-    assert "gemm_dequant" not in spaces(16) + spaces(512, dtype="float32")
+    assert spaces(512, dtype="float32")[0] == "gemm_dequant"
+    assert "gemm_dequant" not in spaces(16)
     assert "gemm_dequant" not in spaces(512, gated=True) + spaces(512, x_scales="row")
 
 
-@pytest.mark.parametrize(("bits", "device"), [(3, "h200"), (4, "h200"), (4, "a100")])
+@pytest.mark.parametrize(("bits", "device"), [(3, "h200"), (4, "h200"), (4, "a100"), (8, "h200")])
 def test_points_become_machine_code(bits: int, device: str, tmp_path: Path) -> None:
     target = known_target(device)
+    dtype = "float32" if bits == 8 else "float16"
     workload = gemv_workload(
-        512, 1000, 1024, bits, 128, zeros=True, bias=True, residual=True, activation="silu"
+        512, 1000, 1024, bits, 128, dtype=dtype, zeros=True, bias=True, residual=True
     )
     space = GemmDequantSpace(Task(workload=workload, target=target))
     maker = LibraryMaker(
@@ -78,6 +81,6 @@ def test_points_become_machine_code(bits: int, device: str, tmp_path: Path) -> N
     )
     (chosen,) = space.sample(1, np.random.default_rng(0))
     build = maker.make(space.realise(chosen), flops=None, unique_bytes=None)
-    n_units = 63 * (4 if bits == 3 else 16)
+    n_units = 63 * 1024 // UNIT_DEPTH[bits]
     assert build.stats.kernels[0].grid == (-(-n_units // 8), 1, 1)
     assert all(kernel.spill_bytes == 0 for kernel in build.stats.kernels)

@@ -243,6 +243,20 @@ def test_activations_quantised_by_the_graph_reach_the_product_as_integers() -> N
     close(run_lowered(program, [x])[0], rounded @ layers.matrices["y"])
 
 
+@pytest.mark.parametrize(("dtype", "integers"), [("float32", True), ("float16", False)])
+def test_many_quantised_rows_stay_integers_where_floats_are_slow(
+    dtype: str, integers: bool
+) -> None:
+    layers = Layers(dtype)
+    layers.add("DequantizeLinear", ["q", "s"], "d")
+    layers.layer("y", 24, source="d", bits=8)
+    q = np.random.default_rng(2).integers(-127, 128, (128, DEPTH)).astype(np.int8)
+    s = np.array(0.01, dtype)
+    program = layers.lowered({"q": q, "s": s}, ["y"])
+    assert attributes(program)["x_scales"] is integers
+    close(run_lowered(program, [q, s])[0], (q * np.float64(s)) @ layers.matrices["y"])
+
+
 def test_the_own_operator_takes_scales_of_an_int8_input() -> None:
     layers = Layers()
     layers.layer("p", 24)
