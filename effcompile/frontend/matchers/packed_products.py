@@ -38,11 +38,6 @@ def product_of(expression: Any, scope: Scope) -> Product | None:
     return dict(zip(input_roles(attrs), inputs, strict=True)), dict(attrs)
 
 
-def few_rows(product: Product) -> bool:
-    """Whether one kernel serves all outputs."""
-    return _rows(product) <= FEW_ROWS
-
-
 def _rows(product: Product) -> int:
     return int(prod(type_of(product[0]["x"])[0][:-1]))
 
@@ -133,7 +128,9 @@ def match_gate(call: Any, scope: Scope) -> Any:
         if gate is None or up is None or gate[1]["gated"] or gate[1]["residual"]:
             continue
         alike = {**gate[1], "activation": "", "bias": False} == {**up[1], "bias": False}
-        if alike and _share_inputs(gate[0], up[0], scope) and few_rows(gate):
+        # Biases of two interleaved matrices lie in turns, which only kernels of few rows read.
+        readable = _rows(gate) <= FEW_ROWS or not (gate[1]["bias"] or up[1]["bias"])
+        if alike and readable and _share_inputs(gate[0], up[0], scope):
             return gated(scope.builder, gate[0], up[0], gate[1])
     return None
 

@@ -83,7 +83,8 @@ def close(found: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found.astype(np.float64), expected, rtol=2e-3, atol=2e-3 * scale)
 
 
-def test_queries_keys_and_values_are_one_launch_with_an_output_each() -> None:
+@pytest.mark.parametrize("rows", [3, 100])
+def test_queries_keys_and_values_are_one_launch_with_an_output_each(rows: int) -> None:
     layers = Layers()
     biases = {}
     for name, columns in (("q", 40), ("k", 16), ("v", 7)):
@@ -91,7 +92,7 @@ def test_queries_keys_and_values_are_one_launch_with_an_output_each() -> None:
         biases[name] = layers.vector(f"{name}_b", columns) if name != "v" else 0.0
         if name != "v":
             layers.add("Add", [f"{name}_b", f"{name}0"], name)
-    x = normal(1, 3, DEPTH)
+    x = normal(1, rows, DEPTH)
     program = layers.lowered({"x": x}, ["q", "k", "v0"])
     assert operators(program) == ["gemv_dequant"]
     assert functions(program) == 1
