@@ -41,7 +41,9 @@ def space_of(name: str) -> ElementwiseSpace:
 def points_of(space: ElementwiseSpace) -> list[Values]:
     """One per vector width: fewest threads and vectors, or the most."""
     ends = {vector: (0, -1)[i % 2] for i, vector in enumerate(space.lanes)}
-    by_width = {v: [one for one in space.points if one["vector"] == v] for v in space.lanes}
+    by_width = {
+        v: [p for p in space.points if (p["vector"], p["early"]) == (v, "no")] for v in space.lanes
+    }
     return [points[ends[vector]] for vector, points in by_width.items()]
 
 
