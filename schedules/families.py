@@ -11,6 +11,7 @@ from schedules.attention_simt import attention_simt_space
 from schedules.chain_segments import chain_segments_space
 from schedules.conv import conv_space
 from schedules.elementwise import elementwise_space
+from schedules.gemm_dequant import gemm_dequant_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.headwise_attention import headwise_space
 from schedules.importance import importance_space
@@ -40,6 +41,7 @@ FAMILIES: tuple[Family, ...] = (
     headwise_space,
     importance_space,
     gemv_dequant_space,
+    gemm_dequant_space,
     merge_space,
     row_norm_space,
     chain_segments_space,

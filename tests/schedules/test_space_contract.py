@@ -21,6 +21,7 @@ from schedules.workload import Workload
 from tests.schedules.conv_workloads import Conv, conv_workload
 from tests.schedules.decode_workloads import Decode
 from tests.schedules.elementwise_workloads import SWIGLU, workload_of
+from tests.schedules.gemv_workloads import gemv_workload
 from tests.schedules.importance_workloads import Importance
 from tests.schedules.integer_softmax_workloads import integer_softmax
 from tests.schedules.merge_workloads import chains, mean
@@ -43,6 +44,10 @@ OTHERS = {
     "matmul_simt": lambda: product_workload(
         Product(m=24, n=40, k=56, dtype="float32", ending="gelu")
     ),
+    "gemv_dequant": lambda: gemv_workload(
+        2, 100, 512, 4, 128, gated=True, activation="silu", bias=True
+    ),
+    "gemm_dequant": lambda: gemv_workload(300, 200, 512, 3, 128, residual=True),
     "last_row_importance": lambda: (
         Importance(heads=6, kv_heads=2, keys=300, width=64).task().workload
     ),
