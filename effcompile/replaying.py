@@ -13,6 +13,7 @@ import msgspec
 import effcompile
 from effcompile.config import BuildConfig, TuneConfig
 from effcompile.errors import UsageError
+from effcompile.output_files import check_output
 from effcompile.recordings import digest_of, recording_paths
 from effcompile.run_folder import RunFolder
 from effcompile.tuning import Run
@@ -38,9 +39,10 @@ def record_runs(runs: Sequence[Path], out: Path, *, command: str = "") -> Record
             empty.
 
     Raises:
-        UsageError: Not a run folder.
+        UsageError: Not a run folder, or the recording cannot be written.
         BadRecording: Nothing was measured in one, or their devices differ.
     """
+    check_output(out)
     with _features() as features_of:
         recording = joined([_recorded(run, features_of, command) for run in runs])
     write_recording(recording, out)

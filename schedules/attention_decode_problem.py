@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from schedules.attention_problem import AttentionProblem, attention_problem
 from schedules.workload import TensorSpec, Workload
@@ -13,7 +12,26 @@ MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
 MOST_QUERIES = 32
 MOST_ROWS = 128
 WIDEST = 256
-MaskKind = Literal["none", "bool", "float"]
+TABLE_DTYPE = "int32"
+PAGED_OP = "paged_attention"
+# Keys of a product: pages hold whole multiples.
+PAGE_GRAIN = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """Keys and values of a sequence in pages that lie anywhere.
+
+    Attributes:
+        table: The page that holds the keys from ``i * tokens``, int32, shape (batch, pages of
+            a sequence).
+        tokens: Of one page.
+        n_pages: In all.
+    """
+
+    table: TensorSpec
+    tokens: int
+    n_pages: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +39,13 @@ class DecodeProblem:
     """Attention in which the query heads of a key head ask for few rows together.
 
     Attributes:
-        plain: The same attention without mask, lengths and soft cap.
+        plain: The same attention without mask, lengths, soft cap and pages.
         mask: Added to the scores, or true where a key may be attended; ``None`` for none.
         lengths: Valid keys per sequence, ``None`` if all are.
         at_end: Whether queries are the last of the valid keys.
         softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
+        pages: Where keys and values are, (pages, key heads, tokens of a page, width) each;
+            ``None`` if they are (batch, key heads, keys, width).
     """
 
     plain: AttentionProblem
@@ -33,6 +53,7 @@ class DecodeProblem:
     lengths: TensorSpec | None
     at_end: bool
     softcap: float
+    pages: Pages | None = None
 
     @property
     def group_rows(self) -> int:
@@ -58,7 +79,11 @@ class DecodeProblem:
 
 def decode_problem(workload: Workload) -> DecodeProblem | None:
     """The problem behind a workload, ``None`` if it is none of few queries."""
-    problem = extended_problem(workload)
+    if workload.op == PAGED_OP:
+        whole = extended_problem(in_one_piece(workload))
+        problem = whole and replace(whole, pages=_pages(workload))
+    else:
+        problem = extended_problem(workload)
     return problem if problem is not None and _is_served(problem) else None
 
 
@@ -90,6 +115,28 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     )
 
 
+def _pages(workload: Workload) -> Pages:
+    key, table = workload.inputs[1], workload.inputs[3]
+    return Pages(table=table, tokens=key.shape[2], n_pages=key.shape[0])
+
+
+def in_one_piece(workload: Workload) -> Workload:
+    """The ``attention`` that a ``paged_attention`` stands for: its pages in a row.
+
+    Args:
+        workload: Of inputs query, key pages, value pages, table and lengths.
+    """
+    query, key, value, table, *rest = workload.inputs
+    batch, n_pages = table.shape
+
+    def joined(pages: TensorSpec) -> TensorSpec:
+        _, heads, tokens, width = pages.shape
+        return replace(pages, shape=(batch, heads, n_pages * tokens, width))
+
+    inputs = (query, joined(key), joined(value), *rest)
+    return replace(workload, op="attention", inputs=inputs)
+
+
 def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
     rest = workload.inputs[3:]
     has_mask = workload.attrs.get("mask", "none") != "none"
@@ -100,10 +147,12 @@ def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
 
 def _is_served(problem: DecodeProblem) -> bool:
     """Whether queries are few, and pieces of 16 bytes make up the rows."""
-    plain = problem.plain
+    plain, pages = problem.plain, problem.pages
     widths = (plain.width, plain.value_width)
     return (
         all(width % 8 == 0 and width <= WIDEST for width in widths)
         and plain.queries <= MOST_QUERIES
         and problem.group_rows <= MOST_ROWS
+        and (pages is None or pages.tokens % PAGE_GRAIN == 0)
+        and (pages is None or pages.table.dtype == TABLE_DTYPE)
     )

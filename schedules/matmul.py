@@ -37,15 +37,16 @@ def matmul_space(task: Task) -> KnobSpace | None:
     if task.target.kind != "cuda" or task.target.arch != "sm_90":
         return None
     problem = contraction_of(task.workload)
-    if problem is None or problem.dtype not in HALF or not _copies_in_tiles(problem):
+    if problem is None or not takes(problem):
         return None
     space = MatmulSpace(task, problem)
     return None if space.is_empty else space
 
 
-def _copies_in_tiles(problem: Contraction) -> bool:
+def takes(problem: Contraction) -> bool:
     """Whether the tensor memory accelerator can read both operands: lines of 16-byte multiples."""
-    return _reaches(problem.a, problem.m) and _reaches(problem.b, problem.n)
+    halves = problem.dtype in HALF
+    return halves and _reaches(problem.a, problem.m) and _reaches(problem.b, problem.n)
 
 
 def _reaches(operand: Operand, extent: int) -> bool:

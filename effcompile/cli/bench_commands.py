@@ -70,6 +70,13 @@ def kernels(
         list[str] | None,
         typer.Option(help="Part of a peer's name, for example inductor: not run, and said so."),
     ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="Tune all cases in one session, which is quicker.")
+    ] = False,
+    latency_only: Annotated[
+        bool,
+        typer.Option("--latency-only", help="Tune by latency alone; energy is measured after."),
+    ] = False,
     space: Annotated[
         list[str] | None,
         typer.Option(help="Search only this design space, also where another is preferred."),
@@ -102,9 +109,12 @@ def kernels(
 
     overrides = {"search": {"n_trials": trials, "spaces": tuple(space or ())}}
     config = merged(preset("quick"), overrides, "the command line")
+    tuning = cold_tuning(config, caches)
+    if latency_only:
+        tuning = replace(tuning, measure=replace(tuning.measure, meter="none"))
     rows = bench_kernels(
         chosen,
-        config=cold_tuning(config, caches),
+        config=tuning,
         measure=replace(
             config.measure, energy_window_ms=window_ms, energy_precision=0.0, n_repeats=20
         ),
@@ -112,6 +122,7 @@ def kernels(
         work=work,
         n_rounds=rounds,
         skipped_peers=skip_peer or (),
+        together=together,
         report=lambda title, found: print_rows(found, to_stderr=json),
     )
     if json:
@@ -147,7 +158,11 @@ def search(
     from effcompile.bench.search_ways import REFERENCE, WAYS
     from effcompile.cli.options import merged, parse_share
     from effcompile.config import preset
+    from effcompile.output_files import check_output
 
+    for path in (markdown, picture):
+        if path is not None:
+            check_output(path)
     settings = {"n_trials": trials, "max_slowdown": parse_share(max_slowdown, "--max-slowdown")}
     recording = _recording(device)
     outcomes = bench_search(
@@ -299,6 +314,7 @@ def winners(
     from effcompile.config import preset
     from effcompile.errors import UsageError
     from effcompile.measure.environment import detect_target
+    from effcompile.output_files import check_output
 
     recording = _recording(device)
     settings = {"n_trials": trials, "max_slowdown": parse_share(max_slowdown, "--max-slowdown")}
@@ -306,6 +322,8 @@ def winners(
     config = replace(config, measure=winners_config())
     if find_only and pairs is None:
         raise UsageError("cannot use --find-only without --pairs: name the file to write.")
+    if pairs is not None:
+        check_output(pairs)
     if pairs is not None and pairs.is_file() and not find_only:
         found = read_pairs(pairs)
     else:

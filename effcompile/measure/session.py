@@ -6,8 +6,6 @@ trigger a compilation, and the process stays small.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +13,7 @@ from pathlib import Path
 
 from effcompile.config import MeasureConfig
 from effcompile.errors import MeterUnavailable, WrongResult
-from effcompile.measure import anchor, energy, known_kernel, timing, toolkit
+from effcompile.measure import anchor, energy, known_kernel, timing
 from effcompile.measure.anchor_watch import Anchor, AnchorWatch
 from effcompile.measure.arguments import Arguments, place
 from effcompile.measure.calibration import calibrate, learnt
@@ -26,6 +24,7 @@ from effcompile.measure.memory import Device, HostDevice
 from effcompile.measure.meters import Meter, NoMeter, open_meter
 from effcompile.measure.prepared import Prepared, read_prepared
 from effcompile.measure.windows import NO_EXPERIENCE
+from effcompile.runtime_libraries import load_cuda_runtime
 from schedules.target import Target
 from schedules.workload import Workload
 from search.meter_facts import MeterFacts
@@ -293,14 +292,10 @@ class Session:
 
 def load_runtime(kind: str) -> None:
     """Import TVM's runtime, with its CUDA part if the target needs it."""
-    import tvm
+    import tvm  # noqa: F401
 
     if kind == "cuda":
-        runtime = toolkit.runtime_library()
-        if runtime is not None:
-            with contextlib.suppress(OSError):
-                ctypes.CDLL(runtime, ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so"))
+        load_cuda_runtime()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,8 +176,13 @@ __device__ __forceinline__ void raise(Sums<C>& sums, Scores<C>& scores) {
         largest = fmaxf(largest, fmaxf(scores[r][n][2 * h], scores[r][n][2 * h + 1]));
       largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
       largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
-      const float base = largest == lowest() ? 0.0f : largest * C::SCALE_LOG2;
-      const float kept = exp2f(fmaf(sums.largest[r][h], C::SCALE_LOG2, -base));
+      const float most = largest == lowest() ? 0.0f : largest;
+      // Masks may be as large as float32: only the difference from the largest score is small.
+      auto raised = [&](float score) {
+        return C::HAS_MASK ? exp2f((score - most) * C::SCALE_LOG2)
+                           : exp2f(fmaf(score, C::SCALE_LOG2, -most * C::SCALE_LOG2));
+      };
+      const float kept = raised(sums.largest[r][h]);
       sums.largest[r][h] = largest;
       float total = sums.total[r][h] * kept;
 #pragma unroll
@@ -185,7 +190,7 @@ __device__ __forceinline__ void raise(Sums<C>& sums, Scores<C>& scores) {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           float& score = scores[r][n][2 * h + e];
-          score = exp2f(fmaf(score, C::SCALE_LOG2, -base));
+          score = raised(score);
           total += score;
         }
       sums.total[r][h] = total;

@@ -65,6 +65,10 @@ def test_attention(name: str, tmp_path: Path) -> None:
     space = AttentionMmaSpace(Task(workload=workload, target=known_target("a100")), patience=1e9)
     assert space.refusal(values) is None, space.refusal(values)
     inputs = make(workload, np.random.default_rng(0))
+    if name == "float_mask":
+        mask = inputs[3]
+        mask[0, 0, 3], mask[0, 0, 4, ::2] = -np.inf, -np.inf
+        mask[0, 0, 5], mask[0, 0, 6, 1:] = [np.finfo(np.float32).min] * 2
     arrays = {spec.name: one for spec, one in zip(workload.inputs, inputs, strict=True)}
     (out,) = workload.outputs
     arrays[out.name] = np.full(out.shape, np.nan, numpy_dtype(out.dtype))
