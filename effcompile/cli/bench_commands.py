@@ -59,6 +59,9 @@ def kernels(
         list[str] | None, typer.Option(help="One case by name; may be repeated.")
     ] = None,
     trials: Annotated[int, typer.Option(help="Trials per case.", min=1)] = 96,
+    seconds: Annotated[
+        float | None, typer.Option(help="Begin no trial of a case after this long.", min=1)
+    ] = None,
     rounds: Annotated[
         int, typer.Option(help="Interleaved repetitions; an interval needs two.", min=2)
     ] = 5,
@@ -107,7 +110,8 @@ def kernels(
         return
     from effcompile.bench.kernels.compare import bench_kernels, cold_tuning
 
-    overrides = {"search": {"n_trials": trials, "spaces": tuple(space or ())}}
+    limits = {"n_trials": trials, "max_seconds": seconds}
+    overrides = {"search": {**limits, "spaces": tuple(space or ())}}
     config = merged(preset("quick"), overrides, "the command line")
     tuning = cold_tuning(config, caches)
     if latency_only:
