@@ -1,8 +1,8 @@
 """Attention under masks, against FlexAttention with the same mask and SDPA with a dense one.
 
 Masks of frames, windows, packed sequences and blocks are constants of the model (a window becomes
-one of plain attention); those of drafted trees and those that are added come with the call. FlexAttention gets a block mask of 128 by 128;
-making it and compiling the kernel are not timed.
+one of plain attention); those of drafted trees and those that are added come with the call.
+FlexAttention gets a block mask of 128 by 128; making it and compiling the kernel are not timed.
 """
 
 from __future__ import annotations
