@@ -12,7 +12,8 @@ MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
 MOST_QUERIES = 32
 MOST_ROWS = 128
 WIDEST = 256
-TABLE_DTYPE = "int32"
+TABLE_DTYPE = INDEX_DTYPE = "int32"
+BLOCKS = "tiles"
 PAGED_OP = "paged_attention"
 # Keys of a product: pages hold whole multiples.
 PAGE_GRAIN = 16
@@ -40,12 +41,14 @@ class DecodeProblem:
 
     Attributes:
         plain: The same attention without mask, lengths, soft cap and pages.
-        mask: Added to the scores, or true where a key may be attended; ``None`` for none.
+        mask: Added to the scores, or true where a key may be attended, or with ``patterns`` the
+            index of its blocks (``schedules/mask_tiles.py``); ``None`` for none.
         lengths: Valid keys per sequence, ``None`` if all are.
         at_end: Whether queries are the last of the valid keys.
         softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
         pages: Where keys and values are, (pages, key heads, tokens of a page, width) each;
             ``None`` if they are (batch, key heads, keys, width).
+        patterns: Of the blocks of a mask.
     """
 
     plain: AttentionProblem
@@ -54,6 +57,7 @@ class DecodeProblem:
     at_end: bool
     softcap: float
     pages: Pages | None = None
+    patterns: TensorSpec | None = None
 
     @property
     def group_rows(self) -> int:
@@ -92,8 +96,8 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     attrs = workload.attrs
     if workload.op != "attention" or len(workload.inputs) < 3:
         return None
-    mask, lengths = _extras(workload)
-    expected = 3 + (mask is not None) + (lengths is not None)
+    mask, patterns, lengths = _extras(workload)
+    expected = 3 + sum(extra is not None for extra in (mask, patterns, lengths))
     bare = replace(
         workload,
         inputs=workload.inputs[:3],
@@ -102,7 +106,8 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     plain = attention_problem(bare)
     if plain is None or len(workload.inputs) != expected:
         return None
-    if mask is not None and (mask.dtype not in MASK_DTYPES or len(mask.shape) != 4):
+    known = MASK_DTYPES if patterns is None else (INDEX_DTYPE,)
+    if mask is not None and (mask.dtype not in known or len(mask.shape) != 4):
         return None
     if lengths is not None and lengths.dtype not in LENGTH_DTYPES:
         return None
@@ -112,6 +117,7 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
         lengths=lengths,
         at_end=bool(attrs.get("at_end", False)),
         softcap=float(attrs.get("softcap", 0.0)),
+        patterns=patterns,
     )
 
 
@@ -137,12 +143,16 @@ def in_one_piece(workload: Workload) -> Workload:
     return replace(workload, op="attention", inputs=inputs)
 
 
-def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
+def _extras(
+    workload: Workload,
+) -> tuple[TensorSpec | None, TensorSpec | None, TensorSpec | None]:
+    """Mask or index of blocks, their patterns, lengths."""
     rest = workload.inputs[3:]
-    has_mask = workload.attrs.get("mask", "none") != "none"
+    kind = workload.attrs.get("mask", "none")
     has_lengths = bool(workload.attrs.get("lengths", False))
-    mask = rest[0] if has_mask and rest else None
-    return mask, rest[-1] if has_lengths and rest else None
+    mask = rest[0] if kind != "none" and rest else None
+    patterns = rest[1] if kind == BLOCKS and len(rest) > 1 else None
+    return mask, patterns, rest[-1] if has_lengths and rest else None
 
 
 def _is_served(problem: DecodeProblem) -> bool:
@@ -152,6 +162,7 @@ def _is_served(problem: DecodeProblem) -> bool:
     return (
         all(width % 8 == 0 and width <= WIDEST for width in widths)
         and plain.queries <= MOST_QUERIES
+        and problem.patterns is None
         and problem.group_rows <= MOST_ROWS
         and (pages is None or pages.tokens % PAGE_GRAIN == 0)
         and (pages is None or pages.table.dtype == TABLE_DTYPE)

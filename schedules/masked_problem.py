@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal, cast
 
+from schedules.attention_decode_problem import BLOCKS
 from schedules.attention_problem import AttentionProblem, attention_problem
 from schedules.mask_tiles import GRAIN, MaskTiles, blocks_of, tiles_of_text
 from schedules.workload import TensorSpec, Workload
 
 LENGTH_DTYPES = ("int32", "int64")
 MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
-TILES, PACKED = "tiles", "packed"
+TILES, PACKED = BLOCKS, "packed"
 # Up to so many queries, the heads that share a key head are rows of one.
 MOST_PACKED_QUERIES = 256
 FEWEST_SPLIT_KEYS = 2048
@@ -105,11 +106,6 @@ class MaskedProblem:
             strides.append(0 if extent == 1 else step)
             step *= extent
         return tuple(reversed(strides))
-
-    @property
-    def live_share(self) -> float:
-        """Blocks that are not empty among all; 1 where that is not known."""
-        return 1.0 if self.known is None else self.known.n_live / self.known.index.size
 
 
 def masked_problem(workload: Workload) -> MaskedProblem | None:

@@ -44,8 +44,8 @@ def bench_kernels(
         work: Folder for run folders, artifacts and rows.
         n_rounds: Interleaved repetitions.
         skipped_peers: Parts of the names of peers that are not run; their rows say so.
-        together: Tune all cases in one session, as many trials for each; it starts once, and
-            builds for one case while it measures another.
+        together: Tune all cases in one session, with as many trials and seconds for each; it
+            starts once, and builds for one case while it measures another.
         report: Gets a title and rows as soon as they are there.
 
     Raises:
@@ -83,8 +83,13 @@ def tuned(cases: Mapping[str, KernelCase], config: TuneConfig, folder: Path) -> 
     from effcompile.tuning import tune_models
 
     artifact = folder / "tuned.effc"
-    n_trials = len(cases) * config.search.n_trials
-    search = replace(config.search, n_trials=n_trials, task_order="even")
+    seconds = config.search.max_seconds
+    search = replace(
+        config.search,
+        n_trials=len(cases) * config.search.n_trials,
+        max_seconds=seconds and len(cases) * seconds,
+        task_order="even",
+    )
     models = {entry: case.model() for entry, case in cases.items()}
     try:
         tune_models(models, folder / "run", target="cuda", config=replace(config, search=search))
