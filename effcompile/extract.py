@@ -9,6 +9,7 @@ from typing import Any
 from effcompile.frontend.kernels.marking import GENERIC, marks_of
 from effcompile.lower import LoweredProgram
 from schedules import _tvm
+from schedules.analysis import launches_threads
 from schedules.programs import workload_of
 from schedules.target import Target
 from schedules.task import Task
@@ -129,6 +130,8 @@ def reason_not_to_tune(function: Any) -> str:
         return "a view of its input: no kernel runs"
     if _calls_external_code(function):
         return "calls library code"
+    if launches_threads(function):
+        return "launches its own threads"
     return _reason_if_tiny(function)
 
 
