@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -26,6 +26,7 @@ from effcompile.models import require_models
 from effcompile.run_folder import RunFolder
 from schedules.target import Target
 from schedules.task import Task
+from schedules.workload import Workload
 from search.database import Database
 from search.events import Event, Events, RoundStarted, ignore
 from search.identity import PREDICTED_BY, Identity, search_settings
@@ -82,6 +83,7 @@ def tune_models(
     config: TuneConfig | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_dynamic: bool = False,
+    wanted: Callable[[Workload], bool] = lambda workload: True,
     events: Events = ignore,
     stop: StopRequest | None = None,
 ) -> Run:
@@ -94,6 +96,7 @@ def tune_models(
         config: Settings; defaults of :class:`~effcompile.config.TuneConfig`.
         shapes: Input name to extents, for open dimensions.
         keep_dynamic: Leave open dimensions open; kernels that see them are not tuned.
+        wanted: Says which workloads are tuned; the others keep their default schedules.
         events: Receives what happens.
         stop: Asked between trials whether to stop.
 
@@ -118,7 +121,7 @@ def tune_models(
     folder = RunFolder(out)
     # Child processes start while this one lowers the models.
     with folder.created(), _processes(device, folder, config, known) as (builder, runner):
-        lowered, tasks = _tasks(prepared, device, config, keep_dynamic=keep_dynamic)
+        lowered, tasks = _tasks(prepared, device, config, wanted, keep_dynamic=keep_dynamic)
         with Database(folder.database_path) as database:
             database.claim(
                 _identity(lowered, device, config, known),
@@ -147,7 +150,12 @@ def tune_models(
 
 
 def _tasks(
-    models: Mapping[str, Any], device: Target, config: TuneConfig, *, keep_dynamic: bool
+    models: Mapping[str, Any],
+    device: Target,
+    config: TuneConfig,
+    wanted: Callable[[Workload], bool],
+    *,
+    keep_dynamic: bool,
 ) -> tuple[Any, list[Task]]:
     """The lowered models, and what of them is tuned."""
     from effcompile.extract import extract_tasks
@@ -155,7 +163,8 @@ def _tasks(
     from schedules.spaces import require_spaces
 
     lowered = lower(models, device, allow_open=keep_dynamic)
-    tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
+    every = [extracted.task for extracted in extract_tasks(lowered, device)]
+    tasks = [task for task in every if wanted(task.workload)]
     require_spaces(tasks, config.search.spaces)
     if not tasks:
         logger.warning(

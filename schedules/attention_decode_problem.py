@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from schedules.attention_problem import AttentionProblem, attention_problem
 from schedules.workload import TensorSpec, Workload
@@ -13,7 +12,27 @@ MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
 MOST_QUERIES = 32
 MOST_ROWS = 128
 WIDEST = 256
-MaskKind = Literal["none", "bool", "float"]
+TABLE_DTYPE = INDEX_DTYPE = "int32"
+BLOCKS = "tiles"
+PAGED_OP = "paged_attention"
+# Keys of a product: pages hold whole multiples.
+PAGE_GRAIN = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """Keys and values of a sequence in pages that lie anywhere.
+
+    Attributes:
+        table: The page that holds the keys from ``i * tokens``, int32, shape (batch, pages of
+            a sequence).
+        tokens: Of one page.
+        n_pages: In all.
+    """
+
+    table: TensorSpec
+    tokens: int
+    n_pages: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +40,15 @@ class DecodeProblem:
     """Attention in which the query heads of a key head ask for few rows together.
 
     Attributes:
-        plain: The same attention without mask, lengths and soft cap.
-        mask: Added to the scores, or true where a key may be attended; ``None`` for none.
+        plain: The same attention without mask, lengths, soft cap and pages.
+        mask: Added to the scores, or true where a key may be attended, or with ``patterns`` the
+            index of its blocks (``schedules/mask_tiles.py``); ``None`` for none.
         lengths: Valid keys per sequence, ``None`` if all are.
         at_end: Whether queries are the last of the valid keys.
         softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
+        pages: Where keys and values are, (pages, key heads, tokens of a page, width) each;
+            ``None`` if they are (batch, key heads, keys, width).
+        patterns: Of the blocks of a mask.
     """
 
     plain: AttentionProblem
@@ -33,6 +56,8 @@ class DecodeProblem:
     lengths: TensorSpec | None
     at_end: bool
     softcap: float
+    pages: Pages | None = None
+    patterns: TensorSpec | None = None
 
     @property
     def group_rows(self) -> int:
@@ -58,7 +83,11 @@ class DecodeProblem:
 
 def decode_problem(workload: Workload) -> DecodeProblem | None:
     """The problem behind a workload, ``None`` if it is none of few queries."""
-    problem = extended_problem(workload)
+    if workload.op == PAGED_OP:
+        whole = extended_problem(in_one_piece(workload))
+        problem = whole and replace(whole, pages=_pages(workload))
+    else:
+        problem = extended_problem(workload)
     return problem if problem is not None and _is_served(problem) else None
 
 
@@ -67,8 +96,8 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     attrs = workload.attrs
     if workload.op != "attention" or len(workload.inputs) < 3:
         return None
-    mask, lengths = _extras(workload)
-    expected = 3 + (mask is not None) + (lengths is not None)
+    mask, patterns, lengths = _extras(workload)
+    expected = 3 + sum(extra is not None for extra in (mask, patterns, lengths))
     bare = replace(
         workload,
         inputs=workload.inputs[:3],
@@ -77,7 +106,8 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     plain = attention_problem(bare)
     if plain is None or len(workload.inputs) != expected:
         return None
-    if mask is not None and (mask.dtype not in MASK_DTYPES or len(mask.shape) != 4):
+    known = MASK_DTYPES if patterns is None else (INDEX_DTYPE,)
+    if mask is not None and (mask.dtype not in known or len(mask.shape) != 4):
         return None
     if lengths is not None and lengths.dtype not in LENGTH_DTYPES:
         return None
@@ -87,23 +117,53 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
         lengths=lengths,
         at_end=bool(attrs.get("at_end", False)),
         softcap=float(attrs.get("softcap", 0.0)),
+        patterns=patterns,
     )
 
 
-def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
+def _pages(workload: Workload) -> Pages:
+    key, table = workload.inputs[1], workload.inputs[3]
+    return Pages(table=table, tokens=key.shape[2], n_pages=key.shape[0])
+
+
+def in_one_piece(workload: Workload) -> Workload:
+    """The ``attention`` that a ``paged_attention`` stands for: its pages in a row.
+
+    Args:
+        workload: Of inputs query, key pages, value pages, table and lengths.
+    """
+    query, key, value, table, *rest = workload.inputs
+    batch, n_pages = table.shape
+
+    def joined(pages: TensorSpec) -> TensorSpec:
+        _, heads, tokens, width = pages.shape
+        return replace(pages, shape=(batch, heads, n_pages * tokens, width))
+
+    inputs = (query, joined(key), joined(value), *rest)
+    return replace(workload, op="attention", inputs=inputs)
+
+
+def _extras(
+    workload: Workload,
+) -> tuple[TensorSpec | None, TensorSpec | None, TensorSpec | None]:
+    """Mask or index of blocks, their patterns, lengths."""
     rest = workload.inputs[3:]
-    has_mask = workload.attrs.get("mask", "none") != "none"
+    kind = workload.attrs.get("mask", "none")
     has_lengths = bool(workload.attrs.get("lengths", False))
-    mask = rest[0] if has_mask and rest else None
-    return mask, rest[-1] if has_lengths and rest else None
+    mask = rest[0] if kind != "none" and rest else None
+    patterns = rest[1] if kind == BLOCKS and len(rest) > 1 else None
+    return mask, patterns, rest[-1] if has_lengths and rest else None
 
 
 def _is_served(problem: DecodeProblem) -> bool:
     """Whether queries are few, and pieces of 16 bytes make up the rows."""
-    plain = problem.plain
+    plain, pages = problem.plain, problem.pages
     widths = (plain.width, plain.value_width)
     return (
         all(width % 8 == 0 and width <= WIDEST for width in widths)
         and plain.queries <= MOST_QUERIES
+        and problem.patterns is None
         and problem.group_rows <= MOST_ROWS
+        and (pages is None or pages.tokens % PAGE_GRAIN == 0)
+        and (pages is None or pages.table.dtype == TABLE_DTYPE)
     )

@@ -13,7 +13,7 @@ from schedules.errors import UnknownSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.mask_tiles import GRAIN, blocks_of
 from schedules.masked_attention_cuda import masked_attention, plan_bytes, tile_lengths
-from schedules.masked_problem import MaskedProblem, masked_problem
+from schedules.masked_problem import TILES, MaskedProblem, masked_problem
 from schedules.task import Task
 
 # Bits of two rows, and what finding blocks takes.
@@ -29,7 +29,7 @@ def masked_attention_space(task: Task) -> KnobSpace | None:
     if decode_problem(task.workload) is not None:
         return None
     space = MaskedAttentionSpace(task)
-    return None if space.is_empty else space
+    return None if space.is_empty or space.gains_nothing else space
 
 
 class MaskedAttentionSpace(HopperAttentionSpace):
@@ -42,6 +42,7 @@ class MaskedAttentionSpace(HopperAttentionSpace):
             for knob in HopperAttentionSpace.knobs
         ),
         Knob(name="splits", values=(1, 2, 3, 4, 6, 8, 12, 16)),
+        Knob(name="launches", values=("in_turn", "early")),
     )
 
     def __init__(self, task: Task) -> None:
@@ -53,10 +54,22 @@ class MaskedAttentionSpace(HopperAttentionSpace):
             )
         self._masked: MaskedProblem = problem
         self._problem, self._workload, self._target = problem.plain, task.workload, task.target
+        self._lengths = {groups: lengths(problem, groups) for groups in (1, 2, 3)}
+
+    @property
+    def gains_nothing(self) -> bool:
+        """Whether nothing is masked but positions, and query tiles keep all processors busy."""
+        masked, plain = self._masked, self._problem
+        if masked.kind != "none" or masked.lengths is not None or masked.softcap:
+            return False
+        rows = plain.batch * plain.heads * plain.queries
+        return rows >= GRAIN * self._target.n_cores
 
     def refusal(self, values: Values) -> str | None:
         """As of attention; keys are split where query tiles leave processors idle."""
         schedule, cores = self.schedule(values), self._target.n_cores
+        if schedule.early and schedule.splits == 1 and self._masked.kind == TILES:
+            return "there is one launch"
         if schedule.splits == 1:
             return super().refusal(values)
         tiles = n_tiles(self._problem, schedule) // schedule.splits
@@ -69,7 +82,7 @@ class MaskedAttentionSpace(HopperAttentionSpace):
     @property
     def is_uneven(self) -> bool:
         """Whether some query tiles have more keys than others."""
-        return bool(np.ptp(self._lengths(1))) if self._masked.known else super().is_uneven
+        return bool(np.ptp(self._lengths[1])) if self._masked.known else super().is_uneven
 
     def other_registers(self, schedule: HopperSchedule) -> int:
         """Beside scores, probabilities and outputs: the bits of two rows, and what is added."""
@@ -90,7 +103,7 @@ class MaskedAttentionSpace(HopperAttentionSpace):
     def numbers(self, values: Values) -> list[float]:
         """Work per processor in key steps, its longest tile, done for all, memory, registers."""
         schedule, problem = self.schedule(values), self._problem
-        steps = -(-self._lengths(schedule.warpgroups) * GRAIN // schedule.key_tile)
+        steps = -(-self._lengths[schedule.warpgroups] * GRAIN // schedule.key_tile)
         share = problem.batch * problem.heads / (steps.shape[0] * steps.shape[1])
         total = max(1.0, float(steps.sum()) * share)
         done = total * schedule.query_tile * schedule.key_tile
@@ -104,10 +117,14 @@ class MaskedAttentionSpace(HopperAttentionSpace):
             float(accumulators(problem, schedule)),
         ]
 
-    def _lengths(self, warpgroups: int) -> np.ndarray:
-        """Blocks that query tiles load, all of them where the mask is not known."""
-        masked = self._masked
-        if masked.known is not None:
-            return tile_lengths(masked.known, warpgroups)
-        tiles = -(-masked.plain.queries // (GRAIN * warpgroups))
-        return np.full((1, 1, tiles), blocks_of(masked.plain.keys))
+
+def lengths(problem: MaskedProblem, warpgroups: int) -> np.ndarray:
+    """Blocks that query tiles load, all of them where the mask is not known.
+
+    Shape (batch or 1, heads or 1, query tiles).
+    """
+    tiles = -(-problem.plain.queries // (GRAIN * warpgroups))
+    if problem.known is None:
+        return np.full((1, 1, tiles), blocks_of(problem.plain.keys))
+    found = tile_lengths(problem.known, warpgroups)
+    return np.broadcast_to(found, (*found.shape[:2], tiles))

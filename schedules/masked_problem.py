@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal, cast
 
+from schedules.attention_decode_problem import BLOCKS
 from schedules.attention_problem import AttentionProblem, attention_problem
 from schedules.mask_tiles import GRAIN, MaskTiles, blocks_of, tiles_of_text
 from schedules.workload import TensorSpec, Workload
 
 LENGTH_DTYPES = ("int32", "int64")
 MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
-TILES, PACKED = "tiles", "packed"
+TILES, PACKED = BLOCKS, "packed"
 # Up to so many queries, the heads that share a key head are rows of one.
 MOST_PACKED_QUERIES = 256
+FEWEST_SPLIT_KEYS = 2048
 Kind = Literal["tiles", "packed", "bool", "float", "none"]
 
 
@@ -105,14 +107,9 @@ class MaskedProblem:
             step *= extent
         return tuple(reversed(strides))
 
-    @property
-    def live_share(self) -> float:
-        """Blocks that are not empty among all; 1 where that is not known."""
-        return 1.0 if self.known is None else self.known.n_live / self.known.index.size
-
 
 def masked_problem(workload: Workload) -> MaskedProblem | None:
-    """The problem behind a workload, ``None`` if it has neither mask nor lengths nor soft cap."""
+    """The problem behind a workload, ``None`` if another family's programs say the same."""
     attrs, rest = workload.attrs, workload.inputs[3:]
     if workload.op != "attention" or len(workload.inputs) < 3:
         return None
@@ -121,7 +118,9 @@ def masked_problem(workload: Workload) -> MaskedProblem | None:
     has_lengths, softcap = bool(attrs.get("lengths", False)), float(attrs.get("softcap", 0.0))
     bare = {**attrs, "mask": "none", "lengths": False, "softcap": 0.0}
     plain = attention_problem(replace(workload, inputs=workload.inputs[:3], attrs=bare))
-    if plain is None or len(rest) != n_mask + has_lengths or not (rest or softcap):
+    if plain is None or len(rest) != n_mask + has_lengths:
+        return None
+    if not (rest or softcap) and not asks_little(plain):
         return None
     problem = MaskedProblem(
         plain=plain if kind == TILES else packed(plain),
@@ -136,6 +135,11 @@ def masked_problem(workload: Workload) -> MaskedProblem | None:
         softcap=softcap,
     )
     return problem if _is_served(problem) else None
+
+
+def asks_little(plain: AttentionProblem) -> bool:
+    """Whether queries are so few and keys so many that blocks had better share the keys."""
+    return plain.queries <= MOST_PACKED_QUERIES and plain.keys >= FEWEST_SPLIT_KEYS
 
 
 def packed(plain: AttentionProblem) -> AttentionProblem:

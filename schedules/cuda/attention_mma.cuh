@@ -138,7 +138,7 @@ __device__ __forceinline__ void store(const Sums<C>& sums, typename C::element* 
 template <class C>
 __device__ __forceinline__ void run(const typename C::element* q, const typename C::element* k,
                                     const typename C::element* v,
-                                    const typename C::mask_type* mask,
+                                    const typename C::mask_type* mask, const int* patterns,
                                     const typename C::length_type* lengths,
                                     typename C::element* out, unsigned char* raw) {
   using A = Arena<C>;
@@ -214,9 +214,9 @@ __device__ __forceinline__ void run(const typename C::element* q, const typename
 #pragma unroll 1
   for (int j = 0; j < reach.n_tiles; ++j) {
     const int key = key_of(j);
-    const bool is_own = is_reached<C>(own_row, key, reach);
+    const bool is_own = is_reached<C>(own_row, key, reach) && is_live<C>(mask, own_row, key);
     Scores<C> scores;
-    if (is_own) begin_scores<C>(scores, mask, lane_row, key + lane_column);
+    if (is_own) begin_scores<C>(scores, mask, patterns, lane_row, key + lane_column);
     wait_for_copies<2 * C::STAGES - 2>();
     __syncthreads();
     fetch_values(j + C::STAGES - 1);

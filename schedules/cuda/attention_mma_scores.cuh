@@ -87,9 +87,33 @@ __device__ __forceinline__ void masked_pair(float& first, float& second, const T
   }
 }
 
+// Blocks of 64 rows and 64 keys (schedules/mask_tiles.py): `mask` is their index, its rows those of
+// blocks. A number of 0 says that a block is empty; others are those of patterns of bits.
+constexpr int GRAIN = 64;
+
+template <class C, class T>
+__device__ __forceinline__ bool is_live(const T* mask, int row, int key) {
+  if constexpr (!C::MASK_BLOCKS) return true;
+  const T* line = mask + (long long)(min(row, C::QUERIES - 1) / GRAIN) * C::MASK_QUERY;
+  bool live = false;
+  for (int at = key / GRAIN; at <= (min(key + C::KEY_TILE, C::KEYS) - 1) / GRAIN; ++at)
+    live |= line[at] != T(0);
+  return live;
+}
+
+template <class C, class T>
+__device__ __forceinline__ void block_pair(float& first, float& second, const T* mask,
+                                           const int* patterns, int row, int key) {
+  const int number = mask[(long long)(row / GRAIN) * C::MASK_QUERY + key / GRAIN];
+  const long long line = (long long)number * GRAIN + row % GRAIN;
+  const u32 bits = u32(patterns[2 * line + key % GRAIN / 32]) >> key % 32;
+  first = masked<C>(bool(bits & 1));
+  second = masked<C>(bool(bits & 2));
+}
+
 template <class C>
 __device__ __forceinline__ void begin_scores(Scores<C>& scores, const typename C::mask_type* mask,
-                                             int row, int column) {
+                                             const int* patterns, int row, int column) {
 #pragma unroll
   for (int r = 0; r < C::ROW_TILES; ++r)
 #pragma unroll
@@ -100,7 +124,9 @@ __device__ __forceinline__ void begin_scores(Scores<C>& scores, const typename C
         float &first = scores[r][n][2 * h], &second = scores[r][n][2 * h + 1];
         const int key = column + 8 * n;
         first = second = 0.0f;
-        if constexpr (C::HAS_MASK)
+        if constexpr (C::MASK_BLOCKS) {
+          if (key < C::KEYS) block_pair<C>(first, second, mask, patterns, own, key);
+        } else if constexpr (C::HAS_MASK)
           if (key < C::KEYS)
             masked_pair<C>(first, second, mask + (long long)own * C::MASK_QUERY + key * C::MASK_KEY,
                            key + 1 < C::KEYS);
@@ -176,8 +202,13 @@ __device__ __forceinline__ void raise(Sums<C>& sums, Scores<C>& scores) {
         largest = fmaxf(largest, fmaxf(scores[r][n][2 * h], scores[r][n][2 * h + 1]));
       largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
       largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
-      const float base = largest == lowest() ? 0.0f : largest * C::SCALE_LOG2;
-      const float kept = exp2f(fmaf(sums.largest[r][h], C::SCALE_LOG2, -base));
+      const float most = largest == lowest() ? 0.0f : largest;
+      // Masks may be as large as float32: only the difference from the largest score is small.
+      auto raised = [&](float score) {
+        return C::HAS_MASK ? exp2f((score - most) * C::SCALE_LOG2)
+                           : exp2f(fmaf(score, C::SCALE_LOG2, -most * C::SCALE_LOG2));
+      };
+      const float kept = raised(sums.largest[r][h]);
       sums.largest[r][h] = largest;
       float total = sums.total[r][h] * kept;
 #pragma unroll
@@ -185,7 +216,7 @@ __device__ __forceinline__ void raise(Sums<C>& sums, Scores<C>& scores) {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           float& score = scores[r][n][2 * h + e];
-          score = exp2f(fmaf(score, C::SCALE_LOG2, -base));
+          score = raised(score);
           total += score;
         }
       sums.total[r][h] = total;

@@ -12,13 +12,15 @@ import pytest
 
 from effcompile.config import BuildConfig
 from effcompile.measure.builder import ProcessBuilder
+from effcompile.measure.cache import DiskCache
+from effcompile.measure.libraries import LibraryMaker
 from schedules.attention_decode import AttentionDecodeSpace
-from schedules.inputs import make_inputs
 from schedules.reference import compare, references_of, tolerance_of
+from schedules.target import known_target
 from schedules.task import Task
 from schedules.workload import Workload
 from search.trial import Build, Failure
-from tests.schedules.decode_workloads import Decode, tree_mask
+from tests.schedules.decode_workloads import Decode, decode_inputs, spoiled
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
@@ -86,11 +88,37 @@ SHAPES: dict[str, Decode] = {
         queries=15,
         mask=((2, 1, 15, 411), "bool"),
     ),
+    "pages": Decode(
+        heads=32,
+        kv_heads=8,
+        keys=2048,
+        width=128,
+        batch=4,
+        lengths="int32",
+        causal=True,
+        at_end=True,
+        page=16,
+        dtype="bfloat16",
+    ),
+    "long_pages": Decode(
+        heads=6,
+        kv_heads=2,
+        keys=1024,
+        width=72,
+        batch=3,
+        queries=2,
+        lengths="int64",
+        causal=True,
+        at_end=True,
+        page=256,
+        window_left=300,
+        softcap=4.0,
+    ),
     "nothing_seen": Decode(
         heads=4, kv_heads=2, keys=64, width=64, queries=8, causal=True, offset=-4
     ),
 }
-N_RANDOM = 6
+N_RANDOM = 4
 
 
 class Kernels:
@@ -126,55 +154,56 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernels]:
     made.close()
 
 
-def inputs_of(name: str, workload: Workload) -> list[np.ndarray]:
-    """Random ones; a tree is a tree, and what stands behind the valid keys is no number."""
-    inputs = make_inputs(workload, 3)
-    shape = SHAPES[name]
-    if name == "tree":
-        inputs[3] = tree_mask(shape.batch, shape.queries, shape.keys)
-    return inputs
+def fault_of(library: str, shape: Decode, workload: Workload) -> str | None:
+    """What is wrong with three calls of a kernel."""
+    from effcompile.measure.session import load_runtime
 
+    load_runtime("cuda")
+    import tvm
 
-def spoiled(name: str, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """The inputs with NaN in keys and values that no row may see."""
-    if not SHAPES[name].lengths:
-        return inputs
-    changed = [array.copy() for array in inputs]
-    for b, length in enumerate(inputs[-1]):
-        for array in changed[1:3]:
-            array[b, :, int(length) :] = np.nan
-    return changed
+    inputs = decode_inputs(shape)
+    (reference,) = references_of(workload, inputs)
+    device = tvm.cuda(0)
+    tensors = [tvm.runtime.empty(one.shape, one.dtype, device) for one in workload.inputs]
+    for tensor, array in zip(tensors, spoiled(shape, inputs), strict=True):
+        tensor.copyfrom(np.ascontiguousarray(array))
+    (spec,) = workload.outputs
+    function = tvm.runtime.load_module(library)["main"]
+    found = []
+    for _ in range(3):
+        y = tvm.runtime.empty(spec.shape, spec.dtype, device)
+        function(*tensors, y)
+        device.sync()
+        found.append(y.numpy())
+    fault = compare(found[0], reference.values, tolerance_of(workload))
+    if fault is None and not all(np.array_equal(found[0], other) for other in found):
+        fault = "repeated calls differ"
+    return fault
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_random_points_are_right(kernels: Kernels, name: str) -> None:
-    from effcompile.measure.session import load_runtime
-
-    workload = kernels.workloads[name]
-    inputs = inputs_of(name, workload)
-    (reference,) = references_of(workload, inputs)
-    builds = [(values, future.result()) for values, future in kernels.builds[name]]
-    load_runtime("cuda")
-    import tvm
-
-    device = tvm.cuda(0)
-    tensors = [tvm.runtime.empty(one.shape, one.dtype, device) for one in workload.inputs]
-    for tensor, array in zip(tensors, spoiled(name, inputs), strict=True):
-        tensor.copyfrom(np.ascontiguousarray(array))
-    (spec,) = workload.outputs
     faults = []
-    for values, build in builds:
+    for values, future in kernels.builds[name]:
+        build = future.result()
         assert isinstance(build, Build), (values, build)
-        function = tvm.runtime.load_module(build.library_path)["main"]
-        found = []
-        for _ in range(3):
-            y = tvm.runtime.empty(spec.shape, spec.dtype, device)
-            function(*tensors, y)
-            device.sync()
-            found.append(y.numpy())
-        fault = compare(found[0], reference.values, tolerance_of(workload))
-        if fault is None and not all(np.array_equal(found[0], other) for other in found):
-            fault = "repeated calls differ"
+        fault = fault_of(build.library_path, SHAPES[name], kernels.workloads[name])
         if fault is not None:
             faults.append(f"{values}: {fault}")
     assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("name", ["grouped", "cache", "width_40_value_24", "tree", "long_pages"])
+def test_kernels_of_older_devices_are_right(name: str, tmp_path: Path) -> None:
+    """Their copies in pieces, compiled for this device."""
+    from effcompile.measure.environment import detect_target
+
+    shape, target = SHAPES[name], detect_target("cuda")
+    workload = shape.workload()
+    older = AttentionDecodeSpace(Task(workload=workload, target=known_target("a100")))
+    (candidate,) = older.sample(1, np.random.default_rng(2))
+    maker = LibraryMaker(
+        target=target, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
+    )
+    build = maker.make(older.realise(candidate), flops=None, unique_bytes=None)
+    assert fault_of(build.library_path, shape, workload) is None, older.values_of(candidate)

@@ -18,6 +18,7 @@ from schedules.target import known_target
 from schedules.task import Task
 from tests.schedules.cuda_emulation import emulate
 from tests.schedules.decode_workloads import Decode
+from tests.schedules.masked_workloads import Masked, blocks
 from tests.schedules.products import Product, product_workload
 from tests.schedules.test_simt_emulated import expected
 
@@ -58,13 +59,27 @@ SHAPES: dict[str, tuple[Decode, dict[str, int]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SHAPES)
+BLOCKS = {
+    "blocks": (Masked(mask=blocks(70, 140, planes=(1, 2)), width=16), DEEP | {"key_tile": 48}),
+    "blocks_for_all_rows": (
+        Masked(mask=blocks(64, 140)[:, :, :1], queries=70, width=16, kv_heads=1),
+        TALL,
+    ),
+}
+SHAPES_AND_BLOCKS: dict[str, tuple[Decode | Masked, dict[str, int]]] = {**SHAPES, **BLOCKS}
+
+
+@pytest.mark.parametrize("name", SHAPES_AND_BLOCKS)
 def test_attention(name: str, tmp_path: Path) -> None:
-    shape, values = SHAPES[name]
+    shape, values = SHAPES_AND_BLOCKS[name]
     workload = shape.workload()
     space = AttentionMmaSpace(Task(workload=workload, target=known_target("a100")), patience=1e9)
     assert space.refusal(values) is None, space.refusal(values)
     inputs = make(workload, np.random.default_rng(0))
+    if name == "float_mask":
+        mask = inputs[3]
+        mask[0, 0, 3], mask[0, 0, 4, ::2] = -np.inf, -np.inf
+        mask[0, 0, 5], mask[0, 0, 6, 1:] = [np.finfo(np.float32).min] * 2
     arrays = {spec.name: one for spec, one in zip(workload.inputs, inputs, strict=True)}
     (out,) = workload.outputs
     arrays[out.name] = np.full(out.shape, np.nan, numpy_dtype(out.dtype))
