@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from schedules.attention_problem import AttentionProblem, attention_problem
+from schedules.masked_problem import TILES
 from schedules.workload import TensorSpec, Workload
 
 LENGTH_DTYPES = ("int32", "int64")
@@ -26,6 +27,7 @@ class DecodeProblem:
         lengths: Valid keys per sequence, ``None`` if all are.
         at_end: Whether queries are the last of the valid keys.
         softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
+        patterns: Of a mask in blocks (:mod:`schedules.mask_tiles`), whose index ``mask`` is then.
     """
 
     plain: AttentionProblem
@@ -33,6 +35,7 @@ class DecodeProblem:
     lengths: TensorSpec | None
     at_end: bool
     softcap: float
+    patterns: TensorSpec | None = None
 
     @property
     def group_rows(self) -> int:
@@ -67,8 +70,9 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     attrs = workload.attrs
     if workload.op != "attention" or len(workload.inputs) < 3:
         return None
+    in_blocks = attrs.get("mask", "none") == TILES
     mask, lengths = _extras(workload)
-    expected = 3 + (mask is not None) + (lengths is not None)
+    expected = 3 + (mask is not None) + (lengths is not None) + in_blocks
     bare = replace(
         workload,
         inputs=workload.inputs[:3],
@@ -77,9 +81,9 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     plain = attention_problem(bare)
     if plain is None or len(workload.inputs) != expected:
         return None
-    if mask is not None and (mask.dtype not in MASK_DTYPES or len(mask.shape) != 4):
+    if mask is not None and not in_blocks and not _is_mask(mask):
         return None
-    if lengths is not None and lengths.dtype not in LENGTH_DTYPES:
+    if lengths is not None and (in_blocks or lengths.dtype not in LENGTH_DTYPES):
         return None
     return DecodeProblem(
         plain=plain,
@@ -87,7 +91,12 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
         lengths=lengths,
         at_end=bool(attrs.get("at_end", False)),
         softcap=float(attrs.get("softcap", 0.0)),
+        patterns=workload.inputs[4] if in_blocks else None,
     )
+
+
+def _is_mask(spec: TensorSpec) -> bool:
+    return spec.dtype in MASK_DTYPES and len(spec.shape) == 4
 
 
 def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
@@ -99,11 +108,12 @@ def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
 
 
 def _is_served(problem: DecodeProblem) -> bool:
-    """Whether queries are few, and pieces of 16 bytes make up the rows."""
+    """Whether queries are few, pieces of 16 bytes make up the rows, and no mask comes in blocks."""
     plain = problem.plain
     widths = (plain.width, plain.value_width)
     return (
         all(width % 8 == 0 and width <= WIDEST for width in widths)
         and plain.queries <= MOST_QUERIES
+        and problem.patterns is None
         and problem.group_rows <= MOST_ROWS
     )

@@ -19,8 +19,16 @@ struct Arena {
   static constexpr int KEY_BYTES = C::KEY_TILE * Keys::PITCH;
   static constexpr int VALUE_BYTES = C::KEY_TILE * Values::PITCH;
   // Queries that are kept in registers give their place to the stages.
-  static constexpr int FIRST_STAGE = C::KEPT ? 0 : BLOCK_ROWS * Keys::PITCH;
+  static constexpr int QUERY_BYTES = BLOCK_ROWS * Keys::PITCH;
+  static constexpr int FIRST_STAGE = C::KEPT ? 0 : QUERY_BYTES;
+  static constexpr int STAGES_END = FIRST_STAGE + C::STAGES * (KEY_BYTES + VALUE_BYTES);
+  // Of the list of key tiles.
+  static constexpr int LIST = STAGES_END > QUERY_BYTES ? STAGES_END : QUERY_BYTES;
 };
+
+// A mask in blocks of 64 rows and keys: the index of its blocks names their patterns, of two words
+// for each row; see schedules/mask_tiles.py.
+constexpr int GRAIN = 64, EMPTY = 0, WHOLE = 1;
 
 template <class C>
 struct Sums {
@@ -162,6 +170,77 @@ __device__ __forceinline__ void cut_scores(Scores<C>& scores, int row, int colum
         }
     }
 }
+
+// Key tiles of which a mask in blocks leaves something to the rows of a block, in order, behind
+// their number. By the first warp.
+template <class C>
+__device__ __forceinline__ void list_tiles(int* list, const int* index, int row, u32 lane) {
+  constexpr int TILES = (C::KEYS + C::KEY_TILE - 1) / C::KEY_TILE;
+  constexpr int BLOCKS = (C::KEYS + GRAIN - 1) / GRAIN;
+  const int first = row / GRAIN, last = (min(row + Arena<C>::BLOCK_ROWS, C::QUERIES) - 1) / GRAIN;
+  int n = 0;
+  for (int tile = lane; tile - (int)lane < TILES; tile += 32) {
+    int some = 0;
+    const int key = tile * C::KEY_TILE;
+    for (int block = key / GRAIN; block < BLOCKS && block * GRAIN < key + C::KEY_TILE; ++block)
+      for (int line = first; line <= (C::MASK_QUERY ? last : first); ++line)
+        some |= index[line * C::MASK_QUERY + block * C::MASK_KEY];
+    const u32 found = __ballot_sync(0xffffffffu, some != EMPTY);
+    if (some != EMPTY) list[1 + n + __popc(found & ((1u << lane) - 1))] = tile;
+    n += __popc(found);
+  }
+  if (lane == 0) list[0] = n;
+}
+
+// The blocks of a warp's rows in a key tile; nothing where the mask has none.
+template <class C, bool = C::BLOCKED>
+struct Blocks {
+  __device__ __forceinline__ Blocks(const typename C::mask_type*, int, int) {}
+  __device__ __forceinline__ bool some() const { return true; }
+  __device__ __forceinline__ void cut(Scores<C>&, const uint2*, int, int) const {}
+};
+
+template <class C>
+struct Blocks<C, true> {
+  static constexpr int N = (C::KEY_TILE + GRAIN - 1) / GRAIN;
+  static constexpr int SIDE = C::KEY_TILE < GRAIN ? C::KEY_TILE : GRAIN;
+  int kinds[N];
+
+  __device__ __forceinline__ Blocks(const int* index, int row, int key) {
+    const int line = min(row, C::QUERIES - 1) / GRAIN * C::MASK_QUERY;
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      kinds[i] = key + i * GRAIN < C::KEYS ? index[line + (key / GRAIN + i) * C::MASK_KEY] : EMPTY;
+  }
+  __device__ __forceinline__ bool some() const {
+    int all = EMPTY;
+#pragma unroll
+    for (int i = 0; i < N; ++i) all |= kinds[i];
+    return all != EMPTY;
+  }
+  // `row` is this lane's first one, `key` its first one of the tile.
+  __device__ __forceinline__ void cut(Scores<C>& scores, const uint2* patterns, int row,
+                                      int key) const {
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      if (kinds[i] == WHOLE) continue;
+#pragma unroll
+      for (int r = 0; r < C::ROW_TILES; ++r)
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const uint2 words = patterns[kinds[i] * GRAIN + (row + 16 * r + 8 * h) % GRAIN];
+          const unsigned long long bits =
+              ((unsigned long long)words.y << 32 | words.x) >> key % GRAIN;
+#pragma unroll
+          for (int n = 0; n < SIDE / 8; ++n)
+#pragma unroll
+            for (int e = 0; e < 2; ++e)
+              if (!(bits >> (8 * n + e) & 1))
+                scores[r][i * GRAIN / 8 + n][2 * h + e] = lowest();
+        }
+    }
+  }
+};
 
 // Scores become probabilities relative to the largest score so far; sums follow.
 template <class C>
