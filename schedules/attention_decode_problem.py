@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from schedules.attention_problem import AttentionProblem, attention_problem
-from schedules.masked_problem import TILES
+from schedules.masked_problem import PACKED, TILES
 from schedules.workload import TensorSpec, Workload
 
 LENGTH_DTYPES = ("int32", "int64")
@@ -28,6 +28,7 @@ class DecodeProblem:
         at_end: Whether queries are the last of the valid keys.
         softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
         patterns: Of a mask in blocks (:mod:`schedules.mask_tiles`), whose index ``mask`` is then.
+        starts: Of packed sequences and the end of the last one, ``None`` if there is one sequence.
     """
 
     plain: AttentionProblem
@@ -36,6 +37,7 @@ class DecodeProblem:
     at_end: bool
     softcap: float
     patterns: TensorSpec | None = None
+    starts: TensorSpec | None = None
 
     @property
     def group_rows(self) -> int:
@@ -70,9 +72,9 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     attrs = workload.attrs
     if workload.op != "attention" or len(workload.inputs) < 3:
         return None
-    in_blocks = attrs.get("mask", "none") == TILES
+    kind = attrs.get("mask", "none")
     mask, lengths = _extras(workload)
-    expected = 3 + (mask is not None) + (lengths is not None) + in_blocks
+    expected = 3 + (mask is not None) + (lengths is not None) + (kind == TILES)
     bare = replace(
         workload,
         inputs=workload.inputs[:3],
@@ -81,17 +83,19 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     plain = attention_problem(bare)
     if plain is None or len(workload.inputs) != expected:
         return None
-    if mask is not None and not in_blocks and not _is_mask(mask):
+    special = kind in (TILES, PACKED)
+    if mask is not None and not special and not _is_mask(mask):
         return None
-    if lengths is not None and (in_blocks or lengths.dtype not in LENGTH_DTYPES):
+    if lengths is not None and (special or lengths.dtype not in LENGTH_DTYPES):
         return None
     return DecodeProblem(
         plain=plain,
-        mask=mask,
+        mask=None if kind == PACKED else mask,
         lengths=lengths,
         at_end=bool(attrs.get("at_end", False)),
         softcap=float(attrs.get("softcap", 0.0)),
-        patterns=workload.inputs[4] if in_blocks else None,
+        patterns=workload.inputs[4] if kind == TILES else None,
+        starts=mask if kind == PACKED else None,
     )
 
 
@@ -108,12 +112,13 @@ def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
 
 
 def _is_served(problem: DecodeProblem) -> bool:
-    """Whether queries are few, pieces of 16 bytes make up the rows, and no mask comes in blocks."""
+    """Whether queries are few, one sequence, in pieces of 16 bytes, under no mask in blocks."""
     plain = problem.plain
     widths = (plain.width, plain.value_width)
     return (
         all(width % 8 == 0 and width <= WIDEST for width in widths)
         and plain.queries <= MOST_QUERIES
         and problem.patterns is None
+        and problem.starts is None
         and problem.group_rows <= MOST_ROWS
     )

@@ -28,6 +28,8 @@ from schedules.task import Task
 WIDEST = 256
 FEWEST_QUERIES = 16
 REGISTERS_BESIDE_DATA = 44
+REGISTERS_OF_SEQUENCES = 12
+"""Ends of the packed sequences of 16 rows, and what comparing with them takes."""
 THREADS_PER_CORE = 1536
 PRODUCT_CYCLES = 1.83
 SCORE_CYCLES = 1.58
@@ -106,6 +108,7 @@ class AttentionMmaSpace(JudgedSpace):
         depth, columns = self._sixteens
         queries = np.where(values["kept"], 4 * depth, 4)
         own = values["key_tile"] // 2 + 8 * columns + queries + 4
+        own = own + (REGISTERS_OF_SEQUENCES if self._problem.starts is not None else 0)
         return values["row_tiles"] * own + REGISTERS_BESIDE_DATA
 
     @cached_property
@@ -135,7 +138,7 @@ class AttentionMmaSpace(JudgedSpace):
         """See :class:`JudgedSpace`."""
         problem, plain = self._problem, self._problem.plain
         rows, key_tile = self._rows(values), values["key_tile"]
-        windowed = plain.left is not None or plain.right is not None
+        windowed = plain.left is not None or plain.right is not None or problem.starts is not None
         return [
             self._registers(values) > MOST_REGISTERS,
             self._resident(values) < 1,

@@ -84,7 +84,12 @@ def attention_mma_cuda(
 def launch(problem: DecodeProblem, schedule: AttentionMmaSchedule) -> CudaLaunch:
     """See :func:`attention_mma_cuda`."""
     query, key, value, result = problem.plain.names
-    extras = {"mask": problem.mask, "patterns": problem.patterns, "lengths": problem.lengths}
+    extras = {
+        "mask": problem.mask,
+        "patterns": problem.patterns,
+        "starts": problem.starts,
+        "lengths": problem.lengths,
+    }
     present = {role: spec.name for role, spec in extras.items() if spec is not None}
     rows = 16 * schedule.row_tiles * schedule.warps
     return CudaLaunch(
@@ -109,7 +114,12 @@ def launch(problem: DecodeProblem, schedule: AttentionMmaSchedule) -> CudaLaunch
 
 def _entry_text(extras: list[str]) -> str:
     """The launched function: inputs that are not there become null pointers."""
-    types = {"mask": "Config::mask_type", "patterns": "uint2", "lengths": "Config::length_type"}
+    types = {
+        "mask": "Config::mask_type",
+        "patterns": "int",
+        "starts": "int",
+        "lengths": "Config::length_type",
+    }
     parameters = [f"const Config::element* {role}" for role in ("q", "k", "v")]
     parameters += [f"const {types[role]}* {role}" for role in extras]
     given = [role if role in extras else "nullptr" for role in types]
@@ -167,6 +177,7 @@ def _sizes(problem: DecodeProblem) -> dict[str, int]:
         "AT_END": int(problem.at_end and problem.lengths is not None),
         "HAS_LENGTHS": int(problem.lengths is not None),
         "HAS_MASK": int(problem.mask is not None and problem.patterns is None),
+        "STARTS": 0 if problem.starts is None else problem.starts.shape[0],
         "BLOCKED": int(problem.patterns is not None),
         "MASK_PAIRS": int(_has_pairs(problem)),
         **{f"MASK_{name}": stride for name, stride in strides},

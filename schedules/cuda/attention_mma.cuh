@@ -138,8 +138,8 @@ __device__ __forceinline__ void store(const Sums<C>& sums, typename C::element* 
 template <class C>
 __device__ __forceinline__ void run(const typename C::element* q, const typename C::element* k,
                                     const typename C::element* v,
-                                    const typename C::mask_type* mask, const uint2* patterns,
-                                    const typename C::length_type* lengths,
+                                    const typename C::mask_type* mask, const int* patterns,
+                                    const int* starts, const typename C::length_type* lengths,
                                     typename C::element* out, unsigned char* raw) {
   using A = Arena<C>;
   using Keys = typename A::Keys;
@@ -158,7 +158,7 @@ __device__ __forceinline__ void run(const typename C::element* q, const typename
   if constexpr (C::HAS_MASK || C::BLOCKED)
     mask += (long long)batch * C::MASK_BATCH + (long long)inside * C::MASK_HEAD;
   const u32 lane = threadIdx.x % 32;
-  Reach reach = reach_of<C>(row, batch, lengths);
+  Reach reach = reach_of<C>(row, batch, starts, lengths);
   const int* list = (const int*)(raw + A::LIST);
   if constexpr (C::BLOCKED) {
     if (threadIdx.x < 32) list_tiles<C>((int*)(raw + A::LIST), mask, row, lane);
@@ -167,6 +167,8 @@ __device__ __forceinline__ void run(const typename C::element* q, const typename
   }
   const int own_row = row + (int)threadIdx.x / 32 * A::WARP_ROWS;
   const int lane_row = own_row + lane / 4, lane_column = lane % 4 * 2;
+
+  const Sequences<C> sequences(starts, own_row, lane_row);
 
   const u32 arena = shared_address(raw), stages = arena + A::FIRST_STAGE;
   const u32 value_stages = stages + C::STAGES * A::KEY_BYTES;
@@ -224,7 +226,7 @@ __device__ __forceinline__ void run(const typename C::element* q, const typename
   for (int j = 0; j < reach.n_tiles; ++j) {
     const int key = key_of(j);
     const Blocks<C> blocks(mask, own_row, key);
-    const bool is_own = is_reached<C>(own_row, key, reach) && blocks.some();
+    const bool is_own = is_reached<C>(own_row, key, reach, sequences) && blocks.some();
     Scores<C> scores;
     if (is_own) begin_scores<C>(scores, mask, lane_row, key + lane_column);
     wait_for_copies<2 * C::STAGES - 2>();
@@ -239,7 +241,8 @@ __device__ __forceinline__ void run(const typename C::element* q, const typename
     if (is_own) {
       if constexpr (C::CAPPED) cap_scores<C>(scores);
       blocks.cut(scores, patterns, lane_row, key + lane_column);
-      if (is_cut<C>(own_row, key, reach)) cut_scores<C>(scores, lane_row, key + lane_column, reach);
+      if (is_cut<C>(own_row, key, reach, sequences))
+        cut_scores<C>(scores, lane_row, key + lane_column, reach, sequences);
       raise<C>(sums, scores);
       add_values<C>(sums, scores, value_stages + j % C::STAGES * A::VALUE_BYTES, value_place);
     }

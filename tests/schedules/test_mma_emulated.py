@@ -18,7 +18,7 @@ from schedules.target import known_target
 from schedules.task import Task
 from tests.schedules.cuda_emulation import emulate
 from tests.schedules.decode_workloads import Decode
-from tests.schedules.masked_workloads import Masked, blocks, frames
+from tests.schedules.masked_workloads import Masked, blocks, frames, packed
 from tests.schedules.products import Product, product_workload
 from tests.schedules.test_simt_emulated import expected
 
@@ -59,6 +59,10 @@ SHAPES: dict[str, tuple[Decode | Masked, dict[str, int]]] = {
     "blocks": (
         Masked(mask=blocks(140, 200, planes=(1, 2)), kv_heads=1, width=16),
         DEEP | {"key_tile": 64},
+    ),
+    "packed": (
+        Masked(mask=packed([30, 3, 62, 15]), form="packed", starts=(0, 30, 33, 95), width=16),
+        DEEP | {"key_tile": 16},
     ),
     "parts_of_blocks": (Masked(mask=frames([30, 50, 41]), heads=1, width=16), TALL),
 }  # fmt: skip
