@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from effcompile.errors import DeviceUnavailable
 from effcompile.extract import extract_tasks
 from effcompile.lower import LoweredProgram
+from effcompile.runtime_libraries import load_cuda_runtime
 from schedules import _tvm
 from schedules.candidate import Candidate
 from schedules.lowering import pipeline
@@ -115,22 +114,10 @@ def _use_cuda_compiler(target: Target, fast_math: bool) -> None:
     from effcompile.measure.libraries import register_compiler
 
     prepare_driver()
-    tvm = _tvm.load()
+    _tvm.load()
     import tvm_ffi
 
     if tvm_ffi.get_global_func("ffi.Module.create.cuda", allow_missing=True) is None:
-        _load_cuda_runtime(Path(tvm.__file__).parent)
+        # TVM skips its CUDA part if the driver library was not there at its import.
+        load_cuda_runtime()
     register_compiler(CudaCompiler(arch=target.arch, cache=None, fast_math=fast_math))
-
-
-def _load_cuda_runtime(folder: Path) -> None:
-    """TVM skips its CUDA part if the driver library was not there at its import."""
-    library = folder / "lib" / "libtvm_runtime_cuda.so"
-    try:
-        ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
-    except OSError as error:
-        raise DeviceUnavailable(
-            f"cannot put CUDA machine code into a library: {error}. "
-            "Expected the CUDA driver, or a C compiler and the CUDA runtime library for a "
-            "stand-in. Run effcompile doctor."
-        ) from error

@@ -13,13 +13,16 @@ from typing import Any
 
 import effcompile
 from effcompile.artifact import replace_manifest, write_artifact
-from effcompile.errors import UsageError
+from effcompile.config import MeasureConfig
+from effcompile.errors import DeviceUnavailable, MeterUnavailable, UsageError
 from effcompile.gains import gain_of
 from effcompile.manifest import MODEL_NOTE, Gain, Manifest, MeasuredEntry, TunedWorkload
 from effcompile.outcome import RunOutcome, TaskOutcome, read_outcome
 from effcompile.output_files import check_output
+from effcompile.signature import EntryPoint
 from schedules.candidate import Candidate
 from schedules.target import Target
+from search.database import Database
 from search.default_trials import DEFAULT_CANDIDATE
 from search.final import Finalist
 from search.identity import PREDICTED_BY
@@ -207,31 +210,52 @@ def _with_gain(
     out: Path,
     outcomes: Sequence[RunOutcome],
 ) -> Manifest:
-    """Measure every static entry point, default and tuned in turn; note it in run and artifact."""
-    from effcompile.errors import DeviceUnavailable
-    from effcompile.measuring import measure_artifacts
-    from search.database import Database
+    """Measure every static entry point, default and tuned in turn; note it in run and artifact.
 
+    The artifact is whole without it: what cannot be measured is said, and left out.
+    """
     bare = replace(manifest, workloads=(), measured=())
     with tempfile.TemporaryDirectory(prefix="effcompile-default-") as folder:
         default_path = Path(folder) / "default.effc"
-        fast_math = outcomes[0].config.build.fast_math
-        _compile(lowered, {}, target, bare, default_path, fast_math=fast_math)
-        measured = []
-        for entry in manifest.entries:
-            if any(isinstance(extent, str) for spec in entry.inputs for extent in spec.shape):
-                continue
-            try:
-                pair = measure_artifacts(
-                    [default_path, out], entry=entry.name, config=outcomes[0].config.measure
-                )
-            except DeviceUnavailable as error:
-                logger.warning("the whole model was not measured: %s", error)
-                return manifest
-            default, tuned = (one.measurement for one in pair)
-            if default is not None and tuned is not None:
-                measured.append(MeasuredEntry(entry=entry.name, gain=gain_of(default, tuned)))
+        config = outcomes[0].config
+        _compile(lowered, {}, target, bare, default_path, fast_math=config.build.fast_math)
+        try:
+            measured = measured_entries(default_path, out, manifest.entries, config.measure)
+        except (DeviceUnavailable, MeterUnavailable) as error:
+            logger.warning("the whole model was not measured: %s", error)
+            return manifest
     for outcome in outcomes:
         with Database(outcome.folder.database_path) as database:
             database.add_note(MODEL_NOTE, measured)
     return replace_manifest(out, replace(manifest, measured=tuple(measured)))
+
+
+def measured_entries(
+    default: Path, tuned: Path, entries: Sequence[EntryPoint], config: MeasureConfig
+) -> list[MeasuredEntry]:
+    """The gain of every entry point without open dimensions that could be measured.
+
+    Args:
+        default: Artifact with the schedules before any search.
+        tuned: Artifact with the chosen ones.
+        entries: Of both.
+        config: How to measure.
+
+    Raises:
+        DeviceUnavailable: The device is not here.
+        MeterUnavailable: The meter named in ``config`` is not here, or may not be read.
+    """
+    from effcompile.measuring import measure_artifacts
+
+    found = []
+    for entry in entries:
+        if any(isinstance(extent, str) for spec in entry.inputs for extent in spec.shape):
+            continue
+        pair = measure_artifacts([default, tuned], entry=entry.name, config=config)
+        before, after = (one.measurement for one in pair)
+        if before is None or after is None:
+            told = "; ".join(one.text() for one in pair if one.measurement is None)
+            logger.warning("the whole model was not measured: %s", told)
+        else:
+            found.append(MeasuredEntry(entry=entry.name, gain=gain_of(before, after)))
+    return found

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from effcompile.errors import BadModel
-from effcompile.frontend.checking import check_dimensions, data_inputs
 from effcompile.frontend.constants import constant_array, fold_moved_constants
+from effcompile.frontend.dimensions import check_dimensions, data_inputs
 from effcompile.frontend.folding import fold
 from effcompile.frontend.importing import import_model
 from effcompile.signature import ArgumentSpec, EntryPoint
@@ -112,12 +112,16 @@ def _legalised(module: Any, target: Target) -> Any:
     from tvm.relax import transform
 
     from effcompile.frontend.layout import channels_last
+    from effcompile.frontend.matchers.residual_sum import fuse_residual_sums
     from effcompile.frontend.patterns import match_patterns
+    from effcompile.frontend.siblings import join_siblings
 
     passes = [
         fold_moved_constants(),
         transform.FoldConstant(),
         match_patterns(),
+        join_siblings(),
+        fuse_residual_sums(),
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
         channels_last(target),

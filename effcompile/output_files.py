@@ -16,10 +16,13 @@ def check_output(path: Path) -> None:
     """Find out that a file cannot be written before the work whose outcome it takes.
 
     Raises:
-        UsageError: Its folder is missing or may not be written, or it is a folder itself.
+        UsageError: Its folder is missing or may not be written, or it is no regular file itself.
     """
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a folder. Name a file.")
+    if path.exists() and not path.is_file():
+        # The new file would take the place of the device, as /dev/null.
+        raise UsageError(f"cannot write {path}: it is a device or a pipe. Name a file.")
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist. Make it.")
     if not os.access(path.parent, os.W_OK):

@@ -13,6 +13,7 @@ import msgspec
 import effcompile
 from effcompile.config import BuildConfig, TuneConfig
 from effcompile.errors import UsageError
+from effcompile.output_files import check_output
 from effcompile.recordings import digest_of, recording_paths
 from effcompile.run_folder import RunFolder
 from effcompile.tuning import Run
@@ -28,23 +29,32 @@ from search.stopping import StopRequest
 from search.tuner import tune
 
 
-def record_run(run: Path, out: Path, *, command: str = "") -> Recording:
-    """Write what a run tried and measured into one file.
+def record_runs(runs: Sequence[Path], out: Path, *, command: str = "") -> Recording:
+    """Write what runs tried and measured into one file.
 
     Args:
-        run: Its folder, or a copy of its database.
+        runs: Their folders, or copies of their databases; all on one kind of device.
         out: The recording.
-        command: How the run was made, for people; guessed from its settings if empty.
+        command: How the runs were made, for people; guessed from the first one's settings if
+            empty.
 
     Raises:
-        UsageError: Not a run folder.
-        BadRecording: Nothing was measured in it.
+        UsageError: Not a run folder, or the recording cannot be written.
+        BadRecording: Nothing was measured in one, or their devices differ.
     """
+    check_output(out)
+    with _features() as features_of:
+        recording = joined([_recorded(run, features_of, command) for run in runs])
+    write_recording(recording, out)
+    return recording
+
+
+def _recorded(run: Path, features_of: FeaturesOf, command: str) -> Recording:
     from effcompile.bench.workload_set import standard_name
 
     if not run.is_file():
         RunFolder(run).require()
-    with Database(run, read_only=True) as database, _features() as features_of:
+    with Database(run, read_only=True) as database:
         identity = database.identity()
         settings = identity.settings if identity else {}
         if identity and identity.versions.get(PREDICTED_BY):
@@ -52,14 +62,12 @@ def record_run(run: Path, out: Path, *, command: str = "") -> Recording:
                 f"cannot record {run}: its numbers were predicted, not measured. Record a run "
                 "that was tuned on a device."
             )
-        recording = record(
+        return record(
             database,
             features_of=features_of,
             command=command or _command(settings),
             name_of=standard_name,
         )
-    write_recording(recording, out)
-    return recording
 
 
 @contextmanager

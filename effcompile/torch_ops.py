@@ -200,3 +200,73 @@ def _attended(query: Any, key: Any, value: Any, seen: Any, scale: float | None) 
     scores = (query.float() @ wide_key.transpose(2, 3) * factor).masked_fill(~seen, -torch.inf)
     weights = torch.softmax(scores, -1).masked_fill(~seen, 0.0)
     return (weights @ wide_value).to(query.dtype)
+
+
+def paged_attention(
+    query: Any,
+    key_pages: Any,
+    value_pages: Any,
+    table: Any,
+    lengths: Any,
+    *,
+    scale: float | None = None,
+    softcap: float = 0.0,
+    window: int = -1,
+) -> Any:
+    """Attention of the newest tokens of sequences over a cache that lies in pages.
+
+    Key ``j`` of sequence ``b`` is token ``j % page tokens`` of page ``table[b, j // page tokens]``.
+    The queries are the last valid tokens, and see what is not behind them.
+
+    Args:
+        query: Shape (batch, query heads, query tokens, width).
+        key_pages: Shape (pages, key heads, page tokens, width).
+        value_pages: Shape (pages, key heads, page tokens, value width).
+        table: int32, shape (batch, pages of a sequence).
+        lengths: Valid tokens per sequence, the queries' included; int32 or int64, shape (batch,).
+        scale: Multiplies the scores; one over the root of the width by default.
+        softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
+        window: Tokens that a query sees, its own included; -1 for all.
+
+    Returns:
+        Shape (batch, query heads, query tokens, value width), dtype of ``query``.
+    """
+    scale = float(query.shape[3]) ** -0.5 if scale is None else scale
+    attrs = {"scale": scale, "softcap": softcap, "local_window_size": window}
+    return custom_op(
+        "PagedAttention",
+        (query, key_pages, value_pages, table, lengths),
+        eager=partial(_paged_attention, scale=scale, softcap=softcap, window=window),
+        attrs=attrs,
+    )
+
+
+def _paged_attention(
+    query: Any,
+    key_pages: Any,
+    value_pages: Any,
+    table: Any,
+    lengths: Any,
+    *,
+    scale: float,
+    softcap: float,
+    window: int,
+) -> Any:
+    import torch
+
+    n_queries = query.shape[2]
+    group = query.shape[1] // key_pages.shape[1]
+    key, value = (
+        pages[table.long()].transpose(1, 2).flatten(2, 3).repeat_interleave(group, 1).float()
+        for pages in (key_pages, value_pages)
+    )
+    scores = query.float() @ key.transpose(2, 3) * scale
+    if softcap:
+        scores = torch.tanh(scores / softcap) * softcap
+    keys = torch.arange(key.shape[2], device=query.device)
+    place = torch.arange(n_queries, device=query.device) - n_queries + lengths[:, None]
+    hidden = keys > place[:, :, None]
+    if window > 0:
+        hidden = hidden | (keys <= place[:, :, None] - window)
+    scores = scores.masked_fill(hidden[:, None], -torch.inf)
+    return (torch.softmax(scores, -1).nan_to_num(0.0) @ value).to(query.dtype)

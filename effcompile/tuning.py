@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -26,10 +26,11 @@ from effcompile.models import require_models
 from effcompile.run_folder import RunFolder
 from schedules.target import Target
 from schedules.task import Task
+from schedules.workload import Workload
 from search.database import Database
 from search.events import Event, Events, RoundStarted, ignore
 from search.identity import PREDICTED_BY, Identity, search_settings
-from search.learner import models_of
+from search.learner import ModelFactory, models_of
 from search.meter_facts import METER_NOTE, MeterFacts
 from search.predicting import PredictingRunner
 from search.stopping import StopRequest
@@ -82,6 +83,7 @@ def tune_models(
     config: TuneConfig | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_dynamic: bool = False,
+    wanted: Callable[[Workload], bool] = lambda workload: True,
     events: Events = ignore,
     stop: StopRequest | None = None,
 ) -> Run:
@@ -94,6 +96,7 @@ def tune_models(
         config: Settings; defaults of :class:`~effcompile.config.TuneConfig`.
         shapes: Input name to extents, for open dimensions.
         keep_dynamic: Leave open dimensions open; kernels that see them are not tuned.
+        wanted: Says which workloads are tuned; the others keep their default schedules.
         events: Receives what happens.
         stop: Asked between trials whether to stop.
 
@@ -104,23 +107,13 @@ def tune_models(
         IdentityMismatch: The folder belongs to another run.
         UnknownSpace: A design space named in ``config`` serves no task.
     """
-    from effcompile.extract import extract_tasks
-    from effcompile.lower import lower
-    from effcompile.measure.environment import (
-        detect_target,
-        fingerprint,
-        require_device,
-        require_meter_for,
-    )
-    from effcompile.measure.shared_space import shared_spaces
+    from effcompile.measure.environment import detect_target, require_device, require_meter_for
     from schedules.spaces import require_spaces
-    from search.tuner import tune as search_schedules
 
     config = checked(config or TuneConfig())
-    is_predicted = config.measure.source == "none"
     prepared = _prepare(models, shapes or {}, keep_dynamic)
     device = detect_target(target)
-    if is_predicted:
+    if config.measure.source == "none":
         config = predicting(config)
     else:
         require_device(device)
@@ -129,50 +122,102 @@ def tune_models(
     folder = RunFolder(out)
     # Child processes start while this one lowers the models.
     with folder.created(), _processes(device, folder, config, known) as (builder, runner):
-        lowered = lower(prepared, device, allow_open=keep_dynamic)
-        tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
+        lowered, every = _tasks(prepared, device, keep_dynamic)
+        tasks = [task for task in every if wanted(task.workload)]
         require_spaces(tasks, config.search.spaces)
-        if not tasks:
-            logger.warning(
-                "nothing to tune: every kernel keeps its default schedule; the model can be built"
-            )
-        identity = Identity(
-            model_hash=_content_hash(lowered),
-            target=device,
-            device=fingerprint(device),
-            settings={
-                **search_settings(config.search),
-                **{f"measure.{name}": value for name, value in asdict(config.measure).items()},
-                "build.fast_math": config.build.fast_math,
-            },
-            versions={"effcompile": effcompile.__version__, **_origin(known, is_predicted)},
-        )
         with Database(folder.database_path) as database:
-            database.claim(identity, config_json=msgspec.json.encode(config).decode())
+            database.claim(
+                _identity(lowered, device, config, known),
+                config_json=msgspec.json.encode(config).decode(),
+            )
             _keep_models(prepared, folder)
-            meter = "none"
-            if isinstance(runner, DeviceRunner):
-                _get_ready(runner, tasks, database)
-                meter = config.measure.meter
-            spaces, space_names = shared_spaces(builder, only=config.search.spaces)
-            with _metered(database, SessionEnergy(device, meter), events) as watch:
-                stopped_by = search_schedules(
-                    tasks,
-                    spaces=spaces,
-                    space_names=space_names,
-                    builder=builder,
-                    runner=runner,
-                    database=database,
-                    config=config.search,
-                    events=watch,
-                    models=models_of(config.search, known),
-                    stop=stop,
-                )
+            # The weights are on the disk, and nothing below needs them.
+            del lowered
+            prepared.clear()
+            stopped_by = _search(
+                tasks,
+                models_of(config.search, known),
+                builder=builder,
+                runner=runner,
+                database=database,
+                config=config,
+                device=device,
+                events=events,
+                stop=stop,
+            )
     return Run(
         path=folder.path,
         stopped_by=stopped_by,
-        predicted_by=_origin(known, is_predicted).get(PREDICTED_BY, ""),
+        predicted_by=_origin(known, config).get(PREDICTED_BY, ""),
     )
+
+
+def _tasks(models: Mapping[str, Any], device: Target, keep_dynamic: bool) -> tuple[Any, list[Task]]:
+    from effcompile.extract import extract_tasks
+    from effcompile.lower import lower
+
+    lowered = lower(models, device, allow_open=keep_dynamic)
+    tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
+    if not tasks:
+        logger.warning(
+            "nothing to tune: every kernel keeps its default schedule; the model can be built"
+        )
+    return lowered, tasks
+
+
+def _identity(
+    lowered: Any, device: Target, config: TuneConfig, known: DeviceModels | None
+) -> Identity:
+    """What a run must share with the one it continues."""
+    from effcompile.measure.environment import fingerprint
+
+    return Identity(
+        model_hash=_content_hash(lowered),
+        target=device,
+        device=fingerprint(device),
+        settings={
+            **search_settings(config.search),
+            **{f"measure.{name}": value for name, value in asdict(config.measure).items()},
+            "build.fast_math": config.build.fast_math,
+        },
+        versions={"effcompile": effcompile.__version__, **_origin(known, config)},
+    )
+
+
+def _search(
+    tasks: Sequence[Task],
+    models: ModelFactory,
+    *,
+    builder: ProcessBuilder,
+    runner: DeviceRunner | PredictingRunner,
+    database: Database,
+    config: TuneConfig,
+    device: Target,
+    events: Events,
+    stop: StopRequest | None,
+) -> str:
+    """Run the loop with the device ready; says why it stopped."""
+    from effcompile.measure.shared_space import shared_spaces
+    from search.tuner import tune as search_schedules
+
+    meter = "none"
+    if isinstance(runner, DeviceRunner):
+        _get_ready(runner, tasks, database)
+        meter = config.measure.meter
+    spaces, space_names = shared_spaces(builder, only=config.search.spaces)
+    with _metered(database, SessionEnergy(device, meter), events) as watch:
+        return search_schedules(
+            tasks,
+            spaces=spaces,
+            space_names=space_names,
+            builder=builder,
+            runner=runner,
+            database=database,
+            config=config.search,
+            events=watch,
+            models=models,
+            stop=stop,
+        )
 
 
 def predicting(config: TuneConfig) -> TuneConfig:
@@ -197,11 +242,11 @@ def _known_of(target: Target, config: TuneConfig) -> DeviceModels | None:
     return models_of_device(target, same_device=True) if wanted else None
 
 
-def _origin(known: DeviceModels | None, is_predicted: bool) -> dict[str, str]:
+def _origin(known: DeviceModels | None, config: TuneConfig) -> dict[str, str]:
     """What the identity says of the models a run begins with."""
     if known is None:
         return {}
-    return {PREDICTED_BY if is_predicted else "warm_start": known.label()}
+    return {PREDICTED_BY if config.measure.source == "none" else "warm_start": known.label()}
 
 
 def _get_ready(runner: DeviceRunner, tasks: Sequence[Task], database: Database) -> None:
@@ -263,13 +308,8 @@ def _processes(
 def _prepare(
     models: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], keep_dynamic: bool
 ) -> dict[str, Any]:
-    from effcompile.frontend.checking import (
-        check_dimensions,
-        data_inputs,
-        fix_shapes,
-        load_model,
-        prepare_model,
-    )
+    from effcompile.frontend.checking import load_model, prepare_model
+    from effcompile.frontend.dimensions import check_dimensions, data_inputs, fix_shapes
 
     prepared = {}
     used: set[str] = set()

@@ -63,7 +63,8 @@ def _onnx_reference(
 ) -> tuple[Arrays, Arrays]:
     from onnx.reference import ReferenceEvaluator
 
-    from effcompile.frontend.checking import data_inputs, load_model
+    from effcompile.frontend.checking import load_model
+    from effcompile.frontend.dimensions import data_inputs
 
     model = load_model(path)
     expected, found = [spec.name for spec in entry.inputs], [v.name for v in data_inputs(model)]

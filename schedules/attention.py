@@ -78,6 +78,7 @@ class HopperAttentionSpace(KnobSpace):
             blocks=self._target.n_cores,
             longest_first=values["order"] == "longest_first",
             splits=int(values.get("splits", 1)),
+            early=values.get("launches") == "early",
         )
         if values["blocks"] == "persistent":
             return made

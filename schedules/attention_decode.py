@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 
-from schedules.attention_decode_cuda import (
+from schedules.attention_decode_cuda import attention_decode
+from schedules.attention_decode_problem import DecodeProblem, decode_problem
+from schedules.attention_decode_schedule import (
     Combine,
     DecodeSchedule,
-    attention_decode,
+    Loads,
     n_passes,
+    ring_bytes,
     shared_bytes,
-    step_pieces,
 )
-from schedules.attention_decode_problem import DecodeProblem, decode_problem
 from schedules.errors import UnknownSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.limits import launch_refusal
 from schedules.task import Task
 
 FIRST_ARCH = 80
-FIRST_ARCH_WITH_CLUSTERS = 90
-MOST_IN_CLUSTER = 8
+# Clusters, copies by tiles, kernels that start early.
+FIRST_HOPPER_ARCH = 90
+CLUSTERS = (8, 16)
+MOST_IN_CLUSTER = 16
 MOST_REGISTERS = 240
 # Bytes per multiprocessor; with fewer, memory waits for loads to be issued.
 FEWEST_IN_FLIGHT = 24 * 1024
-REGISTERS_BESIDE_DATA = 32
-# Addresses of copies to shared memory.
-REGISTERS_OF_COPIES = 28
+REGISTERS_BESIDE_DATA = 40
+# Addresses of copies in pieces, per tile.
+REGISTERS_OF_COPIES = 16
 THREADS_PER_CORE = 2048
+# What the device keeps for itself, per block.
+RESERVED_SHARED_BYTES = 1024
 # What split counts aim at.
 BLOCKS_PER_CORE = (0.5, 1, 2, 3, 4)
 TILES_PER_SPLIT = (2, 4, 8, 16)
@@ -78,22 +82,22 @@ class AttentionDecodeSpace(KnobSpace):
         """Splits and rows follow the problem."""
         rows = tuple(n for n in (8, 16, 32) if n == 8 or n < 2 * self._problem.group_rows)
         plenty = self._problem.plain.keys > FEW_KEYS
-        combines = ("last_block", "launch", *(["cluster"] if self._has_clusters else []))
+        combines = ("last_block", "launch", *(["cluster"] if self._is_hopper else []))
         return (
             Knob(name="splits", values=self._split_counts()),
             Knob(name="order", values=("ranges", "turns")),
             Knob(name="warps", values=(2, 4, 8, 16) if plenty else (1, 2, 4, 8)),
-            Knob(name="tiles", values=(1, 2)),
-            Knob(name="in_flight", values=(1, 2, 3, 4)),
-            Knob(name="loads", values=("registers", "shared")),
-            Knob(name="key_bytes", values=(64, 128)),
+            Knob(name="tiles", values=(1, 2, 4)),
+            Knob(name="in_flight", values=(1, 2, 3, 4, 6, 8)),
+            Knob(name="loads", values=("pieces", *(["tiles"] if self._is_hopper else []))),
             Knob(name="rows", values=rows),
             Knob(name="combine", values=combines),
+            Knob(name="early", values=("no", *(["yes"] if self._is_hopper else []))),
         )
 
     @property
-    def _has_clusters(self) -> bool:
-        return arch_number(self._target.arch) >= FIRST_ARCH_WITH_CLUSTERS
+    def _is_hopper(self) -> bool:
+        return arch_number(self._target.arch) >= FIRST_HOPPER_ARCH
 
     def _split_counts(self) -> tuple[int, ...]:
         """One, what gives every multiprocessor whole blocks, and what few keys allow."""
@@ -101,7 +105,7 @@ class AttentionDecodeSpace(KnobSpace):
         n_tiles = -(-self._problem.plain.keys // 16)
         wanted = {int(load * per_group) for load in BLOCKS_PER_CORE}
         wanted |= {n_tiles // share for share in TILES_PER_SPLIT}
-        wanted |= {MOST_IN_CLUSTER} if self._has_clusters else set()
+        wanted |= set(CLUSTERS) if self._is_hopper else set()
         most = min(MOST_SPLITS, n_tiles, int(BLOCKS_PER_CORE[-1] * per_group))
         return tuple(sorted({1} | {n for n in wanted if 1 < n <= most}))
 
@@ -111,12 +115,12 @@ class AttentionDecodeSpace(KnobSpace):
             warps=int(values["warps"]),
             tiles=int(values["tiles"]),
             in_flight=int(values["in_flight"]),
-            in_shared=values["loads"] == "shared",
-            key_bytes=int(values["key_bytes"]),
+            loads=cast("Loads", values["loads"]),
             rows=int(values["rows"]),
             splits=int(values["splits"]),
             in_turns=values["order"] == "turns",
             combine=cast("Combine", values["combine"]),
+            early=values["early"] == "yes",
         )
 
     def refusal(self, values: Values) -> str | None:
@@ -126,7 +130,7 @@ class AttentionDecodeSpace(KnobSpace):
         shares = schedule.warps * schedule.splits
         registers = self._registers(schedule)
         faults = {
-            "some warps would have no keys": shares > max(steps, 1),
+            "more than a fifth of the warps would have no keys": 4 * shares > 5 * max(steps, 1),
             "more steps would be in flight than a warp has": (
                 schedule.in_flight > max(1, -(-steps // shares))
             ),
@@ -136,10 +140,8 @@ class AttentionDecodeSpace(KnobSpace):
                 schedule.combine == "cluster" and schedule.splits > MOST_IN_CLUSTER
             ),
             f"more than {MOST_REGISTERS} registers per thread": registers > MOST_REGISTERS,
-            "registers hold these loads, and are faster": (
-                schedule.in_shared
-                and self._registers(replace(schedule, in_shared=False)) <= MOST_REGISTERS
-            ),
+            "steps are no whole pages, and pages no whole steps": self._crosses_pages(schedule),
+            "only tiles can be asked for early": schedule.early and schedule.loads == "pieces",
             "memory would be idle": self._in_flight(schedule) < self._wanted_in_flight(),
         }
         for reason, applies in faults.items():
@@ -152,19 +154,20 @@ class AttentionDecodeSpace(KnobSpace):
             shared_bytes=shared_bytes(problem, schedule),
         )
 
+    def _crosses_pages(self, schedule: DecodeSchedule) -> bool:
+        pages = self._problem.pages
+        if pages is None:
+            return False
+        longer, shorter = sorted((pages.tokens, schedule.step_keys), reverse=True)
+        return longer % shorter > 0
+
     def _registers(self, schedule: DecodeSchedule) -> int:
         plain, row_tiles = self._problem.plain, schedule.rows // 8
-        totals = row_tiles * (16 * -(-plain.value_width // 64) + 2)
-        queries = row_tiles * 4 * schedule.key_rows * -(-plain.width // (32 * schedule.key_rows))
-        scores = 2 * schedule.tiles * (4 * ((row_tiles + 1) // 2) + 3 * row_tiles)
-        scores += 4 * schedule.tiles * row_tiles * (self._problem.mask is not None)
-        scores += 16 * ((row_tiles + 1) // 2) * (schedule.key_rows - 1)
-        loads = REGISTERS_OF_COPIES if schedule.in_shared else 4 * self._loads(schedule)
-        return REGISTERS_BESIDE_DATA + totals + queries + scores + loads
-
-    def _loads(self, schedule: DecodeSchedule) -> int:
-        """16-byte loads that a thread has in flight."""
-        return schedule.in_flight * step_pieces(self._problem, schedule)
+        totals = row_tiles * (4 * -(-plain.value_width // 16) + 4)
+        queries = row_tiles * 2 * -(-plain.width // 16)
+        scores = schedule.tiles * row_tiles * (6 + 4 * (self._problem.mask is not None))
+        addresses = REGISTERS_OF_COPIES * schedule.tiles * (schedule.loads == "pieces")
+        return REGISTERS_BESIDE_DATA + totals + queries + scores + addresses
 
     def program(self, values: Values) -> Any:
         """The bound program."""
@@ -193,18 +196,18 @@ class AttentionDecodeSpace(KnobSpace):
     def _resident(self, schedule: DecodeSchedule) -> int:
         """Blocks that a multiprocessor holds at once, by the estimate of registers."""
         registers = self._registers(schedule) * schedule.n_threads
-        shared = shared_bytes(self._problem, schedule)
+        shared = shared_bytes(self._problem, schedule) + RESERVED_SHARED_BYTES
+        per_core = self._target.shared_memory_per_block_bytes + RESERVED_SHARED_BYTES
         return min(
             THREADS_PER_CORE // schedule.n_threads,
             max(1, self._target.registers_per_block // registers),
-            max(1, self._target.shared_memory_per_block_bytes // shared),
+            max(1, per_core // shared),
         )
 
     def _in_flight(self, schedule: DecodeSchedule) -> float:
         """Bytes that are being loaded, per multiprocessor of the device."""
         at_once = min(self._blocks(schedule), self._resident(schedule) * self._target.n_cores)
-        per_block = 16 * schedule.n_threads * self._loads(schedule)
-        return at_once * per_block / self._target.n_cores
+        return at_once * ring_bytes(self._problem, schedule) / self._target.n_cores
 
     def _wanted_in_flight(self) -> float:
         """What memory needs to be busy, or a quarter of all there is to load."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from schedules.attention_problem import AttentionProblem, attention_problem
 from schedules.masked_problem import PACKED, TILES
@@ -14,7 +13,26 @@ MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
 MOST_QUERIES = 32
 MOST_ROWS = 128
 WIDEST = 256
-MaskKind = Literal["none", "bool", "float"]
+TABLE_DTYPE = "int32"
+PAGED_OP = "paged_attention"
+# Keys of a product: pages hold whole multiples.
+PAGE_GRAIN = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """Keys and values of a sequence in pages that lie anywhere.
+
+    Attributes:
+        table: The page that holds the keys from ``i * tokens``, int32, shape (batch, pages of
+            a sequence).
+        tokens: Of one page.
+        n_pages: In all.
+    """
+
+    table: TensorSpec
+    tokens: int
+    n_pages: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +40,18 @@ class DecodeProblem:
     """Attention in which the query heads of a key head ask for few rows together.
 
     Attributes:
-        plain: The same attention without mask, lengths and soft cap.
+        plain: The same attention without mask, lengths, soft cap and pages.
         mask: Added to the scores, or true where a key may be attended; ``None`` for none.
         lengths: Valid keys per sequence, ``None`` if all are.
         at_end: Whether queries are the last of the valid keys.
         softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
+<<<<<<< HEAD
         patterns: Of a mask in blocks (:mod:`schedules.mask_tiles`), whose index ``mask`` is then.
         starts: Of packed sequences and the end of the last one, ``None`` if there is one sequence.
+=======
+        pages: Where keys and values are, (pages, key heads, tokens of a page, width) each;
+            ``None`` if they are (batch, key heads, keys, width).
+>>>>>>> main
     """
 
     plain: AttentionProblem
@@ -36,8 +59,12 @@ class DecodeProblem:
     lengths: TensorSpec | None
     at_end: bool
     softcap: float
+<<<<<<< HEAD
     patterns: TensorSpec | None = None
     starts: TensorSpec | None = None
+=======
+    pages: Pages | None = None
+>>>>>>> main
 
     @property
     def group_rows(self) -> int:
@@ -63,7 +90,11 @@ class DecodeProblem:
 
 def decode_problem(workload: Workload) -> DecodeProblem | None:
     """The problem behind a workload, ``None`` if it is none of few queries."""
-    problem = extended_problem(workload)
+    if workload.op == PAGED_OP:
+        whole = extended_problem(in_one_piece(workload))
+        problem = whole and replace(whole, pages=_pages(workload))
+    else:
+        problem = extended_problem(workload)
     return problem if problem is not None and _is_served(problem) else None
 
 
@@ -99,8 +130,31 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     )
 
 
+<<<<<<< HEAD
 def _is_mask(spec: TensorSpec) -> bool:
     return spec.dtype in MASK_DTYPES and len(spec.shape) == 4
+=======
+def _pages(workload: Workload) -> Pages:
+    key, table = workload.inputs[1], workload.inputs[3]
+    return Pages(table=table, tokens=key.shape[2], n_pages=key.shape[0])
+
+
+def in_one_piece(workload: Workload) -> Workload:
+    """The ``attention`` that a ``paged_attention`` stands for: its pages in a row.
+
+    Args:
+        workload: Of inputs query, key pages, value pages, table and lengths.
+    """
+    query, key, value, table, *rest = workload.inputs
+    batch, n_pages = table.shape
+
+    def joined(pages: TensorSpec) -> TensorSpec:
+        _, heads, tokens, width = pages.shape
+        return replace(pages, shape=(batch, heads, n_pages * tokens, width))
+
+    inputs = (query, joined(key), joined(value), *rest)
+    return replace(workload, op="attention", inputs=inputs)
+>>>>>>> main
 
 
 def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
@@ -112,8 +166,13 @@ def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
 
 
 def _is_served(problem: DecodeProblem) -> bool:
+<<<<<<< HEAD
     """Whether queries are few, one sequence, in pieces of 16 bytes, under no mask in blocks."""
     plain = problem.plain
+=======
+    """Whether queries are few, and pieces of 16 bytes make up the rows."""
+    plain, pages = problem.plain, problem.pages
+>>>>>>> main
     widths = (plain.width, plain.value_width)
     return (
         all(width % 8 == 0 and width <= WIDEST for width in widths)
@@ -121,4 +180,6 @@ def _is_served(problem: DecodeProblem) -> bool:
         and problem.patterns is None
         and problem.starts is None
         and problem.group_rows <= MOST_ROWS
+        and (pages is None or pages.tokens % PAGE_GRAIN == 0)
+        and (pages is None or pages.table.dtype == TABLE_DTYPE)
     )

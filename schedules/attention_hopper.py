@@ -41,6 +41,7 @@ class HopperSchedule:
         blocks: Blocks launched; each takes every ``blocks``-th tile.
         longest_first: Whether the tiles with most keys of all heads come first.
         splits: Blocks that share the keys of a tile; patterns that can combine them only.
+        early: Whether launches of one program may start before the one in front has ended.
     """
 
     warpgroups: int
@@ -51,6 +52,7 @@ class HopperSchedule:
     blocks: int
     longest_first: bool
     splits: int = 1
+    early: bool = False
 
     @property
     def query_tile(self) -> int:
@@ -75,6 +77,7 @@ class Pattern:
         plan_bytes: Shared memory of ``Plan``.
         parts: Pieces of equal length that the keys of a step are loaded in.
         softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
+        follows: Whether another launch of the program stands in front.
     """
 
     files: tuple[str, ...]
@@ -84,6 +87,7 @@ class Pattern:
     plan_bytes: int = 0
     parts: int = 1
     softcap: float = 0.0
+    follows: bool = False
 
 
 def window_pattern(problem: AttentionProblem, schedule: HopperSchedule) -> Pattern:
@@ -150,7 +154,7 @@ def attention_launch(
     part = schedule.key_tile // pattern.parts
     return CudaLaunch(
         function="attention_forward",
-        headers=(device_code("hopper.cuh"),),
+        headers=(device_code("hopper.cuh"), device_code("early_launch.cuh")),
         source=_source(problem, schedule, pattern),
         arguments=(
             _tiles(query, problem.width, problem.queries, heads, schedule.query_tile),
@@ -165,6 +169,7 @@ def attention_launch(
         # Makes the compiler claim all registers a block can have. A launch with fewer would leave
         # consumers waiting for ever for what producers cannot give.
         min_blocks=1,
+        early=schedule.early and pattern.follows,
     )
 
 
@@ -204,6 +209,7 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
         "PRODUCER_REGISTERS": producer,
         "CONSUMER_REGISTERS": consumer,
         "PLAN_BYTES": pattern.plan_bytes,
+        "EARLY": int(schedule.early),
         **pattern.constants,
     }
     lines = [f"constexpr int {name} = {value};" for name, value in constants.items()]

@@ -2,75 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
-from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
-from schedules.errors import UnknownSpace
-from schedules.knobs import Knob, KnobSpace, Values
-from schedules.limits import launch_refusal
+from schedules.one_block import OneBlockSpace
 from schedules.task import Task
+from schedules.workload import TensorSpec
 
 OP = "chain_segments"
-REGISTERS = 32
-SHARED_BYTES_PER_WARP = 8
+NEXT = "next_rows"
 
 
-def chain_segments_space(task: Task) -> KnobSpace | None:
+def chain_segments_space(task: Task) -> OneBlockSpace | None:
     """The operator's space, ``None`` for other operators and targets."""
     if task.workload.op != OP or task.target.kind != "cuda":
         return None
-    return ChainSegmentsSpace(task)
+    space = ChainSegmentsSpace(task)
+    return None if space.is_empty else space
 
 
-class ChainSegmentsSpace(KnobSpace):
+class ChainSegmentsSpace(OneBlockSpace):
     """How many threads share the rows."""
 
     name = OP
-    knobs = (Knob(name="threads", values=(32, 64, 128, 256, 512, 1024)),)
 
-    def __init__(self, task: Task) -> None:
-        if task.workload.op != OP:
-            raise UnknownSpace(f"{task.workload.name} is no {OP}: expected that operator.")
-        self._workload = task.workload
-        self._target = task.target
-        (self._rows,) = task.workload.inputs[0].shape
+    @property
+    def shared_bytes(self) -> int:
+        """A bit per row says whether it is linked."""
+        return -(-self._rows // 32) * 4
 
-    def refusal(self, values: Values) -> str | None:
-        """Limits of the device."""
-        threads = int(values["threads"])
-        return launch_refusal(
-            self._target,
-            threads_per_block=threads,
-            registers_per_thread=REGISTERS,
-            shared_bytes=SHARED_BYTES_PER_WARP * threads // 32,
-        )
+    @property
+    def workspaces(self) -> tuple[TensorSpec, ...]:
+        """The row after each, where rows name the one before them."""
+        following = TensorSpec(name=NEXT, shape=(self._rows,), dtype="int32")
+        return (following,) if self._is("listed") else ()
 
-    def program(self, values: Values) -> Any:
-        """The bound program."""
-        workload, threads = self._workload, int(values["threads"])
-        constants = {
-            "ROWS": self._rows,
-            "PLACES": int(workload.attrs["places"]),
-            "GROUPS": workload.outputs[2].shape[0],
-            "THREADS": threads,
+    def _is(self, mark: str) -> bool:
+        return bool(self._workload.attrs.get(mark, False))
+
+    def constants(self) -> dict[str, int]:
+        """Of ``cuda/chain_segments.cuh``."""
+        return {
+            "PLACES": int(self._workload.attrs["places"]),
+            "GROUPS": self._workload.outputs[2].shape[0],
+            "LISTED": int(self._is("listed")),
+            "LIMITED": int(self._is("limited")),
         }
-        launch = CudaLaunch(
-            function=OP,
-            source="\n".join(
-                [
-                    *(f"constexpr int {name} = {value};" for name, value in constants.items()),
-                    device_code("chain_segments.cuh"),
-                ]
-            ),
-            arguments=tuple(spec.name for spec in (*workload.inputs, *workload.outputs)),
-            grid=(1,),
-            block=(threads,),
-        )
-        return cuda_program(workload, [launch])
 
-    def numbers(self, values: Values) -> list[float]:
-        """log2 of threads and of rows per thread."""
-        threads = int(values["threads"])
-        return [float(np.log2(threads)), float(np.log2(-(-self._rows // threads)))]
+    def arguments(self) -> list[str]:
+        """Cosines, threshold, previous rows, limit, outputs, workspace."""
+        cosine, threshold, *rest = [one.name for one in self._workload.inputs]
+        previous = rest.pop(0) if self._is("listed") else "nullptr"
+        most = rest.pop(0) if self._is("limited") else "nullptr"
+        outputs = [one.name for one in self._workload.outputs]
+        following = NEXT if self._is("listed") else "nullptr"
+        return [cosine, threshold, previous, most, *outputs, following]

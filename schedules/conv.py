@@ -6,7 +6,7 @@ brings networks into that form. Groups are left to TVM's space.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -31,8 +31,8 @@ MOST_SUMS = 192
 """Of a thread."""
 OTHER_REGISTERS = 24
 """Of a thread, beside its sums."""
-PIECES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 14, 16, 28)
-"""Into how many boxes one direction of the output may be cut."""
+LARGEST_BOXES = (1, 2, 4, 6, 8, 10, 14, 16, 20, 28, 32, 56, 64, 128)
+"""Pixels in one direction."""
 
 
 def serves(target: Target) -> bool:
@@ -102,9 +102,9 @@ class ConvSpace(JudgedSpace):
         problem = self._problem
         most_images = max(1, MOST_ROWS // (problem.width.out * problem.height.out))
         return (
-            Knob(name="box_width", values=_pieces(problem.width.out)),
-            Knob(name="box_height", values=_pieces(problem.height.out)),
-            Knob(name="box_images", values=_pieces(min(problem.images, most_images))),
+            Knob(name="box_width", values=_pieces(problem.width.out, LARGEST_BOXES)),
+            Knob(name="box_height", values=_pieces(problem.height.out, LARGEST_BOXES)),
+            Knob(name="box_images", values=_pieces(problem.images, range(1, most_images + 1))),
             Knob(name="tile_column", values=(16, 32, 64, 96, 128, 192, 256)),
             Knob(name="multipliers", values=(1, 2)),
             Knob(name="stages", values=(2, 3, 4, 6, 8)),
@@ -182,9 +182,9 @@ class ConvSpace(JudgedSpace):
         ]
 
 
-def _pieces(extent: int) -> tuple[int, ...]:
-    """Extents that cut a direction into equal pieces but for the last."""
-    return tuple(sorted({ceil_div(extent, n) for n in PIECES}))
+def _pieces(extent: int, largest: Iterable[int]) -> tuple[int, ...]:
+    """Extents of at most such a size that cut a direction as evenly as they can."""
+    return tuple(sorted({ceil_div(extent, ceil_div(extent, most)) for most in largest}))
 
 
 def _too_wide(values: Mapping[str, Grid], name: str, direction: Direction) -> Grid:

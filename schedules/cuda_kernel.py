@@ -100,6 +100,9 @@ def cuda_program(
         launches: At least one.
         workspaces: Buffers in device memory that live for one call; contents are undefined.
     """
+    names = [spec.name for spec in (*workload.inputs, *workload.outputs, *workspaces)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"launches name their arguments, so names must differ: found {names}.")
     _tvm.load()
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script.builder import ir as tir

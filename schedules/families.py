@@ -10,6 +10,8 @@ from schedules.attention_mma import attention_mma_space
 from schedules.attention_simt import attention_simt_space
 from schedules.chain_segments import chain_segments_space
 from schedules.conv import conv_space
+from schedules.elementwise import elementwise_space
+from schedules.gemm_dequant import gemm_dequant_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.headwise_attention import headwise_space
 from schedules.importance import importance_space
@@ -24,6 +26,7 @@ from schedules.merge import merge_space
 from schedules.row_norm import row_norm_space
 from schedules.softmax import softmax_space
 from schedules.task import Task
+from schedules.top_rows import top_rows_space
 
 Family = Callable[[Task], KnobSpace | None]
 
@@ -38,9 +41,12 @@ FAMILIES: tuple[Family, ...] = (
     headwise_space,
     importance_space,
     gemv_dequant_space,
+    gemm_dequant_space,
     merge_space,
     row_norm_space,
     chain_segments_space,
+    top_rows_space,
+    elementwise_space,
     conv_space,
     matmul_rows_space,
     matmul_space,

@@ -9,19 +9,20 @@ from typing import Any
 import numpy as np
 
 from schedules.errors import UnknownSpace
-from schedules.gemv_dequant_cuda import (
-    DIGITS,
+from schedules.gemv_dequant_cuda import gemv_cuda
+from schedules.gemv_dequant_layout import (
     LOAD_BYTES,
-    ROWS_PER_PASS,
     GemvSchedule,
     arena,
-    gemv_cuda,
+    digits,
+    may_be_floats,
     n_steps,
+    rows_per_pass,
     slot_bytes,
     step_groups,
     step_units,
 )
-from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
+from schedules.gemv_dequant_problem import ELEMENT_BYTES, GemvProblem, gemv_problem
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.limits import launch_refusal
 from schedules.task import Task
@@ -30,10 +31,13 @@ FIRST_ARCH = 80
 # With bulk copies, and kernels that start before the one in front has ended.
 FIRST_ARCH_OF_HOPPER = 90
 MOST_REGISTERS = 200
-# Estimates from compiled points: beside x, sums and codes, and per eight digits of x.
+# More are a matter of arithmetic, which other kernels do better.
+MOST_ROWS = 256
+# Estimates from compiled points: beside x, sums and codes, and per eight columns of x.
 REGISTERS_OF_BULK = 24
 REGISTERS_OF_LOADS = 34
 REGISTERS_PER_X_TILE = 9
+REGISTERS_PER_FLOAT_TILE = 12
 THREADS_PER_CORE = 2048
 SHARED_PER_BLOCK_OVERHEAD = 1024
 # Of codes, per core: with less no device of these reaches its memory's rate (1.5 to 3.5 TB/s with
@@ -51,7 +55,8 @@ def gemv_dequant_space(task: Task) -> KnobSpace | None:
     target = task.target
     if target.kind != "cuda" or _arch_number(target.arch) < FIRST_ARCH:
         return None
-    return None if gemv_problem(task.workload) is None else GemvDequantSpace(task)
+    problem = gemv_problem(task.workload)
+    return None if problem is None or problem.rows > MOST_ROWS else GemvDequantSpace(task)
 
 
 def _arch_number(arch: str) -> int:
@@ -69,7 +74,7 @@ class GemvDequantSpace(KnobSpace):
         if problem is None:
             raise UnknownSpace(
                 f"the gemv_dequant family does not cover {task.workload.name}: expected packed "
-                "codes, and x, scales and output of one 16-bit float type with few rows."
+                "codes, scales and outputs of one float type, and x of that type or int8."
             )
         self._problem: GemvProblem = problem
         self._workload = task.workload
@@ -96,7 +101,13 @@ class GemvDequantSpace(KnobSpace):
             Knob(name="blocks_k", values=up_to(steps, 1, 2, 4, 8, 16, MOST_BLOCKS_K)),
             Knob(name="in_flight", values=(1, 2, 3, 4)),
             Knob(name="bulk", values=(0, 1, 2, 4, 8) if self._is_hopper else (0,)),
+            Knob(name="numbers", values=self._numbers()),
         )
+
+    def _numbers(self) -> tuple[str, ...]:
+        """Of one or two rows, digits cost no more than one product per code in any case."""
+        several = self._problem.rows > FEW_ROWS
+        return ("digits", "floats") if several and may_be_floats(self._problem) else ("digits",)
 
     def schedule(self, values: Values) -> GemvSchedule:
         """The decisions that knob values stand for."""
@@ -111,6 +122,7 @@ class GemvDequantSpace(KnobSpace):
             piece=max(1, min(int(values["bulk"]), self._most_steps(values))),
             bulk=int(values["bulk"]) > 0,
             early=self._is_hopper,
+            floats=values["numbers"] == "floats",
         )
 
     def _blocks_n(self, blocks_per_core: int, blocks_k: int) -> int:
@@ -182,13 +194,15 @@ class GemvDequantSpace(KnobSpace):
 
     def _registers(self, schedule: GemvSchedule) -> int:
         problem = self._problem
-        x_tiles = -(-DIGITS * min(problem.rows, ROWS_PER_PASS) // 8)
+        columns = digits(problem, schedule) * rows_per_pass(problem, schedule)
+        per_tile = REGISTERS_PER_FLOAT_TILE if schedule.floats else REGISTERS_PER_X_TILE
+        for_x = per_tile * -(-columns // 8)
+        scale_words = ELEMENT_BYTES[problem.dtype] // 2
         per_step = 4 * self._step_loads()
-        per_step += step_groups(problem) * (2 if problem.has_zeros else 1)
+        per_step += step_groups(problem) * (scale_words + problem.has_zeros)
         if schedule.bulk:
-            return REGISTERS_OF_BULK + REGISTERS_PER_X_TILE * x_tiles + per_step
-        data = per_step * schedule.in_flight
-        return REGISTERS_OF_LOADS + REGISTERS_PER_X_TILE * x_tiles + data
+            return REGISTERS_OF_BULK + for_x + per_step
+        return REGISTERS_OF_LOADS + for_x + per_step * schedule.in_flight
 
     def program(self, values: Values) -> Any:
         """The bound program."""

@@ -1,48 +1,99 @@
-"""What the products with quantised matrices need to know of a workload."""
+"""What the products with quantised matrices need to know of a workload.
+
+::
+
+    s = x_scale * x (scale (codes - zero_point))^T + bias
+    y = activation(s) + residual, or activation(s of one matrix) * (s of a second one)
+
+Several matrices of one ``x`` may be products of one launch with an output each.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from math import prod
 
 from schedules.packing import LOADS_PER_UNIT, TILE_COLUMNS, UNIT_DEPTH
-from schedules.workload import Workload
+from schedules.workload import Attribute, TensorSpec, Workload
 
 OP = "gemv_dequant"
-DTYPES = ("float16", "bfloat16")
+ELEMENT_BYTES = {"int8": 1, "float16": 2, "bfloat16": 2, "float32": 4}
+DTYPES = ("float16", "bfloat16", "float32")
+ACTIVATIONS = ("", "silu", "gelu", "gelu_tanh", "relu")
 SMALLEST_GROUP = 32
-MOST_ROWS = 64
+# Rows that one reading of the weights serves; products of more are not joined.
+FEW_ROWS = 64
+# Columns of a tile that a gate has; as many lie beside them that it multiplies.
+GATED_COLUMNS = TILE_COLUMNS // 2
+OPTIONAL = ("zeros", "bias", "residual", "x_scales")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def input_roles(attrs: Mapping[str, Attribute]) -> tuple[str, ...]:
+    """What the inputs of a workload are, in their order."""
+    return ("x", "codes", "scales", *(role for role in OPTIONAL if attrs[role]))
+
+
+def columns_of(attrs: Mapping[str, Attribute]) -> tuple[int, ...]:
+    """Columns of every output."""
+    return tuple(int(columns) for columns in str(attrs["columns"]).split())
+
+
+def tiles_of(columns: int, *, gated: bool) -> int:
+    """Tiles of the packed matrix, or of both matrices, behind an output."""
+    return -(-columns // TILE_COLUMNS) * (2 if gated else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GemvProblem:
-    """``y = x (scale (codes - zero_point))^T + bias`` with codes packed in tiles.
+    """Products of few rows with codes packed in tiles.
 
     Attributes:
         rows: Rows of ``x``, its leading axes taken together.
-        n_columns: Columns of ``y``.
+        columns: Of every output. The packed matrix of each begins with a tile.
         depth: Length of the dot products.
         bits: Of a code.
         group: Codes along the depth that share a scale: a multiple of a unit's depth, or a
             divisor of it that is a multiple of 32.
         n_groups: Groups along the depth.
-        dtype: Of ``x``, scales, bias and ``y``; sums are float32.
+        dtype: Of scales, bias, residual and outputs; sums are float32.
+        x_dtype: Of ``x``: ``dtype`` or int8.
+        scale_dtype: Of the scales of an int8 ``x``: ``dtype`` or float32.
+        scale_per_row: Whether each row of an int8 ``x`` has a scale, else all share one.
         has_zeros: Whether zero points are given; else they are half of the range.
-        has_bias: Whether a bias is added.
-        names: Argument names, in the order x, codes, scales, zeros, bias, y without the
-            absent ones.
+        has_bias: Whether a bias is added, in the order of packed columns.
+        activation: One of :data:`ACTIVATIONS`.
+        gated: Whether tiles hold two matrices, 8 columns of each, of which the first one's
+            product, activated, multiplies the second one's.
+        has_residual: Whether an array like the output is added.
+        inputs: Argument name by role, in call order.
+        outputs: Argument names.
     """
 
     rows: int
-    n_columns: int
+    columns: tuple[int, ...]
     depth: int
     bits: int
     group: int
     n_groups: int
     dtype: str
+    x_dtype: str
+    scale_dtype: str
+    scale_per_row: bool
     has_zeros: bool
     has_bias: bool
-    names: tuple[str, ...]
+    activation: str
+    gated: bool
+    has_residual: bool
+    inputs: Mapping[str, str]
+    outputs: tuple[str, ...]
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether ``x`` is quantised."""
+        return self.x_dtype == "int8"
 
     @property
     def unit_depth(self) -> int:
@@ -54,15 +105,26 @@ class GemvProblem:
         """Units along the depth."""
         return -(-self.depth // self.unit_depth)
 
-    @property
+    @cached_property
+    def first_tiles(self) -> tuple[int, ...]:
+        """Tile with which each output begins, and the number of all tiles."""
+        counts = (tiles_of(columns, gated=self.gated) for columns in self.columns)
+        return (0, *accumulate(counts))
+
+    @cached_property
     def n_tiles(self) -> int:
-        """Tiles of 16 columns."""
-        return -(-self.n_columns // TILE_COLUMNS)
+        """Tiles of 16 packed columns."""
+        return self.first_tiles[-1]
 
     @property
     def n_loads(self) -> int:
         """16-byte loads of a lane per unit."""
         return LOADS_PER_UNIT[self.bits]
+
+    @property
+    def group_bytes(self) -> int:
+        """Scales and zero points of a tile's columns in one group."""
+        return TILE_COLUMNS * (ELEMENT_BYTES[self.dtype] + self.has_zeros)
 
 
 def usable_group(block: int, depth: int, bits: int) -> int | None:
@@ -79,32 +141,47 @@ def usable_group(block: int, depth: int, bits: int) -> int | None:
     return block if divides else None
 
 
+def _has_dtypes(given: Mapping[str, TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
+    """Whether everything has one float type, or ``x`` int8 with scales of a float type."""
+    dtype = given["scales"].dtype
+    alike = [given[role] for role in ("bias", "residual") if role in given]
+    scale_dtypes = (dtype, "float32")
+    x_dtype = "int8" if "x_scales" in given else dtype
+    return (
+        dtype in DTYPES
+        and {one.dtype for one in (*alike, *outputs)} <= {dtype}
+        and given["x"].dtype == x_dtype
+        and ("x_scales" not in given or given["x_scales"].dtype in scale_dtypes)
+    )
+
+
 def gemv_problem(workload: Workload) -> GemvProblem | None:
     """The problem behind a workload, ``None`` if the family does not cover it."""
-    if workload.op != OP or len(workload.outputs) != 1:
+    if workload.op != OP:
         return None
     attrs = workload.attrs
-    bits, depth = int(attrs["bits"]), int(attrs["depth"])
-    x, (y,) = workload.inputs[0], workload.outputs
-    rows = prod(x.shape[:-1])
+    given = dict(zip(input_roles(attrs), workload.inputs, strict=True))
+    bits, depth, dtype = int(attrs["bits"]), int(attrs["depth"]), given["scales"].dtype
     group = usable_group(int(attrs["block"]), depth, bits)
-    uniform = {x.dtype, workload.inputs[2].dtype, y.dtype}
-    if attrs["bias"]:
-        uniform.add(workload.inputs[-1].dtype)
-    covered = (
-        group is not None and len(uniform) == 1 and x.dtype in DTYPES and 1 <= rows <= MOST_ROWS
-    )
-    if group is None or not covered:
+    rows = prod(given["x"].shape[:-1])
+    if group is None or rows < 1 or not _has_dtypes(given, workload.outputs):
         return None
     return GemvProblem(
         rows=rows,
-        n_columns=int(attrs["n_columns"]),
+        columns=columns_of(attrs),
         depth=depth,
         bits=bits,
         group=group,
-        n_groups=workload.inputs[2].shape[1],
-        dtype=x.dtype,
-        has_zeros=bool(attrs["zero_points"]),
-        has_bias=bool(attrs["bias"]),
-        names=tuple(spec.name for spec in (*workload.inputs, y)),
+        n_groups=given["scales"].shape[1],
+        dtype=dtype,
+        x_dtype=given["x"].dtype,
+        scale_dtype=given["x_scales"].dtype if "x_scales" in given else dtype,
+        scale_per_row="x_scales" in given and prod(given["x_scales"].shape) == rows > 1,
+        has_zeros="zeros" in given,
+        has_bias="bias" in given,
+        activation=str(attrs["activation"]),
+        gated=bool(attrs["gated"]),
+        has_residual="residual" in given,
+        inputs={role: spec.name for role, spec in given.items()},
+        outputs=tuple(spec.name for spec in workload.outputs),
     )

@@ -16,6 +16,7 @@ from schedules.analysis import (
     unbound_nests,
 )
 from schedules.programs import private_copy
+from schedules.shared_rows import share_rows
 from schedules.target import Target
 
 THREADS = 256
@@ -42,17 +43,18 @@ def _schedule_by_rules(function: Any, target: Target) -> Any | None:
 
     tvm_target = _tvm.tvm_target(target)
     rules = (
-        dl.gpu.Matmul(),
-        dl.gpu.GEMV(),
-        dl.gpu.Reduction(),
-        dl.gpu.GeneralReduction(),
-        dl.gpu.Transpose(),
-        dl.gpu.Fallback(),
+        dl.gpu.Matmul().apply,
+        dl.gpu.GEMV().apply,
+        dl.gpu.Reduction().apply,
+        dl.gpu.GeneralReduction().apply,
+        dl.gpu.Transpose().apply,
+        lambda copy, *_: share_rows(copy),
+        dl.gpu.Fallback().apply,
     )
-    for rule in rules:
+    for apply in rules:
         try:
             with tvm_target:
-                found = rule.apply(private_copy(function), tvm_target, False)
+                found = apply(private_copy(function), tvm_target, False)
         # A rule written for another shape of program fails in its own ways: assertions,
         # missing attributes, schedule errors. The next rule is the answer to all of them.
         except (RuntimeError, AssertionError, *_PYTHON_ERRORS):

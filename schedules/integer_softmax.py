@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from schedules.errors import UnknownSpace
 from schedules.integer_softmax_cuda import (
     IntegerSoftmaxSchedule,
     integer_softmax_cuda,
@@ -19,49 +18,39 @@ from schedules.integer_softmax_problem import (
     IntegerSoftmaxProblem,
     integer_softmax_problem,
 )
-from schedules.knobs import Knob, KnobSpace, Values
+from schedules.knobs import Knob, Values
 from schedules.limits import GRANTED_SHARED_BYTES, launch_refusal
+from schedules.row_space import RowSpace, widest_vectors
 from schedules.task import Task
 
-MOST_BYTES = 16
 MOST_KEPT_REGISTERS = 64
 MOST_KEPT_ELEMENTS = 128
 REGISTERS_BESIDE_DATA = 40
 LANES = tuple(2**k for k in range(11))
 
 
-def integer_softmax_space(task: Task) -> KnobSpace | None:
+def integer_softmax_space(task: Task) -> IntegerSoftmaxSpace | None:
     """The family's space for a task, ``None`` where the default schedule has to serve."""
-    if task.target.kind != "cuda" or integer_softmax_problem(task.workload) is None:
-        return None
-    return IntegerSoftmaxSpace(task)
+    return IntegerSoftmaxSpace.covering(task)
 
 
-class IntegerSoftmaxSpace(KnobSpace):
+class IntegerSoftmaxSpace(RowSpace[IntegerSoftmaxProblem]):
     """Rows shared by lanes; exponentials and shares computed or looked up."""
 
     name = "integer_softmax"
+    covered = "its operator on float32, float16, bfloat16, int8 or int32 scores"
 
-    def __init__(self, task: Task) -> None:
-        problem = integer_softmax_problem(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the integer softmax family does not cover {task.workload.name}: expected its "
-                "operator on float32, float16, bfloat16, int8 or int32 scores."
-            )
-        self._problem: IntegerSoftmaxProblem = problem
-        self._workload = task.workload
-        self._target = task.target
+    problem_of = staticmethod(integer_softmax_problem)
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
         """Vector width, threads per row, rows per block, row in registers, what is looked up."""
         problem = self._problem
         widest = max(problem.element_bytes, problem.result_bytes)
-        fitting = [v for v in (1, 2, 4, 8, 16) if v * widest <= MOST_BYTES and problem.n % v == 0]
+        vectors = widest_vectors(problem.n, widest, (1, 2, 4, 8, 16))
         divided = problem.widths.output != DEFERRED
         return (
-            Knob(name="vector", values=tuple(fitting[-2:])),
+            Knob(name="vector", values=vectors),
             Knob(name="lanes", values=LANES),
             Knob(name="height", values=(1, 2, 4, 8, 16, 32)),
             Knob(name="row", values=("kept", "read again")),

@@ -8,12 +8,12 @@ from typing import Any
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.integer_exponential import POWER_OF_TWO, IntegerExponential
 from schedules.integer_softmax_problem import CODES, DEFERRED, SHARES, IntegerSoftmaxProblem
+from schedules.row_space import C_TYPES as FLOAT_TYPES
+from schedules.row_space import constants
 from schedules.workload import Workload
 
 C_TYPES = {
-    "float32": "float",
-    "float16": "half",
-    "bfloat16": "nv_bfloat16",
+    **FLOAT_TYPES,
     "int8": "signed char",
     "uint8": "unsigned char",
     "uint16": "unsigned short",
@@ -86,7 +86,7 @@ def is_narrow(problem: IntegerSoftmaxProblem) -> bool:
 def _constants(problem: IntegerSoftmaxProblem, schedule: IntegerSoftmaxSchedule) -> str:
     exponential, widths = problem.exponential, problem.widths
     table = _table(exponential, looks_up=schedule.looks_up)
-    integers = {
+    values = {
         "N": problem.n,
         "VECTOR": schedule.vector,
         "LANES": schedule.lanes,
@@ -102,8 +102,7 @@ def _constants(problem: IntegerSoftmaxProblem, schedule: IntegerSoftmaxSchedule)
         "TABLE_LENGTH": len(table),
         "OUTPUT": OUTPUTS.index(widths.output),
         "DEFERRED": OUTPUTS.index(DEFERRED),
-    }
-    flags = {
+        "ROWS": problem.n_rows,
         "KEPT": schedule.kept,
         "LOOKUP": schedule.looks_up,
         "ROW_TABLE": schedule.row_table,
@@ -114,12 +113,10 @@ def _constants(problem: IntegerSoftmaxProblem, schedule: IntegerSoftmaxSchedule)
     lines = [
         f"typedef {C_TYPES[problem.dtype]} score_t;",
         f"typedef {C_TYPES[problem.result_dtype]} result_t;",
-        f"constexpr long long ROWS = {problem.n_rows}ll;",
         f"constexpr unsigned long long LARGEST_SUM = {(1 << widths.sum_bits) - 1}ull;",
         f"constexpr float LIMIT = (float){exponential.limit!r};",
         f"constexpr float PER_NAT = (float){1 / exponential.step!r};",
-        *(f"constexpr int {name} = {value};" for name, value in integers.items()),
-        *(f"constexpr bool {name} = {str(value).lower()};" for name, value in flags.items()),
+        *constants(values),
         f"__constant__ int TABLE[{len(table)}] = {{{', '.join(map(str, table))}}};",
     ]
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from schedules.errors import UnknownSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.mask_tiles import GRAIN, blocks_of
 from schedules.masked_attention_cuda import masked_attention, plan_bytes, tile_lengths
-from schedules.masked_problem import MaskedProblem, masked_problem
+from schedules.masked_problem import TILES, MaskedProblem, masked_problem
 from schedules.task import Task
 
 # Bits of two rows, and what finding blocks takes.
@@ -29,7 +29,7 @@ def masked_attention_space(task: Task) -> KnobSpace | None:
     if decode_problem(task.workload) is not None:
         return None
     space = MaskedAttentionSpace(task)
-    return None if space.is_empty else space
+    return None if space.is_empty or space.gains_nothing else space
 
 
 class MaskedAttentionSpace(HopperAttentionSpace):
@@ -42,6 +42,7 @@ class MaskedAttentionSpace(HopperAttentionSpace):
             for knob in HopperAttentionSpace.knobs
         ),
         Knob(name="splits", values=(1, 2, 3, 4, 6, 8, 12, 16)),
+        Knob(name="launches", values=("in_turn", "early")),
     )
 
     def __init__(self, task: Task) -> None:
@@ -54,9 +55,20 @@ class MaskedAttentionSpace(HopperAttentionSpace):
         self._masked: MaskedProblem = problem
         self._problem, self._workload, self._target = problem.plain, task.workload, task.target
 
+    @property
+    def gains_nothing(self) -> bool:
+        """Whether nothing is masked but positions, and query tiles keep all processors busy."""
+        masked, plain = self._masked, self._problem
+        if masked.kind != "none" or masked.lengths is not None or masked.softcap:
+            return False
+        rows = plain.batch * plain.heads * plain.queries
+        return rows >= GRAIN * self._target.n_cores
+
     def refusal(self, values: Values) -> str | None:
         """As of attention; keys are split where query tiles leave processors idle."""
         schedule, cores = self.schedule(values), self._target.n_cores
+        if schedule.early and schedule.splits == 1 and self._masked.kind == TILES:
+            return "there is one launch"
         if schedule.splits == 1:
             return super().refusal(values)
         tiles = n_tiles(self._problem, schedule) // schedule.splits

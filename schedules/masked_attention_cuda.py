@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.attention_decode_cuda import C_TYPES, INCLUDES
+from schedules.attention_decode_cuda import C_TYPES
 from schedules.attention_hopper import HopperSchedule, Pattern, attention_launch
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.mask_tiles import GRAIN, MaskTiles
@@ -14,6 +14,7 @@ from schedules.masked_problem import TILES, MaskedProblem
 from schedules.workload import TensorSpec, Workload
 
 INDEX, PATTERNS, PARTIAL = "mask_index", "mask_patterns", "partial_results"
+INCLUDES = "#include <cuda_bf16.h>\n#include <cuda_fp16.h>\n"
 WARPS = 4
 LOWEST_BIAS = -1e38
 
@@ -23,7 +24,7 @@ def masked_attention(workload: Workload, problem: MaskedProblem, schedule: Hoppe
     launches = [attention_launch(problem.plain, schedule, tiles_pattern(problem, schedule))]
     workspaces = []
     if problem.kind != TILES:
-        launches.insert(0, find_launch(problem))
+        launches.insert(0, find_launch(problem, early=schedule.early))
         workspaces.append(TensorSpec(name=INDEX, shape=problem.index_shape, dtype="int32"))
         workspaces.append(TensorSpec(name=PATTERNS, shape=problem.patterns_shape, dtype="int32"))
     if schedule.splits > 1:
@@ -65,6 +66,7 @@ def tiles_pattern(problem: MaskedProblem, schedule: HopperSchedule) -> Pattern:
         plan_bytes=plan_bytes(schedule),
         parts=parts,
         softcap=problem.softcap,
+        follows=problem.kind != TILES,
     )
 
 
@@ -118,8 +120,13 @@ def tile_lengths(tiles: MaskTiles, warpgroups: int) -> np.ndarray:
     return np.asarray(np.logical_or.reduceat(live, starts, axis=2).sum(axis=3))
 
 
-def find_launch(problem: MaskedProblem) -> CudaLaunch:
-    """Index, and patterns or ranges, from what comes with the call."""
+def find_launch(problem: MaskedProblem, *, early: bool = False) -> CudaLaunch:
+    """Index, and patterns or ranges, from what comes with the call.
+
+    Args:
+        problem: What comes.
+        early: Whether the attention may start meanwhile.
+    """
     batch, heads, row_blocks, key_blocks = problem.index_shape
     types = {"mask": "tiles::mask_t", "lengths": "tiles::length_t", "starts": "int"}
     specs = {"mask": problem.mask, "lengths": problem.lengths, "starts": problem.starts}
@@ -128,7 +135,7 @@ def find_launch(problem: MaskedProblem) -> CudaLaunch:
     members = ", ".join(role if role in given else "nullptr" for role in types)
     return CudaLaunch(
         function="find_tiles",
-        headers=(INCLUDES,),
+        headers=(INCLUDES, device_code("early_launch.cuh")),
         source="\n".join(
             [
                 "namespace tiles {",
@@ -136,6 +143,7 @@ def find_launch(problem: MaskedProblem) -> CudaLaunch:
                 "}",
                 device_code("mask_tiles.cuh"),
                 f"__device__ __forceinline__ void find_tiles({parameters}int* index, int* rest) {{",
+                "  let_next_launch_start();" if early else "",
                 f"  tiles::find(tiles::Given{{{members}}}, index, rest);",
                 "}",
             ]
@@ -187,7 +195,7 @@ def combine_launch(problem: MaskedProblem, schedule: HopperSchedule) -> CudaLaun
     }
     return CudaLaunch(
         function="combine_splits",
-        headers=(INCLUDES,),
+        headers=(INCLUDES, device_code("early_launch.cuh")),
         source="\n".join(
             [
                 "namespace splits {",
@@ -198,6 +206,7 @@ def combine_launch(problem: MaskedProblem, schedule: HopperSchedule) -> CudaLaun
                 device_code("attention_splits.cuh"),
                 "__device__ __forceinline__ void combine_splits(const float* partial, "
                 "splits::element* out) {",
+                "  wait_for_previous_launch();" if schedule.early else "",
                 "  splits::combine(partial, out);",
                 "}",
             ]
@@ -205,4 +214,5 @@ def combine_launch(problem: MaskedProblem, schedule: HopperSchedule) -> CudaLaun
         arguments=(PARTIAL, plain.names[3]),
         grid=(-(-rows // WARPS),),
         block=(32 * WARPS,),
+        early=schedule.early,
     )

@@ -15,6 +15,7 @@ MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
 TILES, PACKED = "tiles", "packed"
 # Up to so many queries, the heads that share a key head are rows of one.
 MOST_PACKED_QUERIES = 256
+FEWEST_SPLIT_KEYS = 2048
 Kind = Literal["tiles", "packed", "bool", "float", "none"]
 
 
@@ -112,7 +113,7 @@ class MaskedProblem:
 
 
 def masked_problem(workload: Workload) -> MaskedProblem | None:
-    """The problem behind a workload, ``None`` if it has neither mask nor lengths nor soft cap."""
+    """The problem behind a workload, ``None`` if another family's programs say the same."""
     attrs, rest = workload.attrs, workload.inputs[3:]
     if workload.op != "attention" or len(workload.inputs) < 3:
         return None
@@ -121,7 +122,9 @@ def masked_problem(workload: Workload) -> MaskedProblem | None:
     has_lengths, softcap = bool(attrs.get("lengths", False)), float(attrs.get("softcap", 0.0))
     bare = {**attrs, "mask": "none", "lengths": False, "softcap": 0.0}
     plain = attention_problem(replace(workload, inputs=workload.inputs[:3], attrs=bare))
-    if plain is None or len(rest) != n_mask + has_lengths or not (rest or softcap):
+    if plain is None or len(rest) != n_mask + has_lengths:
+        return None
+    if not (rest or softcap) and not asks_little(plain):
         return None
     problem = MaskedProblem(
         plain=plain if kind == TILES else packed(plain),
@@ -136,6 +139,11 @@ def masked_problem(workload: Workload) -> MaskedProblem | None:
         softcap=softcap,
     )
     return problem if _is_served(problem) else None
+
+
+def asks_little(plain: AttentionProblem) -> bool:
+    """Whether queries are so few and keys so many that blocks had better share the keys."""
+    return plain.queries <= MOST_PACKED_QUERIES and plain.keys >= FEWEST_SPLIT_KEYS
 
 
 def packed(plain: AttentionProblem) -> AttentionProblem:

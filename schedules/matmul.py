@@ -37,15 +37,16 @@ def matmul_space(task: Task) -> KnobSpace | None:
     if task.target.kind != "cuda" or task.target.arch != "sm_90":
         return None
     problem = contraction_of(task.workload)
-    if problem is None or problem.dtype not in HALF or not _copies_in_tiles(problem):
+    if problem is None or not takes(problem):
         return None
     space = MatmulSpace(task, problem)
     return None if space.is_empty else space
 
 
-def _copies_in_tiles(problem: Contraction) -> bool:
+def takes(problem: Contraction) -> bool:
     """Whether the tensor memory accelerator can read both operands: lines of 16-byte multiples."""
-    return _reaches(problem.a, problem.m) and _reaches(problem.b, problem.n)
+    halves = problem.dtype in HALF
+    return halves and _reaches(problem.a, problem.m) and _reaches(problem.b, problem.n)
 
 
 def _reaches(operand: Operand, extent: int) -> bool:
@@ -75,7 +76,7 @@ class MatmulSpace(KnobSpace):
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
-        """Orientation, tile, warpgroups, stages, sharing, order, splitting, persistence."""
+        """Orientation, tile, warpgroups, stages, residency, order, splits, sharing, persistence."""
         return (
             Knob(name="orientation", values=("straight", "swapped")),
             Knob(name="tile_row", values=(64, 128, 192, 256)),
@@ -85,6 +86,7 @@ class MatmulSpace(KnobSpace):
             Knob(name="blocks_per_core", values=(1, 2)),
             Knob(name="group", values=(1, 4, 8, 16)),
             Knob(name="splits", values=(1, 2, 4, 8)),
+            Knob(name="cluster", values=(1, 2)),
             Knob(name="blocks", values=("one_per_tile", "persistent")),
         )
 
@@ -93,8 +95,15 @@ class MatmulSpace(KnobSpace):
         decided = self._decided(values)
         works = n_works(self._problem, decided)
         if values["blocks"] == "persistent":
-            works = min(works, self._target.n_cores * decided.blocks_per_core)
+            works = self._busy_blocks(works, decided)
         return replace(decided, n_blocks=works)
+
+    def _busy_blocks(self, works: int, decided: MatmulSchedule) -> int:
+        """The fewest blocks that need no more turns than all that fit: the others would idle."""
+        slots = self._target.n_cores * decided.blocks_per_core // decided.cluster
+        clusters = works // decided.cluster
+        turns = -(-clusters // slots)
+        return -(-clusters // turns) * decided.cluster
 
     def _decided(self, values: Values) -> MatmulSchedule:
         """Everything but the number of blocks, which follows: tens of thousands are looked at."""
@@ -107,13 +116,18 @@ class MatmulSpace(KnobSpace):
             blocks_per_core=int(values["blocks_per_core"]),
             group=int(values["group"]),
             splits=int(values["splits"]),
+            cluster=int(values["cluster"]),
             n_blocks=1,
         )
 
     def refusal(self, values: Values) -> str | None:
         """Limits of the device, and points that another point already stands for."""
         schedule = self._decided(values)
-        reason = self._shape_refusal(schedule) or self._order_refusal(values, schedule)
+        reason = (
+            self._shape_refusal(schedule)
+            or self._order_refusal(values, schedule)
+            or self._sharing_refusal(schedule)
+        )
         if reason:
             return reason
         return launch_refusal(
@@ -177,6 +191,23 @@ class MatmulSpace(KnobSpace):
             ),
             "every block has one tile anyway": (
                 values["blocks"] == "persistent" and tiles * schedule.splits <= slots
+            ),
+        }
+        return next((reason for reason, applies in faults.items() if applies), None)
+
+    def _sharing_refusal(self, schedule: MatmulSchedule) -> str | None:
+        """Neighbouring blocks share columns if tiles go down the rows first, an even number."""
+        if schedule.cluster == 1:
+            return None
+        problem, swapped = self._problem, schedule.swapped
+        right = problem.a if swapped else problem.b
+        row_tiles = -(-n_rows(problem, swapped=swapped) // schedule.tile_row)
+        share = schedule.tile_column // schedule.cluster
+        faults = {
+            "neighbouring tiles have other columns": schedule.group % schedule.cluster != 0,
+            "tiles do not come in pairs of equal columns": row_tiles % schedule.cluster != 0,
+            "a share of the columns is no whole number of copies": (
+                share % (8 if by_depth(right) else K_STEP) != 0
             ),
         }
         return next((reason for reason, applies in faults.items() if applies), None)

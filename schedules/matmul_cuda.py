@@ -41,6 +41,7 @@ class MatmulSchedule:
         blocks_per_core: Blocks that share a multiprocessor.
         group: Tiles along the rows that are visited before the next column.
         splits: Parts of the sum that different blocks compute.
+        cluster: Neighbouring blocks, with tiles of the same columns, that copy these once for all.
         n_blocks: Blocks of the launch; each takes every ``n_blocks``-th tile.
     """
 
@@ -52,6 +53,7 @@ class MatmulSchedule:
     blocks_per_core: int
     group: int
     splits: int
+    cluster: int
     n_blocks: int
 
     @property
@@ -101,7 +103,7 @@ def _product(
     columns = n_columns(problem, swapped=schedule.swapped)
     maps = (
         _tensor_map(problem, a, rows, schedule.tile_row),
-        _tensor_map(problem, b, columns, schedule.tile_column),
+        _tensor_map(problem, b, columns, schedule.tile_column // schedule.cluster),
     )
     names = ", ".join(f"p{i}" for i in range(len(sides)))
     source = (
@@ -119,6 +121,7 @@ def _product(
         block=(WARPGROUP * (schedule.multipliers + 1),),
         shared_bytes=schedule.shared_bytes,
         min_blocks=schedule.blocks_per_core,
+        cluster=schedule.cluster,
     )
 
 
@@ -164,6 +167,7 @@ def _config_text(problem: Contraction, schedule: MatmulSchedule, a: Operand, b: 
         "MULTIPLIERS": schedule.multipliers,
         "WORKS": n_works(problem, schedule),
         "BLOCKS": schedule.n_blocks,
+        "CLUSTER": schedule.cluster,
         "A_BY_DEPTH": int(by_depth(a)),
         "B_BY_DEPTH": int(by_depth(b)),
         "A_DIMENSIONS": 3 if a.batch else 2,

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.errors import UnknownSpace
-from schedules.knobs import Knob, KnobSpace, Values
+from schedules.knobs import Knob, Values
 from schedules.limits import launch_refusal
 from schedules.merge_cuda import MergeSchedule, merge_cuda, n_blocks, n_tiles
 from schedules.merge_problem import (
@@ -19,37 +18,27 @@ from schedules.merge_problem import (
     MergeProblem,
     merge_problem,
 )
+from schedules.row_space import RowSpace, widest_vectors
 from schedules.task import Task
 
-LOAD_BYTES = 16
 REGISTERS_BESIDE_DATA = 32
 MOST_DATA_REGISTERS = 144
 MOST_CHUNKS = 16
 LARGEST_IDLE_SHARE = 0.25
 
 
-def merge_space(task: Task) -> KnobSpace | None:
+def merge_space(task: Task) -> MergeSpace | None:
     """The family's space for a task, ``None`` where the default schedule has to serve."""
-    if merge_problem(task.workload) is None or task.target.kind != "cuda":
-        return None
-    return MergeSpace(task)
+    return MergeSpace.covering(task)
 
 
-class MergeSpace(KnobSpace):
+class MergeSpace(RowSpace[MergeProblem]):
     """Rows shared by lanes, blocks of several rows."""
 
     name = "merge"
+    covered = "one of its operators on float32, float16 or bfloat16 rows"
 
-    def __init__(self, task: Task) -> None:
-        problem = merge_problem(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the merge family does not cover {task.workload.name}: expected one of its "
-                "operators on float32, float16 or bfloat16 rows."
-            )
-        self._problem: MergeProblem = problem
-        self._workload = task.workload
-        self._target = task.target
+    problem_of = staticmethod(merge_problem)
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
@@ -64,7 +53,7 @@ class MergeSpace(KnobSpace):
             unroll = (1,) if self._problem.is_listed else (1, 2, 3)
         chunks = (1,) if op == FRAME_COSINE else (1, 2, 3, 4, 7, 8)
         return (
-            Knob(name="vector", values=self._vectors()),
+            Knob(name="vector", values=self._vectors),
             Knob(name="lanes", values=self._lanes()),
             Knob(name="height", values=(1, 2, 4, 8, 16, 32)),
             Knob(name="chunks", values=chunks),
@@ -73,15 +62,13 @@ class MergeSpace(KnobSpace):
             Knob(name="stream", values=("no", "yes")),
         )
 
+    @property
     def _vectors(self) -> tuple[int, ...]:
-        """The two widest that divide a row; narrower ones only cost instructions."""
-        most = LOAD_BYTES // self._problem.element_bytes
-        fitting = [v for v in (1, 2, 4, 8) if v <= most and self._problem.width % v == 0]
-        return tuple(fitting[-2:])
+        return widest_vectors(self._problem.width, self._problem.element_bytes)
 
     def _lanes(self) -> tuple[int, ...]:
         """Powers of two, and for long rows the shares of a row that are whole warps."""
-        per_row = self._problem.width // self._vectors()[-1]
+        per_row = self._problem.width // self._vectors[-1]
         powers = [2**k for k in range(11) if 2**k < 2 * per_row]
         whole = [
             per_row // parts

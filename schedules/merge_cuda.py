@@ -16,9 +16,9 @@ from schedules.merge_problem import (
     SELECT_ROWS,
     MergeProblem,
 )
+from schedules.row_space import C_TYPES
 from schedules.workload import Workload
 
-C_TYPES = {"float32": "float", "float16": "half", "bfloat16": "nv_bfloat16"}
 KINDS = {
     GATHER_ROWS: "GATHER",
     BLEND_ROWS: "BLEND",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from schedules.row_space import ELEMENT_BYTES
 from schedules.workload import TensorSpec, Workload
 
-ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 MOST_ELEMENTS = 2**31 - 1
 
 SEGMENT_MEAN = "segment_mean"

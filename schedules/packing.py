@@ -50,7 +50,7 @@ def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
     n_columns, depth = codes.shape
     shape = packed_shape(n_columns, depth, bits)
     n_tiles, n_units = shape[:2]
-    padded = np.zeros((n_tiles * TILE_COLUMNS, n_units * UNIT_DEPTH[bits]), dtype=np.uint32)
+    padded = np.zeros((n_tiles * TILE_COLUMNS, n_units * UNIT_DEPTH[bits]), dtype=np.uint8)
     padded[:n_columns, :depth] = codes
     return _words(_fragments(padded, n_tiles, n_units), bits).reshape(shape)
 
@@ -59,19 +59,19 @@ def unpack_codes(packed: np.ndarray, bits: int, *, n_columns: int, depth: int) -
     """The inverse of :func:`pack_codes`: uint8, shape (n_columns, depth)."""
     n_tiles, n_units = packed.shape[:2]
     registers = np.ascontiguousarray(_registers(packed, bits), dtype="<u4")
-    # (tile, unit, fragment, lane / 4, lane % 4, j / 4, column / 8, j % 4)
-    split = registers.view(np.uint8).reshape(n_tiles, n_units, -1, 8, 4, 2, 2, 4)
-    codes = split.transpose(0, 6, 3, 1, 2, 4, 5, 7)
+    # (tile, unit, fragment, lane / 4, lane % 4, j / 4, column / 8), four neighbours of each
+    split = registers.reshape(n_tiles, n_units, -1, 8, 4, 2, 2)
+    codes = np.ascontiguousarray(split.transpose(0, 6, 3, 1, 2, 4, 5)).view(np.uint8)
     full = codes.reshape(n_tiles * TILE_COLUMNS, n_units * UNIT_DEPTH[bits])
-    return np.ascontiguousarray(full[:n_columns, :depth]).astype(np.uint8)
+    return np.ascontiguousarray(full[:n_columns, :depth])
 
 
 def _fragments(codes: np.ndarray, n_tiles: int, n_units: int) -> np.ndarray:
     """Codes as registers (tile, unit, fragment, lane, 4), four of them in the bytes of each."""
-    # Columns are (tile, column / 8, column % 8); depth is (unit, fragment, lane % 4, j / 4, j % 4).
-    split = codes.reshape(n_tiles, 2, 8, n_units, -1, 4, 2, 4)
-    ordered = split.transpose(0, 3, 4, 2, 5, 6, 1, 7)
-    registers = np.ascontiguousarray(ordered).astype(np.uint8).view("<u4").astype(np.uint32)
+    # Columns are (tile, column / 8, column % 8); depth is (unit, fragment, lane % 4, j / 4), four
+    # neighbours of each.
+    split = codes.view("<u4").reshape(n_tiles, 2, 8, n_units, -1, 4, 2)
+    registers = np.ascontiguousarray(split.transpose(0, 3, 4, 2, 5, 6, 1)).astype(np.uint32)
     return registers.reshape(n_tiles, n_units, -1, LANES, WORDS_PER_LOAD)
 
 
@@ -132,6 +132,19 @@ def unpack_groups(packed: np.ndarray, *, n_columns: int) -> np.ndarray:
     return np.ascontiguousarray(split.reshape(n_tiles * TILE_COLUMNS, n_groups)[:n_columns])
 
 
+def pair_tiles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Two packed matrices of one shape as one: 8 columns of each in every tile.
+
+    Tile ``t`` holds columns ``8 t`` to ``8 t + 7`` of the first in its first half, those of the
+    second in the other. Serves codes (tiles, ..., 4 words), scales and zero points (tiles, groups,
+    16), all of which keep columns ``c`` and ``c + 8`` as neighbours along the last axis.
+    """
+    both = np.stack([first, second], axis=-1)
+    halves = both.reshape(*first.shape[:-1], first.shape[-1] // 2, 2, 2)
+    ordered = np.moveaxis(halves, -2, 1)
+    return np.ascontiguousarray(ordered).reshape(2 * first.shape[0], *first.shape[1:])
+
+
 def unpack_stream(stream: np.ndarray, bits: int, depth: int) -> np.ndarray:
     """Codes from bytes that hold them one after the other, lowest bits first.
 
@@ -140,17 +153,37 @@ def unpack_stream(stream: np.ndarray, bits: int, depth: int) -> np.ndarray:
         bits: 1 to 8 per code.
         depth: Codes wanted of each stream.
     """
-    if 8 % bits == 0:
-        spread = stream[..., None] >> np.arange(0, 8, bits, dtype=np.uint8)
-        return (spread & np.uint8(2**bits - 1)).reshape(*stream.shape[:-1], -1)[..., :depth]
-    unpacked = np.unpackbits(stream, axis=-1, bitorder="little")[..., : depth * bits]
-    weights = (1 << np.arange(bits)).astype(np.uint8)
-    codes = unpacked.reshape(*stream.shape[:-1], depth, bits) * weights
-    return np.asarray(codes.sum(axis=-1, dtype=np.uint8))
+    n_words = -(-stream.shape[-1] // bits)
+    padded = _filled(stream, n_words * bits).reshape(*stream.shape[:-1], n_words, bits)
+    words = _joined(padded, 8)
+    codes = np.empty((*words.shape, 8), dtype=np.uint8)
+    for i in range(8):
+        codes[..., i] = words >> np.uint64(bits * i) & np.uint64(2**bits - 1)
+    return codes.reshape(*stream.shape[:-1], -1)[..., :depth]
 
 
 def pack_stream(codes: np.ndarray, bits: int) -> np.ndarray:
     """The inverse of :func:`unpack_stream`; the last byte is filled with zeros."""
-    spread = codes[..., None] >> np.arange(bits, dtype=np.uint8) & np.uint8(1)
-    flat = spread.reshape(*codes.shape[:-1], -1).astype(np.uint8)
-    return np.packbits(flat, axis=-1, bitorder="little")
+    n_words = -(-codes.shape[-1] // 8)
+    words = _joined(_filled(codes, 8 * n_words).reshape(*codes.shape[:-1], n_words, 8), bits)
+    stream = np.empty((*words.shape, bits), dtype=np.uint8)
+    for j in range(bits):
+        stream[..., j] = words >> np.uint64(8 * j) & np.uint64(255)
+    n_bytes = -(-codes.shape[-1] * bits // 8)
+    return stream.reshape(*codes.shape[:-1], -1)[..., :n_bytes]
+
+
+def _filled(values: np.ndarray, length: int) -> np.ndarray:
+    """Zeros behind the last axis up to a length."""
+    missing = length - values.shape[-1]
+    if not missing:
+        return values
+    return np.concatenate([values, np.zeros((*values.shape[:-1], missing), np.uint8)], axis=-1)
+
+
+def _joined(parts: np.ndarray, bits: int) -> np.ndarray:
+    """Parts of so many bits along the last axis as one word, the lowest first."""
+    words = np.zeros(parts.shape[:-1], dtype=np.uint64)
+    for i in range(parts.shape[-1]):
+        words |= parts[..., i].astype(np.uint64) << np.uint64(bits * i)
+    return words

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedules.analysis import reductions_of
+from schedules.coordinates import largest_coordinate
 from schedules.dtypes import is_float
 from schedules.expected import Reference
 from schedules.programs import function_of
@@ -71,8 +72,9 @@ def tolerance_of(workload: Workload) -> Tolerance:
     among the arguments. A sum of ``n`` terms kept in a float of roundoff ``u_sum`` errs
     like a random walk: ``u_sum * sqrt(n)`` of the typical result. Factors of 16 and 8
     cover chained steps and the worst of many elements; 64 roundoffs of float32 cover the
-    GPU's fast exponential (2 + 1.16 |x| units in the last place) and division. More than
-    a tenth of the typical magnitude is never accepted.
+    GPU's fast exponential (2 + 1.16 |x| units in the last place) and division. A position
+    computed from an index ``i`` in float32 errs by ``i`` roundoffs, what is interpolated there
+    by as much of the typical magnitude. More than a tenth of that is never accepted.
     Programs without floats must agree exactly.
     """
     floats = [spec.dtype for spec in (*workload.inputs, *workload.outputs) if is_float(spec.dtype)]
@@ -84,8 +86,9 @@ def tolerance_of(workload: Workload) -> Tolerance:
         for reduction in reductions_of(function_of(workload))
         if is_float(reduction.dtype)
     )
+    placed = UNIT_ROUNDOFF["float32"] * largest_coordinate(workload.program)
     rtol = max(16.0 * stored, FAST_MATH_ROUNDOFFS * UNIT_ROUNDOFF["float32"])
-    return Tolerance(rtol=rtol, atol=min(16.0 * stored + 8.0 * float(summed), 0.1))
+    return Tolerance(rtol=rtol, atol=min(16.0 * (stored + placed) + 8.0 * float(summed), 0.1))
 
 
 def _roundoff(dtype: str) -> float:

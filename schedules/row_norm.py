@@ -7,62 +7,48 @@ from typing import Any
 
 import numpy as np
 
-from schedules.errors import UnknownSpace
-from schedules.knobs import Knob, KnobSpace, Values
+from schedules.knobs import Knob, Values
 from schedules.limits import launch_refusal
 from schedules.row_norm_cuda import RowNormSchedule, row_norm_cuda
 from schedules.row_norm_problem import RowNormProblem, row_norm_problem
+from schedules.row_space import RowSpace, widest_vectors
 from schedules.task import Task
 
-MOST_BYTES = 16
 MOST_ELEMENTS = 96
 REGISTERS_BESIDE_DATA = 40
 LARGEST_IDLE_SHARE = 0.25
 
 
-def row_norm_space(task: Task) -> KnobSpace | None:
+def row_norm_space(task: Task) -> RowNormSpace | None:
     """The family's space for a task, ``None`` where the default schedule has to serve."""
-    if task.target.kind != "cuda" or row_norm_problem(task.workload) is None:
-        return None
-    space = RowNormSpace(task)
-    return space if space.points else None
+    return RowNormSpace.covering(task)
 
 
-class RowNormSpace(KnobSpace):
+class RowNormSpace(RowSpace[RowNormProblem]):
     """Rows in registers, shared by lanes."""
 
     name = "row_norm"
+    covered = "a layer or root-mean-square norm of 16- or 32-bit floats over the last axis"
 
-    def __init__(self, task: Task) -> None:
-        problem = row_norm_problem(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the row norm family does not cover {task.workload.name}: expected a layer or "
-                "root-mean-square norm of float32, float16 or bfloat16 over the last axis."
-            )
-        self._problem: RowNormProblem = problem
-        self._workload = task.workload
-        self._target = task.target
+    problem_of = staticmethod(row_norm_problem)
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
         """Vector width, threads per row, rows per block, cache hint."""
         return (
-            Knob(name="vector", values=self._vectors()),
+            Knob(name="vector", values=self._vectors),
             Knob(name="lanes", values=self._lanes()),
             Knob(name="height", values=(1, 2, 4, 8, 16, 32)),
             Knob(name="stream", values=("no", "yes")),
         )
 
+    @property
     def _vectors(self) -> tuple[int, ...]:
-        """The two widest that divide a row; narrower ones only cost instructions."""
-        most = MOST_BYTES // self._problem.element_bytes
-        fitting = [v for v in (1, 2, 4, 8) if v <= most and self._problem.width % v == 0]
-        return tuple(fitting[-2:])
+        return widest_vectors(self._problem.width, self._problem.element_bytes)
 
     def _lanes(self) -> tuple[int, ...]:
         """Powers of two up to a warp, and numbers of warps that leave few threads idle."""
-        per_row = self._problem.width // self._vectors()[-1]
+        per_row = self._problem.width // self._vectors[-1]
         powers = {2**k for k in range(11)}
         whole = {per_row // parts for parts in range(1, 17) if per_row % (32 * parts) == 0}
         return tuple(sorted(one for one in powers | whole if one <= 1024))

@@ -7,9 +7,8 @@ from typing import Any
 
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.row_norm_problem import RowNormProblem
+from schedules.row_space import C_TYPES, constants
 from schedules.workload import Workload
-
-C_TYPES = {"float32": "float", "float16": "half", "bfloat16": "nv_bfloat16"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,37 +53,37 @@ def _arguments(problem: RowNormProblem) -> tuple[list[str], list[str]]:
     """Parameters of the launch, in the workload's order, and those of ``row_norm``."""
     present = {
         "x": "const elem*",
+        **({"residual": "const elem*"} if problem.residual_rows else {}),
         "weight": "const weight_t*",
         **({"bias": "const weight_t*"} if problem.has_bias else {}),
         **({"scale": "const elem*", "shift": "const elem*"} if problem.groups else {}),
         "y": "elem*",
+        **({"total": "elem*"} if problem.keeps_sum else {}),
     }
     parameters = [f"{kind} {name}" for name, kind in present.items()]
-    wanted = ("x", "weight", "bias", "scale", "shift", "y")
+    wanted = ("x", "residual", "weight", "bias", "scale", "shift", "y", "total")
     return parameters, [name if name in present else "nullptr" for name in wanted]
 
 
 def _constants(problem: RowNormProblem, schedule: RowNormSchedule) -> str:
-    integers = {
+    values = {
         "WIDTH": problem.width,
         "VECTOR": schedule.vector,
         "LANES": schedule.lanes,
         "HEIGHT": schedule.height,
-    }
-    flags = {
+        "ROWS": problem.n_rows,
+        "ROWS_PER_GROUP": problem.n_rows // max(1, problem.groups),
+        "RESIDUAL_ROWS": max(1, problem.residual_rows),
         "CENTRED": problem.centred,
         "HAS_BIAS": problem.has_bias,
         "MODULATED": problem.groups > 0,
+        "HAS_RESIDUAL": problem.residual_rows > 0,
+        "KEEPS_SUM": problem.keeps_sum,
         "STREAMS": schedule.streams,
     }
-    return "\n".join(
-        [
-            f"typedef {C_TYPES[problem.dtype]} elem;",
-            f"typedef {C_TYPES[problem.weight_dtype]} weight_t;",
-            f"constexpr long long ROWS = {problem.n_rows}ll;",
-            f"constexpr long long ROWS_PER_GROUP = {problem.n_rows // max(1, problem.groups)}ll;",
-            f"constexpr float EPSILON = (float){problem.epsilon!r};",
-            *(f"constexpr int {name} = {value};" for name, value in integers.items()),
-            *(f"constexpr bool {name} = {str(value).lower()};" for name, value in flags.items()),
-        ]
-    )
+    lines = [
+        f"typedef {C_TYPES[problem.dtype]} elem;",
+        f"typedef {C_TYPES[problem.weight_dtype]} weight_t;",
+        f"constexpr float EPSILON = (float){problem.epsilon!r};",
+    ]
+    return "\n".join([*lines, *constants(values)])

@@ -7,6 +7,7 @@ never more.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import isfinite, isnan
 from typing import Any, Protocol
 
@@ -43,52 +44,94 @@ class NotTranslated(Exception):
     """The expression holds something that has no text here."""
 
 
-def translated(expression: Any, read: Callable[[Read], str]) -> str:
-    """The text of a float or boolean expression.
+def _unknown(_expression: Any) -> str:
+    raise NotTranslated
 
-    Args:
-        expression: TIR.
-        read: Gives the text of a buffer element.
+
+@dataclass(frozen=True, slots=True)
+class Translator:
+    """Texts of what is not float arithmetic.
+
+    Attributes:
+        read: Of a buffer element.
+        index: Of an integer, and of a condition on integers; neither has a text by default.
+        branch: Of a condition on integers and what it chooses from, of which only the chosen one
+            may be computed.
+    """
+
+    read: Callable[[Read], str]
+    index: Callable[[Any], str] = _unknown
+    branch: Callable[[Any, Callable[[], str], Callable[[], str]], str] | None = None
+
+    def text(self, expression: Any) -> str:
+        """The text of a float expression, or of a condition.
+
+        Raises:
+            NotTranslated: See above.
+        """
+        kind = type(expression).__name__
+        if kind == "TensorLoad":
+            return self.read(expression)
+        if kind == "FloatImm":
+            return _literal(float(expression.value))
+        if kind == "Cast" and _is_float(expression):
+            return self._cast(expression.value)
+        if kind == "Call":
+            return self._call(expression)
+        return self._several(kind, expression)
+
+    def _several(self, kind: str, expression: Any) -> str:
+        if kind == "Select":
+            parts = (expression.condition, expression.true_value, expression.false_value)
+            condition, yes, no = map(self.text, parts)
+            return f"({condition} ? {yes} : {no})"
+        if kind in COMPARISONS and not _is_float(expression.a):
+            return self.index(expression)
+        return self._binary(kind, expression)
+
+    def _cast(self, value: Any) -> str:
+        return self.text(value) if _is_float(value) else f"(float)({self.index(value)})"
+
+    def _binary(self, kind: str, expression: Any) -> str:
+        if kind in ("Max", "Min") and _is_float(expression):
+            return f"f{kind.lower()}f({self.text(expression.a)}, {self.text(expression.b)})"
+        sign = {**COMPARISONS, **LOGIC, **(BINARY if _is_float(expression) else {})}.get(kind)
+        if sign is None:
+            raise NotTranslated
+        return f"({self.text(expression.a)} {sign} {self.text(expression.b)})"
+
+    def _call(self, expression: Any) -> str:
+        name = str(expression.op.name).rpartition(".")[2]
+        if name == "if_then_else":
+            return self._choice(*expression.args)
+        arguments = list(map(self.text, expression.args))
+        if name == "sigmoid":
+            return f"(1.0f / (1.0f + expf(-{arguments[0]})))"
+        if name not in CALLS:
+            raise NotTranslated
+        return f"{CALLS[name]}({', '.join(arguments)})"
+
+    def _choice(self, condition: Any, yes: Any, no: Any) -> str:
+        if self.branch is not None and is_about_integers(condition):
+            return self.branch(condition, lambda: self.text(yes), lambda: self.text(no))
+        return f"({self.text(condition)} ? {self.text(yes)} : {self.text(no)})"
+
+
+def translated(expression: Any, read: Callable[[Read], str]) -> str:
+    """The text of an expression of floats alone.
 
     Raises:
         NotTranslated: See above.
     """
-    kind = type(expression).__name__
-    if kind == "TensorLoad":
-        return read(expression)
-    if kind == "FloatImm":
-        return _literal(float(expression.value))
-    if kind == "Cast" and _is_float(expression) and _is_float(expression.value):
-        return translated(expression.value, read)
-    if kind == "Call":
-        return _call(expression, read)
-    if kind == "Select":
-        parts = (expression.condition, expression.true_value, expression.false_value)
-        condition, yes, no = (translated(part, read) for part in parts)
-        return f"({condition} ? {yes} : {no})"
-    return _binary(kind, expression, read)
+    return Translator(read).text(expression)
 
 
-def _binary(kind: str, expression: Any, read: Callable[[Read], str]) -> str:
-    if kind in ("Max", "Min") and _is_float(expression):
-        sides = translated(expression.a, read), translated(expression.b, read)
-        return f"f{kind.lower()}f({sides[0]}, {sides[1]})"
-    sign = {**COMPARISONS, **LOGIC, **(BINARY if _is_float(expression) else {})}.get(kind)
-    if sign is None:
-        raise NotTranslated
-    return f"({translated(expression.a, read)} {sign} {translated(expression.b, read)})"
-
-
-def _call(expression: Any, read: Callable[[Read], str]) -> str:
-    name = str(expression.op.name).rpartition(".")[2]
-    arguments = [translated(argument, read) for argument in expression.args]
-    if name == "sigmoid":
-        return f"(1.0f / (1.0f + expf(-{arguments[0]})))"
-    if name == "if_then_else":
-        return f"({arguments[0]} ? {arguments[1]} : {arguments[2]})"
-    if name not in CALLS:
-        raise NotTranslated
-    return f"{CALLS[name]}({', '.join(arguments)})"
+def is_about_integers(condition: Any) -> bool:
+    """Whether a condition compares nothing but integers."""
+    kind = type(condition).__name__
+    if kind in LOGIC:
+        return is_about_integers(condition.a) and is_about_integers(condition.b)
+    return kind in COMPARISONS and not _is_float(condition.a)
 
 
 def _is_float(expression: Any) -> bool:

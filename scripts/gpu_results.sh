@@ -21,7 +21,7 @@ demo() {  # about 3 minutes
 }
 
 kernels() {  # about a minute a case, two where Inductor compiles
-  local all="softmax integer_softmax row_norm merge attention headwise_attention attention_decode gemv_dequant matmul"
+  local all="softmax integer_softmax row_norm merge attention headwise_attention attention_decode gemv_dequant matmul conv"
   for family in ${FAMILIES:-$all}; do
     # Inductor's search for products takes longer than everything else together.
     local skipped=(); [[ $family == matmul ]] && skipped=(--skip-peer inductor)

@@ -14,7 +14,7 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
-EnergyPolicyName = Literal["top", "snr", "overlap", "measure_all", "never"]
+EnergyPolicyName = Literal["top", "snr", "overlap", "worth", "measure_all", "never"]
 EnergyModelName = Literal["power", "published", "constant", "linear"]
 
 
@@ -49,7 +49,8 @@ class SearchConfig:
         energy_random: Extra random eligible picks per round, for an unbiased model error.
         energy_policy: Who gets an energy measurement: ``top`` the predicted best, ``snr`` a
             share that falls while predictions are good, ``overlap`` those that may still
-            beat the best, ``measure_all`` every eligible one, ``never`` none after a warm-up.
+            beat the best, ``worth`` those whose expected gain is worth a window,
+            ``measure_all`` every eligible one, ``never`` none after a warm-up.
         energy_snr: How ``snr`` judges predictions: ``centred`` on their mean, or ``raw``.
         energy_model: What predicts energy: ``power`` learns power and takes the measured
             latency, ``published`` learns the share of the best energy from features known
@@ -57,8 +58,8 @@ class SearchConfig:
             predictors that a model must beat.
         warm_start: Let energy predictions start from the models that are shipped for this very
             kind of GPU, where there are any; nothing else knows more before the first window.
-        energy_warmup: Candidates per task that ``never`` measures and ``overlap`` measures
-            before it trusts predictions.
+        energy_warmup: Candidates per task that ``never`` measures, and ``overlap`` and ``worth``
+            measure before they trust predictions.
         n_finalists: Candidates per task that are measured again before one may win.
         n_final_rounds: Interleaved repetitions of that measurement.
     """
@@ -80,7 +81,7 @@ class SearchConfig:
     energy_band: Annotated[float, Meta(ge=0)] = 0.10
     energy_top: Count = 8
     energy_random: Count = 2
-    energy_policy: EnergyPolicyName = "overlap"
+    energy_policy: EnergyPolicyName = "worth"
     energy_snr: Literal["centred", "raw"] = "centred"
     energy_model: EnergyModelName = "power"
     warm_start: bool = True

@@ -8,6 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
+from search.config import SearchConfig
+
+CONTROL_SHARE = 0.1
+"""Random picks per measurement: enough to see the models' errors without bias."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnergyCandidate:
@@ -111,3 +116,10 @@ def with_controls(
     return [EnergyPick(trial_id=one.trial_id, is_control=False) for one in wanted] + [
         EnergyPick(trial_id=rest[i].trial_id, is_control=True) for i in drawn
     ]
+
+
+def due_controls(state: EnergyState, config: SearchConfig) -> int:
+    """One where the random picks so far are less than a tenth of what was measured."""
+    n_before = sum(one.is_control for one in state.errors)
+    is_due = n_before + 1 <= CONTROL_SHARE * state.n_measured
+    return min(1, config.energy_random) if is_due else 0

@@ -164,18 +164,23 @@ class EnergyRunner:
             return _lost(f"could not be built again: {build.message}")
         try:
             return self._tools.runner.measure_energy(
-                history.task, build, matters_below_mj=_matters_below_mj(history)
+                history.task, build, matters_below_mj=_matters_below_mj(history, trial)
             )
         except Exception:
             return _lost(traceback.format_exc())
 
 
-def _matters_below_mj(history: TaskHistory) -> float | None:
-    """Beyond this energy a candidate is neither a winner nor on the front: the worst
-    measured one.
+def _matters_below_mj(history: TaskHistory, trial: Trial) -> float | None:
+    """Beyond this energy a candidate is neither a winner nor on the front: the least that was
+    measured of those no slower.
     """
-    known = [point.energy_mj for point in history.points() if point.energy_mj is not None]
-    return max(known, default=None)
+    latency_us = history.point(trial).latency_us
+    known = [
+        point.energy_mj
+        for point in history.points()
+        if point.energy_mj is not None and point.latency_us <= latency_us
+    ]
+    return min(known, default=None)
 
 
 def _lost(reason: str) -> EnergyMeasurement:

@@ -9,6 +9,7 @@ from search.policy_never import NeverAfterWarmUp
 from search.policy_overlap import OverlapsIncumbent
 from search.policy_snr import SharedBySnr
 from search.policy_top import TopPredicted
+from search.policy_worth import WorthTheWindow
 
 
 def make_policy(config: SearchConfig) -> EnergyPolicy:
@@ -17,6 +18,7 @@ def make_policy(config: SearchConfig) -> EnergyPolicy:
         "top": TopPredicted(config),
         "snr": SharedBySnr(config),
         "overlap": OverlapsIncumbent(config),
+        "worth": WorthTheWindow(config),
         "measure_all": MeasureAll(),
         "never": NeverAfterWarmUp(config),
     }

@@ -11,6 +11,7 @@ from search.energy_policy import (
     EnergyPick,
     EnergyState,
     by_prediction,
+    due_controls,
     with_controls,
 )
 
@@ -18,9 +19,6 @@ COVERAGE = 0.9
 
 MOST_PER_ROUND = 1
 """The models learn from each before they are asked about the next."""
-
-CONTROL_SHARE = 0.1
-"""Random picks per measurement: enough to see the models' errors without bias."""
 
 
 class OverlapsIncumbent:
@@ -46,13 +44,7 @@ class OverlapsIncumbent:
             limit_mj = state.incumbent_mj + (state.incumbent_ci95_mj or 0.0)
             wanted = [one for one in able if one.energy_mj - factor * one.spread_mj < limit_mj]
             wanted = wanted[: min(MOST_PER_ROUND, self.config.energy_top)]
-        return with_controls(wanted, state, self._n_controls(state), rng)
-
-    def _n_controls(self, state: EnergyState) -> int:
-        """None while the random picks so far are enough for what was measured."""
-        n_before = sum(one.is_control for one in state.errors)
-        is_due = n_before < CONTROL_SHARE * state.n_measured
-        return min(1, self.config.energy_random) if is_due else 0
+        return with_controls(wanted, state, due_controls(state, self.config), rng)
 
 
 def calibrated_factor(state: EnergyState) -> float:

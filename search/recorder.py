@@ -12,6 +12,7 @@ from schedules.task import Task
 from schedules.workload import Workload
 from search.database import Database
 from search.errors import BadRecording
+from search.identity import Identity
 from search.meter_facts import METER_NOTE, MeterFacts
 from search.peer import PEER_NOTE, Peer
 from search.recording import (
@@ -67,6 +68,7 @@ def record(
                     recorded,
                     task=replace(task, workload=named),
                     peers=tuple(one for one in peers.values() if one.task_id == task.task_id),
+                    board=_board(identity),
                 )
             )
     if identity is None or not tasks:
@@ -83,6 +85,10 @@ def record(
         meters=tuple(database.notes(METER_NOTE, MeterFacts)),
         tasks=tuple(tasks),
     )
+
+
+def _board(identity: Identity | None) -> str:
+    return identity.device.get("gpu_uuid", "") if identity else ""
 
 
 def _record_task(

@@ -129,6 +129,7 @@ class RecordedTask:
         spaces: Searched spaces, the preferred first.
         binaries: Every build, by first trial.
         peers: Kernels of libraries for the same task, measured beside the run.
+        board: Id of the very device all of it was measured on; empty in older recordings.
     """
 
     task: Task
@@ -136,6 +137,12 @@ class RecordedTask:
     spaces: tuple[RecordedSpace, ...]
     binaries: tuple[RecordedBinary, ...]
     peers: tuple[Peer, ...] = ()
+    board: str = ""
+
+    @property
+    def n_energies(self) -> int:
+        """Builds with a usable energy."""
+        return sum(bool(one.usable_energies()) for one in self.binaries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +152,7 @@ class Recording:
     Attributes:
         command: How the run was made, for people.
         created_utc: When it was started.
-        device: Fingerprint of the device.
+        device: Fingerprint of the device; of several boards, what they have in common.
         settings: Settings of the recorded run.
         versions: Versions of the recorded run.
         meters: Calibrations of its energy meter, one per session that metered.
@@ -204,7 +211,10 @@ class _Version(msgspec.Struct):
 
 
 def joined(recordings: Sequence[Recording]) -> Recording:
-    """Several recordings of one device as one; a task of several keeps what each tried.
+    """Several recordings of one kind of device as one.
+
+    A task of several keeps what each tried; but boards of one kind differ by some per cent, so
+    what another board measured of it is left out: the one with more energies stays.
 
     Raises:
         BadRecording: They come from different targets.
@@ -222,10 +232,18 @@ def joined(recordings: Sequence[Recording]) -> Recording:
             known = tasks.get(one.task.task_id)
             tasks[one.task.task_id] = one if known is None else _joined_task(known, one)
     meters = tuple(facts for one in recordings for facts in one.meters)
-    return replace(recordings[0], tasks=tuple(tasks.values()), meters=meters)
+    first = recordings[0].device
+    common = {
+        name: value
+        for name, value in first.items()
+        if all(one.device.get(name) == value for one in recordings)
+    }
+    return replace(recordings[0], device=common, tasks=tuple(tasks.values()), meters=meters)
 
 
 def _joined_task(first: RecordedTask, second: RecordedTask) -> RecordedTask:
+    if first.board != second.board:
+        return max(first, second, key=lambda one: one.n_energies)
     binaries = {one.binary_id: one for one in first.binaries}
     for one in second.binaries:
         known = binaries.get(one.binary_id)

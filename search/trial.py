@@ -138,10 +138,10 @@ class EnergyMeasurement:
     def steady_mj(self) -> float | None:
         """Energy of one launch once the device's power controller has come to rest.
 
-        At the power limit the controller hunts around it for seconds: windows of one kernel
-        show 565 W and a low clock, or 790 W and a high one. Energy falls as the launch takes
-        longer, in proportion, so ``energy * time`` stays what it was (within 2 % on an H100,
-        while either alone scatters by 5 %). At rest ``energy = limit * time``, and
+        At the power limit the controller swings around it as long as the load lasts: windows of
+        one kernel show 565 W and a low clock, or 790 W and a high one. Time then goes with power
+        to the -0.444 (H100), so ``energy * time`` stays nearly what it was: windows of 300 ms
+        scatter by 5 % in energy and by 0.6 % in its root. At rest ``energy = limit * time``, and
         with the product that gives both. Elsewhere it is the measured energy.
         """
         limit_w = self._limit_w

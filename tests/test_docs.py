@@ -15,15 +15,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-EXTENDING = (ROOT / "docs/extending.md").read_text()
 
 
 @contextmanager
-def example(title: str) -> Iterator[dict[str, Any]]:
-    """What the Python blocks of one section of ``docs/extending.md`` define."""
+def example(title: str, page: str = "docs/extending.md") -> Iterator[dict[str, Any]]:
+    """What the Python blocks of one section of a page define."""
     from effcompile.frontend.converters import registry
 
-    section = EXTENDING.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    text = (ROOT / page).read_text()
+    section = re.split(rf"^#+ {re.escape(title)}\n", text, flags=re.M)[1].split("\n## ")[0]
     code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
     # Classes, and torch's exporter above all, look their own module up.
     module = types.ModuleType("documentation_example")
@@ -31,7 +31,7 @@ def example(title: str) -> Iterator[dict[str, Any]]:
     known = dict(registry._converters)
     sys.modules[module.__name__] = module
     try:
-        exec(compile(code, f"docs/extending.md: {title}", "exec"), module.__dict__)
+        exec(compile(code, f"{page}: {title}", "exec"), module.__dict__)
         yield module.__dict__
     finally:
         del sys.modules[module.__name__]
@@ -55,6 +55,11 @@ def test_kernel_family_is_right_at_every_point() -> None:
             output = tvm.runtime.empty(reference.shape, "float32")
             library["main"](tvm.runtime.tensor(inputs[0]), output)
             assert compare(output.numpy(), reference, tolerance_of(task.workload)) is None
+
+
+def test_masks_are_exported_as_the_page_says() -> None:
+    with example("Masks in attention", "docs/attention.md") as shown:
+        assert len(shown["model"].graph.node) == 2
 
 
 def test_onnx_converter_agrees_with_the_definition() -> None:

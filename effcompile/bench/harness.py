@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from effcompile.config import MeasureConfig
+from effcompile.errors import DeviceUnavailable
 from effcompile.measure.finals import combined_energy, combined_latency
 from search.trial import EnergyMeasurement, LatencyMeasurement
 
@@ -72,7 +73,12 @@ class Row:
 
 
 class GpuHarness:
-    """A stream, a stopwatch and a meter on the GPU that torch uses."""
+    """A stream, a stopwatch and a meter on the GPU that torch uses.
+
+    Raises:
+        DeviceUnavailable: There is no CUDA GPU, or torch cannot use it.
+        MeterUnavailable: Its energy cannot be measured.
+    """
 
     def __init__(self, config: MeasureConfig) -> None:
         import torch
@@ -80,6 +86,11 @@ class GpuHarness:
         from effcompile.measure.cuda_device import CudaDevice, CudaStopwatch
         from effcompile.measure.nvml import NvmlMeter
 
+        if not torch.cuda.is_available():
+            raise DeviceUnavailable(
+                "this benchmark compares with torch on a CUDA GPU and torch sees none. "
+                "Run it on a machine with a GPU and a CUDA build of torch."
+            )
         torch.cuda.init()
         self._config = config
         self._device = CudaDevice(torch.cuda.current_device())

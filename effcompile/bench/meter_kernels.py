@@ -43,6 +43,7 @@ _FAST = {
     "blocks_per_core": 1,
     "group": 8,
     "splits": 1,
+    "cluster": 1,
     "blocks": "persistent",
 }
 

@@ -86,13 +86,14 @@ Watch = Callable[[Repeatability | Agreement], None]
 
 
 def bench_meter(
-    folder: Path, *, n_rounds: int, watch: Watch
+    folder: Path, *, n_rounds: int, minutes: float = 0.0, watch: Watch
 ) -> tuple[MeterFacts, list[Repeatability], list[Agreement]]:
-    """Everything about this machine's GPU; about ``3.3 n_rounds + 45`` seconds.
+    """Everything about this machine's GPU; at least ``3.3 n_rounds + 45`` seconds.
 
     Args:
         folder: For libraries and logs.
         n_rounds: Windows of every kernel.
+        minutes: From the first round to the last; the device idles between them.
         watch: Told of every number, of repeatability whenever there is a better one.
     """
     bench = MeterBench(detect_target("cuda"), folder)
@@ -100,7 +101,7 @@ def bench_meter(
     experience = Experience(
         period_s=facts.period_ms / 1000 if facts.has_beat and facts.period_ms else None
     )
-    rounds = _Rounds(bench)
+    rounds = _Rounds(bench, pause_s=60.0 * minutes / n_rounds)
     agreements: list[Agreement] = []
     for name, n in zip(KERNELS, _halves(n_rounds), strict=True):
         rounds.run(n)
@@ -116,10 +117,11 @@ def _halves(n: int) -> tuple[int, int]:
 
 
 class _Rounds:
-    """Windows of the anchor and every kernel in turn."""
+    """Windows of the anchor and every kernel in turn, one round every ``pause_s`` at most."""
 
-    def __init__(self, bench: MeterBench) -> None:
+    def __init__(self, bench: MeterBench, *, pause_s: float) -> None:
         self._bench = bench
+        self._pause_s = pause_s
         self._taken: dict[str, list[tuple[float, float, float, float]]] = {}
         self._ratios: dict[str, list[float]] = {}
 
@@ -127,6 +129,7 @@ class _Rounds:
         """Take more windows."""
         before = self._window("anchor")
         for _ in range(n_rounds):
+            next_s = time.monotonic() + self._pause_s
             found = {name: self._window(name) for name in KERNELS}
             after = self._window("anchor")
             for name, energy_mj in found.items():
@@ -134,6 +137,7 @@ class _Rounds:
                     ratio = energy_mj / ((before + after) / 2)
                     self._ratios.setdefault(name, []).append(ratio)
             before = after
+            time.sleep(max(0.0, next_s - time.monotonic()))
 
     def _window(self, name: str) -> float | None:
         taken = self._bench.window(name, 1000 * WINDOW_S)

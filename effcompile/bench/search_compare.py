@@ -165,12 +165,17 @@ def _search_for(
     most = MOST_TRIALS * config.search.n_trials
     n_trials = config.search.n_trials
     found = _search(name, recording, config)
+    n_before, before_s = 0, 0.0
     for _ in range(TIME_TRIES):
-        wanted = min(most, max(2, round(n_trials * limit_s / found.spent.wall_s)))
+        # Windows of finalists and defaults take their time whatever the trials: two points tell.
+        slope = (found.spent.wall_s - before_s) / (n_trials - n_before)
+        step = (limit_s - found.spent.wall_s) / slope if slope > 0.0 else 0.0
+        wanted = min(most, max(2, round(n_trials + step)))
         # A recording that is searched to its end has nothing more to try.
         is_spent = found.n_trials < n_trials and wanted > n_trials
         if is_spent or abs(wanted - n_trials) <= CLOSE_ENOUGH * n_trials:
             break
+        n_before, before_s = n_trials, found.spent.wall_s
         n_trials = wanted
         search = replace(config.search, n_trials=n_trials)
         found = _search(name, recording, replace(config, search=search))

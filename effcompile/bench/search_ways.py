@@ -159,6 +159,9 @@ WAYS: dict[str, Way] = {
         settings={"energy_policy": "never", "energy_warmup": 1},
         is_warm=True,
     ),
+    "overlap": Way(
+        about="V2, whoever may still beat the best", settings={"energy_policy": "overlap"}
+    ),
     "top": Way(about="V2, energy of the predicted 8 best", settings={"energy_policy": "top"}),
     "snr": Way(about="V2, share by centred SNR", settings={"energy_policy": "snr"}),
 }

@@ -16,6 +16,7 @@ from effcompile.bench.process_memory import ProcessUse, run_measured
 from effcompile.bench.single_ops import matmul_model, softmax_model
 from effcompile.errors import UsageError
 from effcompile.export import write_onnx
+from schedules.errors import EffcompileError
 from schedules.target import Target
 
 _TIMEOUT_S = 1800.0
@@ -145,7 +146,9 @@ def _stock(name: str, model: Path, n_trials: int, target: Target, work: Path) ->
 
 def _require_success(use: ProcessUse, what: str, work: Path) -> None:
     if use.exit_status != 0:
-        raise UsageError(f"{what} ended with status {use.exit_status}: see the logs in {work}.")
+        raise EffcompileError(
+            f"{what} ended with status {use.exit_status}: see the logs in {work}."
+        )
 
 
 def _row(

@@ -6,15 +6,17 @@ what the choice saves against the fastest candidate of the same trials.
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from effcompile import rounding
 from effcompile.bench.replayed import latency_winner, replayed
-from effcompile.config import TuneConfig
+from effcompile.config import MeasureConfig, TuneConfig, preset
 from effcompile.errors import UsageError
 from effcompile.measure.builder import ProcessBuilder
 from effcompile.measure.runner import DeviceRunner
@@ -22,7 +24,6 @@ from schedules.candidate import Candidate
 from schedules.target import Target
 from schedules.task import Task
 from search.comparison import ratio_of
-from search.default_trials import DEFAULT_CANDIDATE
 from search.final import Ratio
 from search.ports import FinalEffort, FinalMeasurement
 from search.recording import Recording
@@ -50,6 +51,11 @@ class WinnerPair:
     latency_winner: Candidate
     energy_winner: Candidate
 
+    @property
+    def is_same(self) -> bool:
+        """Whether the fastest was chosen."""
+        return self.latency_winner == self.energy_winner
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinnerRow:
@@ -61,11 +67,11 @@ class WinnerRow:
         latency_us: Of the latency winner, in short bursts.
         energy_mj: Of the latency winner.
         power_w: Of the latency winner.
-        default_energy_mj: Of the default schedule.
         energy: Ratio, ``None`` if something was not measured.
         sustained: Ratio of times under lasting load.
         burst: Ratio of times in short bursts.
-        is_same: True if both are the same candidate; nothing is saved then.
+        is_same: True if both are the same candidate or compile to the same code; nothing is
+            saved then, and nothing need be measured.
         verdicts: Of the two energy measurements.
         error: Why there are no numbers.
     """
@@ -75,7 +81,6 @@ class WinnerRow:
     latency_us: float | None = None
     energy_mj: float | None = None
     power_w: float | None = None
-    default_energy_mj: float | None = None
     energy: Ratio | None = None
     sustained: Ratio | None = None
     burst: Ratio | None = None
@@ -91,7 +96,6 @@ class WinnerRow:
             "fastest, us": self.latency_us,
             "mJ": self.energy_mj,
             "W": self.power_w,
-            "default, mJ": self.default_energy_mj,
             "energy": _change(self.energy),
             "sustained": _change(self.sustained),
             "burst": _change(self.burst),
@@ -105,11 +109,24 @@ def _change(ratio: Ratio | None) -> str:
     return "" if ratio is None else rounding.change(ratio)
 
 
+def winners_config() -> MeasureConfig:
+    """Windows of three steps: rounds in turn tell the scatter, and take away drift."""
+    return replace(
+        preset("quick").measure,
+        energy_window_ms=300.0,
+        energy_precision=0.0,
+        settle_ms=300.0,
+        anchor_every=0,
+    )
+
+
 def find_pairs(
     recording: Recording,
     config: TuneConfig,
     seeds: Sequence[int],
     watch: Callable[[str], None] = lambda text: None,
+    *,
+    processes: int = 1,
 ) -> list[WinnerPair]:
     """Search every task by itself with every seed, as a run of that task alone would.
 
@@ -117,24 +134,43 @@ def find_pairs(
         recording: What is searched.
         config: How; its number of trials is per task.
         seeds: At least one.
-        watch: Told what is running.
+        watch: Told what was searched.
+        processes: Tasks searched at a time.
     """
+    jobs = [(replace(recording, tasks=(task,)), config, tuple(seeds)) for task in recording.tasks]
     pairs = []
-    for task in recording.tasks:
-        alone = replace(recording, tasks=(task,))
-        for seed in seeds:
-            watch(f"{task.task.workload.name}, seed {seed}")
-            search = replace(config.search, seed=seed)
-            found = replayed(alone, replace(config, search=search))
-            pairs.append(
-                WinnerPair(
-                    workload=task.task.workload.name,
-                    task_id=task.task.task_id,
-                    seed=seed,
-                    latency_winner=latency_winner(found.histories[0]).candidate,
-                    energy_winner=found.winners[task.task.task_id].trial.candidate,
-                )
+    for found in _each(jobs, processes):
+        watch(f"{found[0].workload}: {len(found)} searches")
+        pairs += found
+    return pairs
+
+
+_FindJob = tuple[Recording, TuneConfig, tuple[int, ...]]
+
+
+def _each(jobs: Sequence[_FindJob], processes: int) -> Iterator[list[WinnerPair]]:
+    if processes == 1:
+        yield from map(_pairs_of_task, jobs)
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_pairs_of_task, jobs)
+
+
+def _pairs_of_task(job: _FindJob) -> list[WinnerPair]:
+    recording, config, seeds = job
+    (task,) = recording.tasks
+    pairs = []
+    for seed in seeds:
+        found = replayed(recording, replace(config, search=replace(config.search, seed=seed)))
+        pairs.append(
+            WinnerPair(
+                workload=task.task.workload.name,
+                task_id=task.task.task_id,
+                seed=seed,
+                latency_winner=latency_winner(found.histories[0]).candidate,
+                energy_winner=found.winners[task.task.task_id].trial.candidate,
             )
+        )
     return pairs
 
 
@@ -150,6 +186,9 @@ def measure_pairs(
     report: Callable[[Sequence[WinnerRow]], None],
 ) -> list[WinnerRow]:
     """Build the candidates of all pairs and measure each workload's in turn.
+
+    About ``0.4 n_rounds`` seconds per candidate, and ten to begin. Pairs of a candidate with
+    itself are rows without a measurement.
 
     Args:
         recording: Where the pairs come from.
@@ -167,7 +206,10 @@ def measure_pairs(
     by_id = {one.task.task_id: _here(one.task, target) for one in recording.tasks}
     # In the order of the pairs: who is short of time puts the most telling first.
     tasks = [by_id[task_id] for task_id in dict.fromkeys(one.task_id for one in pairs)]
-    rows: list[WinnerRow] = []
+    rows = [_same(pair) for pair in pairs if pair.is_same]
+    report(rows)
+    pairs = [pair for pair in pairs if not pair.is_same]
+    tasks = [task for task in tasks if any(pair.task_id == task.task_id for pair in pairs)]
     end_s = time.monotonic() + seconds
     with _device(target, config, work) as (builder, runner):
         wanted = {task.task_id: _wanted(task, pairs) for task in tasks}
@@ -218,9 +260,9 @@ def _here(task: Task, target: Target) -> Task:
 
 
 def _wanted(task: Task, pairs: Sequence[WinnerPair]) -> list[Candidate]:
-    """Distinct candidates of a task, the default first."""
+    """Distinct candidates of a task."""
     own = [pair for pair in pairs if pair.task_id == task.task_id]
-    every = [DEFAULT_CANDIDATE, *(c for p in own for c in (p.latency_winner, p.energy_winner))]
+    every = [one for pair in own for one in (pair.latency_winner, pair.energy_winner)]
     return list({one.candidate_id: one for one in every}.values())
 
 
@@ -243,10 +285,21 @@ def _measured(
     return [_row(pair, by_candidate) for pair in pairs]
 
 
+def _same(pair: WinnerPair) -> WinnerRow:
+    nothing = Ratio(median=1.0, low=1.0, high=1.0)
+    return WinnerRow(
+        workload=pair.workload,
+        seed=pair.seed,
+        energy=nothing,
+        sustained=nothing,
+        burst=nothing,
+        is_same=True,
+    )
+
+
 def _row(pair: WinnerPair, found: dict[str, FinalMeasurement | Failure]) -> WinnerRow:
     fast = found[pair.latency_winner.candidate_id]
     frugal = found[pair.energy_winner.candidate_id]
-    default = found[DEFAULT_CANDIDATE.candidate_id]
     for one in (fast, frugal):
         if isinstance(one, Failure):
             return WinnerRow(
@@ -261,9 +314,6 @@ def _row(pair: WinnerPair, found: dict[str, FinalMeasurement | Failure]) -> Winn
         latency_us=fast.latency.latency_us,
         energy_mj=fast.energy.energy_mj,
         power_w=fast.energy.power_w,
-        default_energy_mj=default.energy.energy_mj
-        if isinstance(default, FinalMeasurement)
-        else None,
         energy=_ratio(frugal.energy_ratios, fast.energy_ratios),
         sustained=_ratio(frugal.sustained_ratios, fast.sustained_ratios),
         burst=_ratio(frugal.latency_ratios, fast.latency_ratios),

@@ -59,6 +59,9 @@ def kernels(
         list[str] | None, typer.Option(help="One case by name; may be repeated.")
     ] = None,
     trials: Annotated[int, typer.Option(help="Trials per case.", min=1)] = 96,
+    seconds: Annotated[
+        float | None, typer.Option(help="Begin no trial of a case after this long.", min=1)
+    ] = None,
     rounds: Annotated[
         int, typer.Option(help="Interleaved repetitions; an interval needs two.", min=2)
     ] = 5,
@@ -70,6 +73,13 @@ def kernels(
         list[str] | None,
         typer.Option(help="Part of a peer's name, for example inductor: not run, and said so."),
     ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="Tune all cases in one session, which is quicker.")
+    ] = False,
+    latency_only: Annotated[
+        bool,
+        typer.Option("--latency-only", help="Tune by latency alone; energy is measured after."),
+    ] = False,
     space: Annotated[
         list[str] | None,
         typer.Option(help="Search only this design space, also where another is preferred."),
@@ -100,11 +110,15 @@ def kernels(
         return
     from effcompile.bench.kernels.compare import bench_kernels, cold_tuning
 
-    overrides = {"search": {"n_trials": trials, "spaces": tuple(space or ())}}
+    limits = {"n_trials": trials, "max_seconds": seconds}
+    overrides = {"search": {**limits, "spaces": tuple(space or ())}}
     config = merged(preset("quick"), overrides, "the command line")
+    tuning = cold_tuning(config, caches)
+    if latency_only:
+        tuning = replace(tuning, measure=replace(tuning.measure, meter="none"))
     rows = bench_kernels(
         chosen,
-        config=cold_tuning(config, caches),
+        config=tuning,
         measure=replace(
             config.measure, energy_window_ms=window_ms, energy_precision=0.0, n_repeats=20
         ),
@@ -112,6 +126,7 @@ def kernels(
         work=work,
         n_rounds=rounds,
         skipped_peers=skip_peer or (),
+        together=together,
         report=lambda title, found: print_rows(found, to_stderr=json),
     )
     if json:
@@ -147,7 +162,11 @@ def search(
     from effcompile.bench.search_ways import REFERENCE, WAYS
     from effcompile.cli.options import merged, parse_share
     from effcompile.config import preset
+    from effcompile.output_files import check_output
 
+    for path in (markdown, picture):
+        if path is not None:
+            check_output(path)
     settings = {"n_trials": trials, "max_slowdown": parse_share(max_slowdown, "--max-slowdown")}
     recording = _recording(device)
     outcomes = bench_search(
@@ -243,6 +262,7 @@ def peers(
 def meter(
     *,
     rounds: Annotated[int, typer.Option(help="Windows of one second per kernel.", min=2)] = 20,
+    minutes: Annotated[float, typer.Option(help="Spread the rounds over so long.", min=0)] = 0.0,
     work: Work = Path("runs/bench-meter"),
     json: Json = False,
 ) -> None:
@@ -254,7 +274,7 @@ def meter(
 
     work.mkdir(parents=True, exist_ok=True)
     facts, repeatability, agreements = bench_meter(
-        work, n_rounds=rounds, watch=lambda row: print_rows([row], to_stderr=True)
+        work, n_rounds=rounds, minutes=minutes, watch=lambda row: print_rows([row], to_stderr=True)
     )
     if json:
         print_json({"meter": facts, "repeatability": repeatability, "agreement": agreements})
@@ -279,6 +299,7 @@ def winners(
     max_slowdown: Annotated[
         str, typer.Option(help="Latency that may be given up for energy, 2% or 0.02.")
     ] = "2%",
+    processes: Annotated[int, typer.Option(help="Workloads searched at a time.", min=1)] = 1,
     rounds: Annotated[int, typer.Option(help="Interleaved repetitions.", min=1)] = 5,
     seconds: Annotated[float, typer.Option(help="Begin no workload that ends later.")] = 600.0,
     work: Work = Path("runs/bench-winners"),
@@ -286,25 +307,31 @@ def winners(
 ) -> None:
     """Winners of searches on a recording against the fastest of the same trials, measured here.
 
+    Rows are printed workload by workload, so a run that is cut off has told what it knew.
+
     Example: effcompile bench winners --device replay:h100 --target cuda --rounds 5
     """
-    from effcompile.bench.winners import find_pairs, measure_pairs
+    from effcompile.bench.winners import find_pairs, measure_pairs, winners_config
     from effcompile.bench.winners_file import read_pairs, write_pairs
     from effcompile.bench.winners_mean import mean_saving
     from effcompile.cli.options import merged, parse_share
     from effcompile.config import preset
     from effcompile.errors import UsageError
     from effcompile.measure.environment import detect_target
+    from effcompile.output_files import check_output
 
     recording = _recording(device)
     settings = {"n_trials": trials, "max_slowdown": parse_share(max_slowdown, "--max-slowdown")}
     config = merged(preset("normal"), {"search": settings}, "the command line")
+    config = replace(config, measure=winners_config())
     if find_only and pairs is None:
         raise UsageError("cannot use --find-only without --pairs: name the file to write.")
+    if pairs is not None:
+        check_output(pairs)
     if pairs is not None and pairs.is_file() and not find_only:
         found = read_pairs(pairs)
     else:
-        found = find_pairs(recording, config, range(seeds), watch=_say)
+        found = find_pairs(recording, config, range(seeds), watch=_say, processes=processes)
         if pairs is not None:
             write_pairs(found, pairs)
     if find_only:

@@ -65,28 +65,28 @@ def show(
 
 
 def record(
-    run: Annotated[Path, typer.Argument(help="Run folder, or a copy of its database.")],
+    run: Annotated[
+        list[Path], typer.Argument(help="Run folder, or a copy of its database; may be several.")
+    ],
     out: Annotated[Path, typer.Option(help="Recording to write, NAME.effrec.")],
     command: Annotated[
         str, typer.Option(help="How the run was made; guessed from its settings if left out.")
     ] = "",
     json: Json = False,
 ) -> None:
-    """A run to one file that --device replay:FILE tunes again without the device.
+    """Runs to one file that --device replay:FILE tunes again without the device.
 
     Example: effcompile record runs/block --out block.effrec
     """
-    from effcompile.replaying import record_run
+    from effcompile.replaying import record_runs
 
-    recording = record_run(run, out, command=command)
+    recording = record_runs(run, out, command=command)
     counts = {
         "path": out,
         "size_bytes": out.stat().st_size,
         "n_tasks": len(recording.tasks),
         "n_candidates": sum(len(space.candidates) for t in recording.tasks for space in t.spaces),
-        "n_energies": sum(
-            bool(one.usable_energies()) for task in recording.tasks for one in task.binaries
-        ),
+        "n_energies": sum(task.n_energies for task in recording.tasks),
     }
     if json:
         print_json(counts)

@@ -7,19 +7,40 @@ import os
 import sys
 import tempfile
 import traceback
+from typing import Annotated
 
 import typer
 
+import effcompile
 from effcompile.cli import artifact_commands, bench_commands, look_commands, tune_commands
 from schedules.errors import EffcompileError
 
 app = typer.Typer(
-    help="Tune the kernels of a model for low energy within a latency limit.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"effcompile {effcompile.__version__}")
+        raise typer.Exit
+
+
+@app.callback(help="Tune the kernels of a model for low energy within a latency limit.")
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """What may stand before a command."""
+
+
 tune_commands.register(app)
 artifact_commands.register(app)
 look_commands.register(app)

@@ -53,7 +53,7 @@ def export(
     Example: effcompile export examples/transformer_block.py:build --out block.onnx
     """
     from effcompile.export import export_module, load_builder, write_onnx
-    from effcompile.frontend.checking import data_inputs, declared_shape
+    from effcompile.frontend.dimensions import data_inputs, declared_shape
     from effcompile.output_files import check_output
 
     check_output(out)

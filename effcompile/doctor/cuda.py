@@ -6,10 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from effcompile.doctor.check import Check, fail, ok, warn
+from effcompile.errors import DeviceUnavailable, MeterUnavailable
 from effcompile.measure import toolkit
+from effcompile.measure.cuda_facts import gpu_facts
 
 _CHILD_TIMEOUT_S = 120
 _RUNTIME_TRIAL = """
@@ -25,46 +28,87 @@ assert int(error) == 0, error
 print(f"NVRTC {major}.{minor}")
 """
 _NO_GPU = "no NVIDIA GPU"
+_RIGHTS = (
+    "make nvidia-smi work for this user; in containers set "
+    "NVIDIA_DRIVER_CAPABILITIES=compute,utility."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Devices:
+    """What the driver's management library shows.
+
+    Attributes:
+        handles: NVML handles of every GPU.
+        trouble: Why there are none; empty if the library works.
+    """
+
+    handles: list[Any] = field(default_factory=list)
+    trouble: str = ""
 
 
 @contextmanager
-def _devices() -> Iterator[list[Any]]:
-    """NVML handles of every GPU; empty without a driver or a GPU."""
-    import pynvml
-
+def _devices() -> Iterator[_Devices]:
+    """Every GPU that NVML shows, or why it shows none."""
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        yield []
+        import pynvml
+    except ImportError:
+        yield _Devices(trouble="the NVML bindings are missing: pip install nvidia-ml-py")
         return
     try:
-        count = pynvml.nvmlDeviceGetCount()
-        yield [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        yield _Devices(trouble=f"NVML: {error}")
+        return
+    try:
+        yield _listed(pynvml)
     finally:
         pynvml.nvmlShutdown()
 
 
+def _listed(pynvml: Any) -> _Devices:
+    try:
+        indices = range(pynvml.nvmlDeviceGetCount())
+        return _Devices(handles=[pynvml.nvmlDeviceGetHandleByIndex(index) for index in indices])
+    except pynvml.NVMLError as error:
+        return _Devices(trouble=f"NVML: {error}")
+
+
+def _cuda_name() -> str:
+    """The first GPU as the CUDA driver names it, without NVML; empty if there is none."""
+    try:
+        return gpu_facts().name
+    except DeviceUnavailable:
+        return ""
+
+
 def gpu() -> Check:
     """GPUs that the driver shows."""
-    import pynvml
-
     with _devices() as devices:
-        if not devices:
-            return warn("GPU", _NO_GPU, "The CPU target works; for CUDA install NVIDIA's driver.")
-        driver = _text(pynvml.nvmlSystemGetDriverVersion())
-        names = ", ".join(_text(pynvml.nvmlDeviceGetName(device)) for device in devices)
-    return ok("GPU", f"{names}; driver {driver}")
+        names = [_told("nvmlDeviceGetName", handle) for handle in devices.handles]
+        driver = _told("nvmlSystemGetDriverVersion") if names else ""
+    if names:
+        return ok("GPU", f"{', '.join(names)}; driver {driver}")
+    if name := _cuda_name():
+        return warn(
+            "GPU",
+            f"{name}, of which the management library tells nothing ({devices.trouble or 'NVML'})",
+            f"Latency can be tuned, energy cannot be measured. To mend it: {_RIGHTS}",
+        )
+    why = f" ({devices.trouble})" if devices.trouble else ""
+    advice = "The CPU target works; for CUDA install NVIDIA's driver."
+    return warn("GPU", f"{_NO_GPU}{why}", advice)
 
 
 def runtime_library() -> Check:
     """The runtime that CUDA artifacts need, tried in a child process."""
     name = "CUDA runtime"
     with _devices() as devices:
-        if not devices:
+        if not devices.handles and not _cuda_name():
             return ok(name, f"not needed: {_NO_GPU}")
     child = _child(_RUNTIME_TRIAL)
     if child.returncode != 0:
-        return fail(name, _last_line(child.stderr), "Install: pip install nvidia-cuda-runtime")
+        return fail(name, _cause(child.stderr), "Install: pip install nvidia-cuda-runtime")
     told = child.stdout.strip()
     if told == "no device":
         return fail(
@@ -90,42 +134,50 @@ def compiler() -> Check:
 
 def gpu_energy() -> Check:
     """Whether the energy counter of every GPU may be read."""
+    name = "GPU energy"
+    with _devices() as devices:
+        if not devices.handles and not _cuda_name():
+            return ok(name, f"not measured: {_NO_GPU}")
+        try:
+            found = _counters(devices)
+        except MeterUnavailable as error:
+            advice = f"Energy stays unmeasured and latency alone is tuned. To mend it: {_RIGHTS}"
+            return warn(name, str(error), advice)
+    return ok(name, found)
+
+
+def _counters(devices: _Devices) -> str:
     import pynvml
 
     from effcompile.doctor.meter_text import idle_text
-    from effcompile.errors import MeterUnavailable
     from effcompile.measure.nvml import NvmlMeter
 
-    name = "GPU energy"
-    with _devices() as devices:
-        if not devices:
-            return ok(name, f"not measured: {_NO_GPU}")
-        uuids = [_text(pynvml.nvmlDeviceGetUUID(device)) for device in devices]
-        found = []
-        for uuid in uuids:
-            try:
-                found.append(idle_text(NvmlMeter(uuid)))
-            except MeterUnavailable as error:
-                return warn(
-                    name,
-                    str(error),
-                    "Energy stays unmeasured and latency alone is tuned. The counter needs a "
-                    "Volta or newer GPU and, in containers, the driver's utility capability.",
-                )
-    return ok(name, "; ".join(found))
+    if devices.trouble:
+        raise MeterUnavailable(devices.trouble)
+    try:
+        uuids = [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in devices.handles]
+    except pynvml.NVMLError as error:
+        raise MeterUnavailable(f"NVML does not identify the GPU: {error}") from None
+    return "; ".join(idle_text(NvmlMeter(uuid)) for uuid in uuids)
 
 
 def other_processes() -> Check:
     """Foreign work on a GPU disturbs latency and energy."""
-    import pynvml
-
     name = "other GPU work"
     with _devices() as devices:
-        running = [
-            f"pid {process.pid} on GPU {index}"
-            for index, device in enumerate(devices)
-            for process in pynvml.nvmlDeviceGetComputeRunningProcesses(device)
-        ]
+        if not devices.handles:
+            return ok(name, "none")
+        import pynvml
+
+        try:
+            running = [
+                f"pid {process.pid} on GPU {index}"
+                for index, handle in enumerate(devices.handles)
+                for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            ]
+        except pynvml.NVMLError as error:
+            advice = f"Make sure that nothing else computes on the GPU, or {_RIGHTS}"
+            return warn(name, f"not told: {error}", advice)
     if running:
         return warn(name, ", ".join(running), "Stop them, or expect refused measurements.")
     return ok(name, "none")
@@ -141,8 +193,21 @@ def _child(script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[-1]
+def _cause(stderr: str) -> str:
+    """The message of the error a child ended with, without its class."""
+    line = (stderr.strip().splitlines() or ["no message"])[-1]
+    error, _, message = line.partition(": ")
+    return message if message and error.rpartition(".")[2].isidentifier() else line
+
+
+def _told(function: str, *arguments: Any) -> str:
+    """A text from NVML, or the reason why it does not give one."""
+    import pynvml
+
+    try:
+        return _text(getattr(pynvml, function)(*arguments))
+    except pynvml.NVMLError as error:
+        return f"unknown ({error})"
 
 
 def _text(value: str | bytes) -> str:

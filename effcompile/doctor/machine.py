@@ -110,6 +110,10 @@ def cpu_energy() -> Check:
             f"{without}. To change that: sudo chmod a+r {' '.join(blocked)}",
         )
     from effcompile.doctor.meter_text import idle_text
+    from effcompile.errors import MeterUnavailable
     from effcompile.measure.rapl import RaplMeter
 
-    return ok(name, idle_text(RaplMeter(_RAPL)))
+    try:
+        return ok(name, idle_text(RaplMeter(_RAPL)))
+    except MeterUnavailable as error:
+        return warn(name, str(error), f"{without}.")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from effcompile.errors import MeterUnavailable
 from effcompile.measure.calibration import IdleLoad, idle_w, look
 from effcompile.measure.meters import Meter
 from effcompile.measure.windows import steps_of
@@ -23,10 +24,12 @@ def idle_text(
     """Step period, cost of a reading, idle power, and what else the driver tells.
 
     Raises:
-        MeterUnavailable: The counter cannot be read.
+        MeterUnavailable: The counter cannot be read, or does not move.
     """
     found = look(IdleLoad(pause), meter, WATCHED_S, clock)
     steps = [step.time_s for step in steps_of(found.readings)]
+    if not steps:
+        raise MeterUnavailable(f"the counter stood still for {WATCHED_S * 1000:.0f} ms.")
     if len(steps) < 3:
         return f"counter readable, {len(steps)} steps within {WATCHED_S * 1000:.0f} ms"
     begin_s = clock()

@@ -62,11 +62,15 @@ def _folder_class() -> Any:
 
 
 def constant_array(expression: Any) -> np.ndarray | None:
-    """The value of a constant tensor, ``None`` for any other expression."""
+    """The value of a constant tensor, read-only; ``None`` for any other expression."""
     value: Any = getattr(expression, "value", None)
     if type(expression).__name__ != "GenericConst" or not hasattr(value, "numpy"):
         return None
-    array: np.ndarray = value.numpy()
+    try:
+        array: np.ndarray = np.from_dlpack(value)
+    except RuntimeError:  # bfloat16 and 8-bit floats, which NumPy does not share
+        array = value.numpy()
+    array.flags.writeable = False
     return array
 
 

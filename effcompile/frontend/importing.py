@@ -24,21 +24,22 @@ def import_model(model: Any) -> Any:
     """Import a model as a Relax module with one function ``main``, weights as constants.
 
     Args:
-        model: ``onnx.ModelProto`` from :func:`effcompile.frontend.checking.prepare_model`.
+        model: ``onnx.ModelProto`` from :func:`effcompile.frontend.folding.fold`; its operators
+            are renamed in place.
 
     Raises:
         UnsupportedOperators: Some nodes have no converter.
         BadModel: A node cannot be converted with these inputs; names the node.
     """
     check_operators(model)
-    qualified = _with_qualified_operators(model)
+    _qualify(model.graph)
     opset = next(
         (entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 1
     )
     importer = _importer_class()(shape_dict=None, dtype_dict="float32")
     with _quiet():
         try:
-            return importer.from_onnx(qualified.graph, opset)
+            return importer.from_onnx(model.graph, opset)
         except BadModel:
             raise
         except Exception as error:  # TVM raises many kinds, also from its C++ side
@@ -46,15 +47,6 @@ def import_model(model: Any) -> Any:
                 f"cannot import the ONNX graph: {_described(error)}. "
                 "Simplify the graph, or export it again with another opset."
             ) from error
-
-
-def _with_qualified_operators(model: Any) -> Any:
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    _qualify(copy.graph)
-    return copy
 
 
 def _qualify(graph: Any) -> None:

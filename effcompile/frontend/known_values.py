@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from effcompile.frontend.light import MOST_ELEMENTS, without_weights
 from effcompile.frontend.tensors import array_of
 
 MOST_ROUNDS = 64
-# Larger results are weights that are moved; those are the compiler's to fold.
-MOST_ELEMENTS = 1 << 16
 _MOVES = (
     "Cast Concat Constant ConstantOfShape Expand Flatten Gather GatherND Identity Range Reshape "
     "ScatterND Size Slice Squeeze Tile Transpose Unsqueeze Where"
@@ -80,6 +79,7 @@ def _value_of(
         return None
     n_elements = int(np.prod(shapes.get(node.output[0], ()), dtype=np.int64))
     sizes = [n_elements, *(np.prod(stored[n].dims) for n in node.input if n)]
+    # Larger results are weights that are moved; those are the compiler's to fold.
     if max(sizes) > MOST_ELEMENTS:
         return None
     return _evaluated(model, node, {name: stored[name] for name in node.input if name})
@@ -147,22 +147,9 @@ def _renamed(branch: Any, node: Any) -> list[Any]:
 
 
 def _infer_again(model: Any) -> None:
-    """Shapes that follow from what is known now; large weights take part as types only."""
+    """Shapes that follow from what is known now."""
     import onnx
 
-    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    graph = model.graph
-    light.graph.node.extend(graph.node)
-    light.graph.input.extend(graph.input)
-    light.graph.output.extend(graph.output)
-    light.graph.value_info.extend(graph.value_info)
-    for tensor in graph.initializer:
-        if np.prod(tensor.dims, dtype=np.int64) <= MOST_ELEMENTS:
-            light.graph.initializer.append(tensor)
-        else:
-            light.graph.input.append(
-                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            )
-    inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
-    del graph.value_info[:]
-    graph.value_info.extend(inferred.graph.value_info)
+    inferred = onnx.shape_inference.infer_shapes(without_weights(model), data_prop=True)
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(inferred.graph.value_info)

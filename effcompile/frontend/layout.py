@@ -14,11 +14,12 @@ image, all places of one row of the kernel lie next to each other, and count as 
 from __future__ import annotations
 
 import logging
-from functools import cache
 from itertools import count
 from typing import Any
 
 from effcompile.frontend.kernels.marking import type_of
+from effcompile.frontend.matchers.expressions import Scope
+from effcompile.frontend.patterns import match_patterns
 from schedules import _tvm
 from schedules.contraction import HALF
 from schedules.conv import serves
@@ -37,10 +38,9 @@ def channels_last(target: Target) -> Any:
 
     convert = tvm.transform.Sequential(
         [
-            _rewriting(_full_rank),
+            match_patterns([(_full_rank,)]),
             transform.ConvertLayout({}, _layouts),
-            _rewriting(_window, _joined_transposes),
-            transform.DeadCodeElimination(),
+            match_patterns([(_window, _joined_transposes)]),
         ]
     )
 
@@ -92,7 +92,7 @@ def _has_served(module: Any) -> bool:
 ELEMENTWISE = tuple(f"relax.{name}" for name in ("add", "subtract", "multiply", "divide"))
 
 
-def _full_rank(call: Any, rewriter: Any) -> Any:
+def _full_rank(call: Any, scope: Scope) -> Any:
     """``x + scale`` of shapes (n, c, h, w) and (c, 1, 1): both get four dimensions."""
     from tvm import relax
 
@@ -102,15 +102,13 @@ def _full_rank(call: Any, rewriter: Any) -> Any:
     if max(ranks) != 4 or min(ranks) in (0, 4):
         return None
     sides = [
-        side
-        if rank in (0, 4)
-        else rewriter.builder_.emit(relax.op.expand_dims(side, list(range(4 - rank))))
+        side if rank in (0, 4) else scope.emit(relax.op.expand_dims(side, list(range(4 - rank))))
         for side, rank in zip(call.args, ranks, strict=True)
     ]
     return relax.Call(call.op, sides, call.attrs)
 
 
-def _window(call: Any, rewriter: Any) -> Any:
+def _window(call: Any, scope: Scope) -> Any:
     """A convolution of few channels over an image with the zeros of its width around it."""
     from tvm import relax
 
@@ -130,7 +128,7 @@ def _window(call: Any, rewriter: Any) -> Any:
     beside = [0, 0, 0, 0, left, width - left - image[2], 0, channels - image[3]]
     behind = [0, 0, 0, 0, 0, places - weight[2], 0, channels - image[3]]
     padded, widened = (
-        rewriter.builder_.emit(relax.op.nn.pad(side, pads)) if any(pads) else side
+        scope.emit(relax.op.nn.pad(side, pads)) if any(pads) else side
         for side, pads in zip(call.args, (beside, behind), strict=True)
     )
     return relax.op.nn.conv2d(
@@ -151,66 +149,19 @@ def _aligned(least: int, factor: int) -> int:
     return next(n for n in count(least) if n * factor % ALIGNED_ELEMENTS == 0)
 
 
-def _joined_transposes(call: Any, rewriter: Any) -> Any:
+def _joined_transposes(call: Any, scope: Scope) -> Any:
     """Two transposes in a row as one, and none that changes nothing."""
     from tvm import relax
 
     if call.op.name != "relax.permute_dims" or call.attrs.axes is None:
         return None
     axes = [int(axis) for axis in call.attrs.axes]
-    inner = _transposed(call, rewriter)
+    inner = scope.call(call.args[0], "permute_dims")
+    if inner is not None and inner.attrs.axes is None:
+        return None
     if inner is not None:
         axes = [int(inner.attrs.axes[axis]) for axis in axes]
     source = call.args[0] if inner is None else inner.args[0]
     if axes == sorted(axes):
         return source
     return None if inner is None else relax.op.permute_dims(source, axes)
-
-
-def _transposed(call: Any, rewriter: Any) -> Any:
-    """The transpose that gives a call its first argument, ``None`` if something else does."""
-    from tvm import relax
-
-    if not call.args or not isinstance(call.args[0], relax.Var):
-        return None
-    bound = rewriter.lookup_binding(call.args[0])
-    if not isinstance(bound, relax.Call) or getattr(bound.op, "name", "") != "relax.permute_dims":
-        return None
-    return bound if bound.attrs.axes is not None else None
-
-
-def _rewriting(*rules: Any) -> Any:
-    """A pass that replaces every call by what the first rule that answers makes of it."""
-    tvm = _tvm.load()
-
-    def run(module: Any, _context: Any) -> Any:
-        mutator = _rewriter_class()(module, rules)
-        for variable, function in module.functions_items():
-            if isinstance(function, tvm.relax.Function):
-                mutator.builder_.update_func(variable, mutator.visit_expr(function))
-        return mutator.builder_.get()
-
-    return tvm.transform.module_pass(run, opt_level=0, name="Rewrite")
-
-
-@cache
-def _rewriter_class() -> Any:
-    _tvm.load()
-    from tvm import relax
-
-    @relax.expr_functor.mutator
-    class Rewriter(relax.PyExprMutator):  # type: ignore[misc]
-        """Gives every call to the rules."""
-
-        def __init__(self, module: Any, rules: tuple[Any, ...]) -> None:
-            super().__init__(module)
-            self.rules = rules
-
-        def visit_call_(self, call: Any) -> Any:
-            call = super().visit_call_(call)
-            if not hasattr(call.op, "name"):
-                return call
-            found = (rule(call, self) for rule in self.rules)
-            return next((one for one in found if one is not None), call)
-
-    return Rewriter

@@ -46,11 +46,12 @@ def unsupported_operators(model: Any) -> list[UnsupportedNode]:
     return [
         UnsupportedNode(name=name, op_type=node.op_type, domain=node.domain)
         for node, name in _nodes(model.graph, "")
-        if not _is_supported(node.domain, node.op_type)
+        if not is_supported(node.domain, node.op_type)
     ]
 
 
-def _is_supported(domain: str, op_type: str) -> bool:
+def is_supported(domain: str, op_type: str) -> bool:
+    """Whether a converter of ours or the stock importer takes an operator."""
     if find_converter(domain, op_type) is not None:
         return True
     if domain in DEFAULT_DOMAINS:

@@ -7,15 +7,23 @@ attention.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from effcompile.frontend.matchers.accumulation import widen_products, widen_sums
 from effcompile.frontend.matchers.attention import match_attention
-from effcompile.frontend.matchers.expressions import Scope
+from effcompile.frontend.matchers.expressions import Scope, readers_of
 from effcompile.frontend.matchers.modulation import match_modulated_norm
 from effcompile.frontend.matchers.norms import match_layer_norm, match_rms_norm
+from effcompile.frontend.matchers.packed_products import (
+    has_packed_products,
+    match_activation,
+    match_bias,
+    match_gate,
+    match_quantised_input,
+    match_residual,
+)
 from effcompile.frontend.matchers.softmax import match_softmax
 from effcompile.frontend.matchers.whole import mark_attention, mark_norm
 from schedules import _tvm
@@ -29,23 +37,40 @@ SWEEPS: tuple[tuple[Matcher, ...], ...] = (
     (match_softmax, mark_norm, mark_attention, widen_products, widen_sums),
     (match_modulated_norm,),
 )
+# Likewise, where there are packed products at all.
+PRODUCT_SWEEPS: tuple[tuple[Matcher, ...], ...] = (
+    (match_quantised_input,),
+    (match_bias,),
+    (match_activation,),
+    (match_gate,),
+    (match_residual,),
+)
 
 
-def match_patterns() -> Any:
-    """The pass that replaces every match; what it read becomes dead code."""
+def match_patterns(sweeps: Sequence[tuple[Matcher, ...]] | None = None) -> Any:
+    """The pass that replaces every match; what it read becomes dead code.
+
+    Args:
+        sweeps: Matchers of each sweep; unless given, those that suit the module.
+    """
     tvm = _tvm.load()
 
     def run(module: Any, _context: Any) -> Any:
-        for matchers in SWEEPS:
+        for matchers in _fitting(module) if sweeps is None else sweeps:
             mutator = _mutator_class()(module, matchers)
             for variable, function in module.functions_items():
                 if isinstance(function, tvm.relax.Function):
+                    mutator.readers = readers_of(function)
                     mutator.builder_.update_func(variable, mutator.visit_expr(function))
             module = mutator.builder_.get()
             module = tvm.relax.transform.DeadCodeElimination()(module)
         return module
 
     return tvm.transform.module_pass(run, opt_level=0, name="MatchPatterns")
+
+
+def _fitting(module: Any) -> tuple[tuple[Matcher, ...], ...]:
+    return (*SWEEPS, *PRODUCT_SWEEPS) if has_packed_products(module) else SWEEPS
 
 
 @cache
@@ -60,12 +85,13 @@ def _mutator_class() -> Any:
         def __init__(self, module: Any, matchers: tuple[Matcher, ...]) -> None:
             super().__init__(module)
             self.matchers = matchers
+            self.readers: Mapping[Any, int] = {}
 
         def visit_call_(self, call: Any) -> Any:
             call = super().visit_call_(call)
             if not hasattr(call.op, "name"):
                 return call
-            scope = Scope(self.builder_, self.lookup_binding)
+            scope = Scope(self.builder_, self.lookup_binding, self.readers)
             for match in self.matchers:
                 replacement = match(call, scope)
                 if replacement is not None:

@@ -1,8 +1,8 @@
 """Products with dequantised weights, rewritten in the ONNX graph as one node.
 
-``DequantizeLinear`` of a stored matrix before a ``MatMul`` would be folded to floats, or
-run as a kernel of its own; either way the memory that quantisation saves is read again.
-Here the weights are packed once, by column and block, and the pair becomes
+``DequantizeLinear`` of a stored matrix before a ``MatMul`` or ``Gemm``, transposed or not, would be
+folded to floats, or run as a kernel of its own; either way the memory that quantisation saves is
+read again. Here the weights are packed once, by column and block, and the nodes become
 ``effcompile::DequantMatMul``.
 """
 
@@ -43,31 +43,73 @@ class PackedMatrix:
 
 
 def merge_dequantised_products(graph: Any) -> None:
-    """Rewrite every matching pair of nodes in place."""
+    """Rewrite every matching product in place; what only it read disappears."""
     stored = {tensor.name: tensor for tensor in graph.initializer}
     producers = {name: node for node in graph.node for name in node.output}
     uses = Counter(name for node in graph.node for name in node.input)
     uses.update(value.name for value in graph.output)
-    merged = set()
+    unused: set[str] = set()
     for node in graph.node:
-        if node.op_type != "MatMul" or node.domain not in DEFAULT_DOMAINS:
-            continue
-        dequantise = producers.get(node.input[1])
-        matrix = None if dequantise is None else _packed_matrix(dequantise, stored)
-        if dequantise is None or matrix is None:
-            continue
-        _replace(graph, node, matrix)
-        uses[dequantise.output[0]] -= 1
-        if not uses[dequantise.output[0]]:
-            merged.add(dequantise.output[0])
-    kept = [node for node in graph.node if node.output[0] not in merged]
-    if merged:
+        transposed = _right_transposed(node)
+        matrix = None
+        if transposed is not None:
+            matrix = _matrix_behind(node.input[1], transposed, producers, stored)
+        if matrix is not None and _bias_fits(node, matrix, stored):
+            weight = node.input[1]
+            _replace(graph, node, matrix)
+            _release(weight, producers, uses, unused)
+    kept = [node for node in graph.node if node.output[0] not in unused]
+    if unused:
         del graph.node[:]
         graph.node.extend(kept)
 
 
-def _packed_matrix(node: Any, stored: dict[str, Any]) -> PackedMatrix | None:
-    """The stored matrix behind a ``DequantizeLinear``, ``None`` if it has another form."""
+def _release(name: str, producers: dict[str, Any], uses: Counter[str], unused: set[str]) -> None:
+    """One reader less of a value: without any, its producer is not needed either."""
+    uses[name] -= 1
+    if uses[name] or name not in producers:
+        return
+    unused.add(producers[name].output[0])
+    for source in producers[name].input:
+        _release(source, producers, uses, unused)
+
+
+def _right_transposed(node: Any) -> bool | None:
+    """Whether a product takes its second operand transposed; ``None`` if it is no such product."""
+    if node.domain not in DEFAULT_DOMAINS:
+        return None
+    if node.op_type == "MatMul":
+        return False
+    if node.op_type != "Gemm":
+        return None
+    attrs = {attribute.name: attribute for attribute in node.attribute}
+    scaled = any(name in attrs and attrs[name].f != 1.0 for name in ("alpha", "beta"))
+    if scaled or ("transA" in attrs and attrs["transA"].i):
+        return None
+    return "transB" in attrs and bool(attrs["transB"].i)
+
+
+def _bias_fits(node: Any, matrix: PackedMatrix, stored: dict[str, Any]) -> bool:
+    """Whether a ``Gemm`` adds nothing, or a stored value per column."""
+    if len(node.input) < 3 or not node.input[2]:
+        return True
+    bias = stored.get(node.input[2])
+    return bias is not None and list(bias.dims) == [matrix.packed.shape[0]]
+
+
+def _matrix_behind(
+    name: str, transposed: bool, producers: dict[str, Any], stored: dict[str, Any]
+) -> PackedMatrix | None:
+    """The stored matrix (depth, columns) that a product reads, ``None`` if it has another form."""
+    node = producers.get(name)
+    if node is not None and node.op_type == "Transpose" and node.domain in DEFAULT_DOMAINS:
+        if any(list(one.ints) != [1, 0] for one in node.attribute if one.name == "perm"):
+            return None
+        transposed, node = not transposed, producers.get(node.input[0])
+    return None if node is None else _packed_matrix(node, transposed, stored)
+
+
+def _packed_matrix(node: Any, transposed: bool, stored: dict[str, Any]) -> PackedMatrix | None:
     from onnx import TensorProto
 
     if node.op_type != "DequantizeLinear" or node.domain not in DEFAULT_DOMAINS:
@@ -80,13 +122,14 @@ def _packed_matrix(node: Any, stored: dict[str, Any]) -> PackedMatrix | None:
         return None
     attrs = {attribute.name: attribute.i for attribute in node.attribute}
     scales = array_of(stored[node.input[1]])
-    spread = _by_column(scales, values.shape, attrs)
-    if spread is None:
-        return None
     has_zeros = len(node.input) > 2 and node.input[2]
     points = array_of(stored[node.input[2]]) if has_zeros else np.zeros_like(scales)
+    if transposed:
+        attrs["axis"] = 1 - attrs.get("axis", 1) % 2
+        values, scales, points = values.T, scales.T, points.T
+    spread = _by_column(scales, values.shape, attrs)
     zeros = _by_column(points.astype(np.int32), values.shape, attrs)
-    if zeros is None:
+    if spread is None or zeros is None:
         return None
     bits = 4 if kind in FOUR_BITS else 8
     # Signed values become unsigned ones with a shifted zero point.
@@ -145,9 +188,11 @@ def _replace(graph: Any, node: Any, matrix: PackedMatrix) -> None:
     names = [f"{node.output[0]}.{role}" for role in ("packed", "scales", "zero_points")]
     for name, value in zip(names, (matrix.packed, matrix.scales, matrix.zero_points), strict=True):
         graph.initializer.append(numpy_helper.from_array(value, name))
+    # Between zero points and bias stands the group index, which is absent.
+    bias = ["", *node.input[2:3]] if len(node.input) > 2 and node.input[2] else []
     product = helper.make_node(
         "DequantMatMul",
-        [node.input[0], *names],
+        [node.input[0], *names, *bias],
         list(node.output),
         name=node.name,
         domain="effcompile",

@@ -324,10 +324,11 @@ class CudaLoad:
     Args:
         device: Where to.
         batch: What to repeat; a few milliseconds long.
-        depth: Batches queued ahead, enough to outlast one reading of the meter.
+        depth: Batches queued ahead, enough to outlast one reading of the meter, which takes 3 ms;
+            what is still queued when a window has closed is waited for.
     """
 
-    def __init__(self, device: CudaDevice, batch: CudaBatch, *, depth: int = 8) -> None:
+    def __init__(self, device: CudaDevice, batch: CudaBatch, *, depth: int = 4) -> None:
         self._device = device
         self._batch = batch
         self._spare = [device.event() for _ in range(depth + 1)]

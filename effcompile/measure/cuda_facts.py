@@ -78,7 +78,13 @@ def gpu_facts(index: int = 0) -> GpuFacts:
 
 
 def _call(driver: ctypes.CDLL, function: str, *arguments: object) -> None:
-    status = getattr(driver, function)(*arguments)
+    entry = getattr(driver, function, None)
+    if entry is None:
+        raise DeviceUnavailable(
+            f"the library {driver._name} has no function {function}: no CUDA driver. "
+            "Check nvidia-smi, or use --target cpu."
+        )
+    status = entry(*arguments)
     if status != 0:
         raise DeviceUnavailable(
             f"the CUDA driver answers {function} with error {status}: no usable GPU. "

@@ -28,12 +28,12 @@ from effcompile.measure.windows import (
     Experience,
     Reading,
     Window,
+    held_window,
     last_window,
     steady_window,
     steps_of,
-    window_after,
 )
-from search.trial import Conditions, EnergyMeasurement, Verdict
+from search.trial import NEAR_LIMIT, Conditions, EnergyMeasurement, Verdict
 
 # Clocks of one window may differ by this share before its number is refused.
 CLOCK_DRIFT_SHARE = 0.03
@@ -45,12 +45,6 @@ STALL_S = 2.0
 WHOLE_WINDOW_SHARE = 0.98
 # A fast counter steps at every reading; a window is looked at less often.
 LOOK_AGAIN_S = 0.02
-# A device at its power limit takes clocks back only after some tenths of a second, too far at
-# first, and may go on swinging: a window is near enough within this share of the limit.
-REGULATED_SHARE = 0.03
-# If none is by then, all power since the first swing is averaged.
-MOST_REGULATION_S = 3.0
-FIRST_SWING_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,36 +143,43 @@ class _Watch:
             if reading.time_s - looked_s >= LOOK_AGAIN_S:
                 looked_s = reading.time_s
                 if self._may_close(reading.time_s - begin_s):
-                    return
+                    break
         self.states.append(self._meter.state())
 
     def _may_close(self, load_s: float) -> bool:
-        """Whether there is enough; the state under load at that moment is kept if so."""
-        if not _is_enough(self.readings, self._effort, self._experience, load_s):
-            return False
-        state = self._meter.state()
-        window = steady_window(self.readings, self._experience)
-        if load_s < MOST_REGULATION_S and _is_regulating(window, state):
-            return False
-        self.states.append(state)
-        return True
+        """Whether there is enough; what does not settle may be held at a limit by now."""
+        window, _ = _window_of(self.readings, self._experience, self.states)
+        if window is None and held_window(self.readings, self._experience) is not None:
+            states = [*self.states, self._meter.state()]
+            window, _ = _window_of(self.readings, self._experience, states)
+        return _is_enough(window, self._effort, load_s)
 
 
-def _is_regulating(window: Window | None, state: DeviceState) -> bool:
-    """Whether the device still seeks the power that it is limited to."""
-    if not state.power_limit_w:
+def _window_of(
+    readings: Sequence[Reading], experience: Experience, states: Sequence[DeviceState]
+) -> tuple[Window | None, bool]:
+    """The window so far, and whether the device was held at its power limit in it."""
+    held = held_window(readings, experience)
+    if held is not None and _is_held(held, states):
+        return held, True
+    steady = steady_window(readings, experience)
+    return steady, steady is not None and _is_held(steady, states)
+
+
+def _is_held(window: Window, states: Sequence[DeviceState]) -> bool:
+    """Whether power, clock and time are what a limit allows: it is exceeded, or power is near it
+    while the driver says that it limits.
+    """
+    limit_w = states[-1].power_limit_w if states else None
+    if not limit_w:
         return False
-    is_limited = "sw_power_cap" in state.throttle_reasons
-    if window is None:
-        return is_limited
-    over = window.power_w / state.power_limit_w - 1
-    return over > REGULATED_SHARE or (over < -REGULATED_SHARE and is_limited)
+    is_limited = any("sw_power_cap" in one.throttle_reasons for one in states)
+    return window.power_w > limit_w or (
+        is_limited and abs(window.power_w / limit_w - 1.0) < NEAR_LIMIT
+    )
 
 
-def _is_enough(
-    readings: Sequence[Reading], effort: Effort, experience: Experience, load_s: float
-) -> bool:
-    window = steady_window(readings, experience)
+def _is_enough(window: Window | None, effort: Effort, load_s: float) -> bool:
     if window is None:
         return load_s * 1000 >= effort.settle_ms + effort.window_ms
     if window.span_s * 1000 >= effort.window_ms * WHOLE_WINDOW_SHARE:
@@ -227,13 +228,9 @@ def evaluate(
     """
     conditions = Conditions(**conditions_of(observation.states))
     readings = observation.readings
-    settled = steady_window(readings, experience)
-    swings = bool(observation.states) and _is_regulating(settled, observation.states[-1])
-    if swings:
-        window = window_after(readings, experience, FIRST_SWING_S)
-    else:
-        window = settled or last_window(readings, experience)
-    problem = _problem(observation, window, conditions, effort, swings=swings)
+    window, is_held = _window_of(readings, experience, observation.states)
+    window = window or last_window(readings, experience)
+    problem = _problem(observation, window, conditions, effort, is_held=is_held)
     if problem is not None or window is None:
         verdict, reason = problem or _too_short(readings, effort)
         return EnergyMeasurement(
@@ -246,7 +243,7 @@ def evaluate(
             verdict=verdict,
             reason=reason,
         )
-    capped = "sw_power_cap" in conditions.throttle_reasons
+    capped = is_held or "sw_power_cap" in conditions.throttle_reasons
     latency_us = _latency_us(window)
     return EnergyMeasurement(
         energy_mj=window.power_w * latency_us / 1000,
@@ -275,7 +272,7 @@ def _problem(
     conditions: Conditions,
     effort: Effort,
     *,
-    swings: bool,
+    is_held: bool,
 ) -> tuple[Verdict, str] | None:
     """Why there is no number, if so."""
     readings = observation.readings
@@ -288,8 +285,8 @@ def _problem(
         or _load_problem(observation)
         or _limit_problem(conditions)
         or _length_problem(readings, window, effort)
-        or _clock_problem(conditions)
-        or (None if swings else _trend_problem(window))
+        or _clock_problem(conditions, is_held=is_held)
+        or (None if is_held else _trend_problem(window))
     )
 
 
@@ -342,13 +339,13 @@ def _too_short(readings: Sequence[Reading], effort: Effort) -> tuple[Verdict, st
     )
 
 
-def _clock_problem(conditions: Conditions) -> tuple[Verdict, str] | None:
+def _clock_problem(conditions: Conditions, *, is_held: bool) -> tuple[Verdict, str] | None:
     thermal = [reason for reason in conditions.throttle_reasons if reason != "sw_power_cap"]
     if thermal:
         return Verdict.CLOCK_CHANGED, f"the device slowed itself down: {', '.join(thermal)}."
     clocks = conditions.clock_mhz
     # At the power limit the clock is what the device controls: it moves, and power does not.
-    if not clocks or "sw_power_cap" in conditions.throttle_reasons:
+    if not clocks or is_held or "sw_power_cap" in conditions.throttle_reasons:
         return None
     if max(clocks) - min(clocks) > CLOCK_DRIFT_SHARE * max(clocks):
         return Verdict.CLOCK_CHANGED, f"the clock went from {clocks[0]} to {clocks[-1]} MHz."

@@ -10,6 +10,7 @@ from typing import Any
 from effcompile.errors import MeterDenied, MeterUnavailable
 from effcompile.measure.meters import DeviceState
 
+_RIGHTS = "Ask for the right to it; in containers set NVIDIA_DRIVER_CAPABILITIES=compute,utility."
 # Work of other processes counts as present this long.
 RECENT_S = 1.0
 
@@ -38,8 +39,12 @@ class NvmlMeter:
         try:
             pynvml.nvmlInit()
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        except pynvml.NVMLError_NoPermission as error:
+            raise MeterDenied(f"NVML may not be used for GPU {uuid}: {error}. {_RIGHTS}") from None
         except pynvml.NVMLError as error:
-            raise MeterUnavailable(f"NVML does not serve GPU {uuid}: {error}.") from None
+            raise MeterUnavailable(
+                f"NVML does not serve GPU {uuid}: {error}. Check it with nvidia-smi."
+            ) from None
         self.counter_mj()
 
     def counter_mj(self) -> float:
@@ -47,11 +52,17 @@ class NvmlMeter:
         try:
             return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
         except self._nvml.NVMLError_NoPermission as error:
-            raise MeterDenied(f"the GPU's energy counter may not be read: {error}.") from None
+            raise MeterDenied(
+                f"the GPU's energy counter may not be read: {error}. {_RIGHTS}"
+            ) from None
+        except (self._nvml.NVMLError_NotSupported, self._nvml.NVMLError_FunctionNotFound) as error:
+            raise MeterUnavailable(
+                f"the GPU has no energy counter: {error}. "
+                "It needs a GPU of the Volta generation or newer, and a driver of its time."
+            ) from None
         except self._nvml.NVMLError as error:
             raise MeterUnavailable(
-                f"the GPU's energy counter cannot be read: {error}. "
-                "It needs a GPU of the Volta generation or newer."
+                f"the GPU's energy counter cannot be read: {error}. Check it with nvidia-smi."
             ) from None
 
     def state(self) -> DeviceState:

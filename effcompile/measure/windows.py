@@ -23,6 +23,8 @@ from effcompile.measure.statistics import student_t
 # Counters that move faster than this are read in blocks of about this length.
 SHORTEST_BLOCK_S = 0.05
 MIN_BLOCKS = 3
+# Two show that power has settled; how far their mean may err, only calibration can say.
+MIN_BLOCKS_EXPERIENCED = 2
 # Power has settled when a block differs from the mean of those after it by less than this.
 SETTLED_SHARE = 0.015
 # Degrees of freedom beyond which a run's own experience of scatter counts no more.
@@ -62,6 +64,11 @@ class Experience:
     period_share: float = 0.0
     scatter_share: float = 0.0
     n_degrees: int = 0
+
+    @property
+    def min_blocks(self) -> int:
+        """Blocks of the shortest window."""
+        return MIN_BLOCKS_EXPERIENCED if self.n_degrees else MIN_BLOCKS
 
 
 NO_EXPERIENCE = Experience()
@@ -147,7 +154,7 @@ def steady_window(readings: Sequence[Reading], experience: Experience) -> Window
         experience: What is known of the meter.
     """
     blocks = blocks_of(steps_of(readings), experience)
-    for start in range(len(blocks) - MIN_BLOCKS + 1):
+    for start in range(len(blocks) - experience.min_blocks + 1):
         rest = blocks[start + 1 :]
         later_w = _mean_w(rest)
         share = max(SETTLED_SHARE, 3 * experience.scatter_share, _edge_share(readings, blocks))
@@ -163,17 +170,16 @@ def last_window(readings: Sequence[Reading], experience: Experience) -> Window |
     return _window(readings, later, experience) if len(later) >= MIN_BLOCKS else None
 
 
-def window_after(
-    readings: Sequence[Reading], experience: Experience, after_s: float
-) -> Window | None:
-    """All blocks that begin some seconds after the load; ``None`` if too few."""
-    begin_s = readings[0].time_s + after_s if readings else 0.0
-    blocks = [
-        block
-        for block in blocks_of(steps_of(readings), experience)
-        if block.first.time_s >= begin_s
-    ]
-    return _window(readings, blocks, experience) if len(blocks) >= MIN_BLOCKS else None
+def held_window(readings: Sequence[Reading], experience: Experience) -> Window | None:
+    """All blocks but the first, in which power has risen; ``None`` if too few.
+
+    For a device whose power controller swings around its limit for as long as the load lasts:
+    waiting for rest is in vain, and what the controller does not change is known of every block.
+    """
+    blocks = blocks_of(steps_of(readings), experience)[1:]
+    if len(blocks) < experience.min_blocks:
+        return None
+    return _window(readings, blocks, experience, is_held=True)
 
 
 def _mean_w(blocks: Sequence[_Block]) -> float:
@@ -191,7 +197,11 @@ def _poll_s(readings: Sequence[Reading]) -> float:
 
 
 def _window(
-    readings: Sequence[Reading], blocks: Sequence[_Block], experience: Experience
+    readings: Sequence[Reading],
+    blocks: Sequence[_Block],
+    experience: Experience,
+    *,
+    is_held: bool = False,
 ) -> Window:
     total_s = sum(block.span_s for block in blocks)
     mean_w = _mean_w(blocks)
@@ -203,13 +213,20 @@ def _window(
         span_s=total_s,
         n_steps=sum(block.n_steps for block in blocks) + 1,
         power_w=mean_w,
-        ci95_w=_ci95_w(blocks, mean_w, _poll_s(readings), experience),
+        ci95_w=_ci95_w(
+            blocks, mean_w, _poll_s(readings), experience, power_share=0.5 if is_held else 1.0
+        ),
         trend_share=trend,
     )
 
 
 def _ci95_w(
-    blocks: Sequence[_Block], mean_w: float, poll_s: float, experience: Experience
+    blocks: Sequence[_Block],
+    mean_w: float,
+    poll_s: float,
+    experience: Experience,
+    *,
+    power_share: float,
 ) -> float:
     """Half width of the 95 % interval of the energy per launch, scaled to power.
 
@@ -219,7 +236,7 @@ def _ci95_w(
     cancels in the sum, and is taken out.
     """
     spans = np.array([block.span_s for block in blocks])
-    powers = _powers_at_equal_latency(blocks)
+    powers = _powers_at_equal_latency(blocks, mean_w, power_share)
     n = len(blocks)
     length_s = float(spans.mean())
     seen = float(np.average((powers - mean_w) ** 2, weights=spans)) * n / (n - 1)
@@ -234,11 +251,19 @@ def _ci95_w(
     return float(np.hypot(interval, experience.period_share * mean_w))
 
 
-def _powers_at_equal_latency(blocks: Sequence[_Block]) -> np.ndarray:
-    """Power of each block times how much slower than the mean its launches were."""
+def _powers_at_equal_latency(
+    blocks: Sequence[_Block], mean_w: float, power_share: float
+) -> np.ndarray:
+    """Power of each block times how much slower than the mean its launches were.
+
+    Under a controller at its limit power counts by half: power and time then change together,
+    and ``sqrt(power) * time`` stays, see ``EnergyMeasurement.steady_mj``.
+    """
     powers = np.array([block.power_w for block in blocks])
     latencies = [block.latency_us for block in blocks]
     known = np.array([one for one in latencies if one is not None])
-    if len(known) < len(blocks):
+    if len(known) < len(blocks) or mean_w <= 0.0:
         return powers
-    return np.asarray(powers * known / known.mean())
+    return np.asarray(
+        mean_w * np.maximum(powers / mean_w, 0.0) ** power_share * known / known.mean()
+    )

@@ -385,6 +385,10 @@ struct Consumer {
 __device__ __forceinline__ void forward(const CUtensorMap& q, const CUtensorMap& k,
                                         const CUtensorMap& v, element* __restrict__ out,
                                         Sources sources, unsigned char* raw) {
+  if (EARLY) {
+    wait_for_previous_launch();
+    let_next_launch_start();
+  }
   Arena arena(raw);
   Plan* plan = reinterpret_cast<Plan*>(raw);
   if (threadIdx.x < 32) plan->make(sources);

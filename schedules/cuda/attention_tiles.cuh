@@ -213,7 +213,8 @@ struct Note {
   // `row` is this thread's first of the query tile.
   __device__ __forceinline__ Note(const Work& work, const Tile& tile, int, int slot, int row) {
     const Step& step = work.plan->steps[slot];
-    last = step.last;
+    // All lanes read the same. The compiler must know, or it runs one product after the other.
+    last = __any_sync(0xffffffffu, step.last);
 #pragma unroll
     for (int part = 0; part < PARTS; ++part) {
       int pattern = step.pattern[part][row / GRAIN];

@@ -1,5 +1,5 @@
 // Instructions of packed products: loads, bulk copies and their barriers, order between kernels,
-// the tensor-core product. Before it: `elem`, the type of x.
+// products on tensor cores. Before it: IS_HALF.
 
 __device__ __forceinline__ uint4 load_codes(const uint4* address) {
   uint4 v;
@@ -7,10 +7,11 @@ __device__ __forceinline__ uint4 load_codes(const uint4* address) {
                : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(address));
   return v;
 }
-__device__ __forceinline__ unsigned load_pair(const elem* address) {
-  unsigned v;
+__device__ __forceinline__ void load_pair(unsigned& v, const void* address) {
   asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(v) : "l"(address));
-  return v;
+}
+__device__ __forceinline__ void load_pair(float2& v, const void* address) {
+  asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "l"(address));
 }
 __device__ __forceinline__ unsigned load_bytes(const unsigned char* address) {
   unsigned short v;
@@ -19,15 +20,27 @@ __device__ __forceinline__ unsigned load_bytes(const unsigned char* address) {
 }
 // Of what the kernel in front may have written: these stay behind the wait for it, and bypass
 // the first cache, which kernels that run side by side share.
-__device__ __forceinline__ uint4 load_eight(const elem* address) {
-  uint4 v;
-  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(address) : "memory");
-  return v;
+__device__ __forceinline__ void load_words(unsigned (&v)[2], const void* address) {
+  asm volatile("ld.global.cg.v2.u32 {%0, %1}, [%2];" : "=r"(v[0]), "=r"(v[1]) : "l"(address) : "memory");
 }
-__device__ __forceinline__ unsigned load_one(const elem* address) {
-  unsigned short v;
-  asm volatile("ld.global.cg.u16 %0, [%1];" : "=h"(v) : "l"(address) : "memory");
+__device__ __forceinline__ void load_words(unsigned (&v)[4], const void* address) {
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3]) : "l"(address) : "memory");
+}
+__device__ __forceinline__ void load_words(unsigned (&v)[8], const void* address) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h)
+    asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v[4 * h]), "=r"(v[4 * h + 1]), "=r"(v[4 * h + 2]), "=r"(v[4 * h + 3])
+                 : "l"((const char*)address + 16 * h) : "memory");
+}
+// The bits of one element of 1, 2 or 4 bytes.
+template <int BYTES>
+__device__ __forceinline__ unsigned load_bits(const void* address) {
+  unsigned v;
+  if constexpr (BYTES == 1) asm volatile("ld.global.cg.u8 %0, [%1];" : "=r"(v) : "l"(address) : "memory");
+  else if constexpr (BYTES == 2) asm volatile("ld.global.cg.u16 %0, [%1];" : "=r"(v) : "l"(address) : "memory");
+  else asm volatile("ld.global.cg.u32 %0, [%1];" : "=r"(v) : "l"(address) : "memory");
   return v;
 }
 __device__ __forceinline__ float load_partial(const float* address) {
@@ -97,4 +110,21 @@ __device__ __forceinline__ void multiply(int (&d)[4], const unsigned (&a)[4], un
       " {%0,%1,%2,%3};"
       : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ void multiply(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  if constexpr (IS_HALF)
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  else
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// Differences of two pairs of 16-bit floats.
+__device__ __forceinline__ unsigned difference(unsigned a, unsigned b) {
+  unsigned d;
+  if constexpr (IS_HALF) asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  else asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(0x3f803f80u), "r"(b ^ 0x80008000u));
+  return d;
 }

@@ -103,6 +103,50 @@ __device__ __forceinline__ void tma_load_4d(u32 to, const CUtensorMap& map, u32 
       : "memory");
 }
 
+// ---- clusters: the blocks of one share their memory and barriers; addresses are the same in all ----
+
+// Arrives at the barrier that lies at `bar` in every block of the cluster.
+template <int CLUSTER>
+__device__ __forceinline__ void mbarrier_arrive_all(u32 bar) {
+  if constexpr (CLUSTER == 1) {
+    mbarrier_arrive(bar);
+  } else {
+#pragma unroll
+    for (int rank = 0; rank < CLUSTER; ++rank)
+      asm volatile(
+          "{ .reg .u32 there; mapa.shared::cluster.u32 there, %0, %1;"
+          " mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there]; }" ::"r"(bar),
+          "r"(rank)
+          : "memory");
+  }
+}
+
+// One tile into the memory of every block in `blocks`, a bit each, and their barriers.
+__device__ __forceinline__ void tma_share_2d(u32 to, const CUtensorMap& map, u32 bar, int x, int y,
+                                             unsigned short blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
+      "l"(&map), "r"(x), "r"(y), "r"(bar), "h"(blocks)
+      : "memory");
+}
+
+__device__ __forceinline__ void tma_share_3d(u32 to, const CUtensorMap& map, u32 bar, int x, int y,
+                                             int z, unsigned short blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(to),
+      "l"(&map), "r"(x), "r"(y), "r"(z), "r"(bar), "h"(blocks)
+      : "memory");
+}
+
+// Waits for every thread of the cluster; threads of a warp may come one by one.
+template <int CLUSTER>
+__device__ __forceinline__ void meet_cluster() {
+  if constexpr (CLUSTER > 1)
+    asm volatile("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;" ::: "memory");
+}
+
 // ---- registers and named barriers ----
 
 template <int N>

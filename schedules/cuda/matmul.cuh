@@ -6,32 +6,41 @@
 //
 // Rows and columns are those of the tensor-core product; when Config::SWAPPED they are the columns
 // and rows of the problem. Stages lie at multiples of 1024 bytes, in the 128-byte swizzle.
+//
+// The CLUSTER neighbouring blocks of a cluster have tiles of the same columns: each copies its share
+// of B into all of them, and may do so once the multipliers of all of them have left the stage.
 
 namespace effcompile_matmul {
 
 using namespace hopper;
 
-template <int DIMENSIONS>
+// Into CLUSTER blocks; into this one alone if that is 1.
+template <int DIMENSIONS, int CLUSTER>
 __device__ __forceinline__ void copy_box(u32 to, const CUtensorMap& map, u32 barrier, int inner,
                                          int outer, int batch) {
-  if constexpr (DIMENSIONS == 2)
+  constexpr unsigned short ALL = (1 << CLUSTER) - 1;
+  if constexpr (DIMENSIONS == 2 && CLUSTER == 1)
     tma_load_2d(to, map, barrier, inner, outer);
-  else
+  else if constexpr (DIMENSIONS == 2)
+    tma_share_2d(to, map, barrier, inner, outer, ALL);
+  else if constexpr (CLUSTER == 1)
     tma_load_3d(to, map, barrier, inner, outer, batch);
+  else
+    tma_share_3d(to, map, barrier, inner, outer, batch, ALL);
 }
 
 // One stage of one operand: ROWS of it and 64 terms. If the terms are neighbours in memory, it is
 // one box of 128-byte lines, a line per row; else a box of 64 rows by 64 terms for every 64 rows, a
 // line per term.
-template <bool BY_DEPTH, int ROWS, int DIMENSIONS>
+template <bool BY_DEPTH, int ROWS, int DIMENSIONS, int CLUSTER = 1>
 __device__ __forceinline__ void copy_operand(u32 to, const CUtensorMap& map, u32 barrier, int row,
                                              int depth, int batch) {
   if constexpr (BY_DEPTH) {
-    copy_box<DIMENSIONS>(to, map, barrier, depth, row, batch);
+    copy_box<DIMENSIONS, CLUSTER>(to, map, barrier, depth, row, batch);
   } else {
 #pragma unroll
     for (int part = 0; part < ROWS / 64; ++part)
-      copy_box<DIMENSIONS>(to + part * 8192, map, barrier, row + part * 64, depth, batch);
+      copy_box<DIMENSIONS, CLUSTER>(to + part * 8192, map, barrier, row + part * 64, depth, batch);
   }
 }
 
@@ -68,6 +77,8 @@ __device__ __forceinline__ Tile tile_of(int work) {
 template <class C>
 __device__ __forceinline__ void copy_tiles(const CUtensorMap& a, const CUtensorMap& b, u32 stages,
                                            u32 barriers) {
+  constexpr int SHARE = C::TILE_COLUMN / C::CLUSTER;
+  int own = blockIdx.x % C::CLUSTER * SHARE;
   int stage = 0;
   u32 parity = 1;
   for (int work = blockIdx.x; work < C::WORKS; work += C::BLOCKS) {
@@ -79,8 +90,8 @@ __device__ __forceinline__ void copy_tiles(const CUtensorMap& a, const CUtensorM
       int depth = (tile.first_step + step) * 64;
       copy_operand<C::A_BY_DEPTH, C::TILE_ROW, C::A_DIMENSIONS>(to, a, full, tile.row, depth,
                                                                 tile.batch);
-      copy_operand<C::B_BY_DEPTH, C::TILE_COLUMN, C::B_DIMENSIONS>(
-          to + C::TILE_ROW * 128, b, full, tile.column, depth, tile.batch);
+      copy_operand<C::B_BY_DEPTH, SHARE, C::B_DIMENSIONS, C::CLUSTER>(
+          to + (C::TILE_ROW + own) * 128, b, full, tile.column + own, depth, tile.batch);
       if (++stage == C::STAGES) {
         stage = 0;
         parity ^= 1;
@@ -119,7 +130,7 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
       }
       wgmma_commit();
       wgmma_wait<1>();
-      if (step > 0 && signals) mbarrier_arrive(previous);
+      if (step > 0 && signals) mbarrier_arrive_all<C::CLUSTER>(previous);
       previous = full + 8;
       if (++stage == C::STAGES) {
         stage = 0;
@@ -127,7 +138,7 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
       }
     }
     wgmma_wait<0>();
-    if (signals) mbarrier_arrive(previous);
+    if (signals) mbarrier_arrive_all<C::CLUSTER>(previous);
 #pragma unroll
     for (int part = 0; part < PARTS; ++part)
       product_store::rows<C, Ending>(sum[part], tile.row + lane_row + part * 64, tile.column,
@@ -144,11 +155,12 @@ __device__ __forceinline__ void run(const CUtensorMap& a, const CUtensorMap& b,
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < C::STAGES; ++stage) {
       mbarrier_init(barriers + 16 * stage, 1);
-      mbarrier_init(barriers + 16 * stage + 8, 4 * C::MULTIPLIERS);
+      mbarrier_init(barriers + 16 * stage + 8, 4 * C::MULTIPLIERS * C::CLUSTER);
     }
     fence_mbarrier_init();
   }
   __syncthreads();
+  meet_cluster<C::CLUSTER>();
   if (threadIdx.x < 128) {
     fewer_registers<C::COPIER_REGISTERS>();
     if (threadIdx.x == 0) copy_tiles<C>(a, b, stages, barriers);
@@ -156,6 +168,8 @@ __device__ __forceinline__ void run(const CUtensorMap& a, const CUtensorMap& b,
     more_registers<C::MULTIPLIER_REGISTERS>();
     multiply_tiles<C, Ending>(arguments, stages, barriers);
   }
+  // Nobody leaves while others still copy into its memory or arrive at its barriers.
+  meet_cluster<C::CLUSTER>();
 }
 
 }  // namespace effcompile_matmul

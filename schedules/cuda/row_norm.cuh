@@ -7,6 +7,9 @@
 //   CENTRED                   layer norm; else root mean square
 //   HAS_BIAS, MODULATED, ROWS_PER_GROUP
 //                             bias; factor 1 + scale and shift per group of rows
+//   HAS_RESIDUAL, RESIDUAL_ROWS, KEEPS_SUM
+//                             rows that are added first, again and again; whether the sum,
+//                             rounded as if it came from memory, is an output as well
 //   EPSILON, STREAMS          added to the mean square; whether rows pass by the cache
 //
 // Statistics are float32 of the values themselves: the mean first, then squares of differences.
@@ -31,10 +34,22 @@ template <typename T> __device__ __forceinline__ void shared_values(const T* fro
   }
 }
 
-__device__ __forceinline__ void row_norm(const elem* __restrict__ x, const weight_t* __restrict__ weight,
+// The row with its residual, as it is stored.
+__device__ __forceinline__ void add_residual(Chunk<elem, VECTOR>& row, const Chunk<elem, VECTOR>& residual) {
+  float one[VECTOR], two[VECTOR];
+  row.widen(one);
+  residual.widen(two);
+#pragma unroll
+  for (int i = 0; i < VECTOR; ++i) one[i] += two[i];
+  row.fill(one);
+}
+
+__device__ __forceinline__ void row_norm(const elem* __restrict__ x, const elem* __restrict__ residual,
+                                         const weight_t* __restrict__ weight,
                                          const weight_t* __restrict__ bias,
                                          const elem* __restrict__ scale,
-                                         const elem* __restrict__ shift, elem* __restrict__ y) {
+                                         const elem* __restrict__ shift, elem* __restrict__ y,
+                                         elem* __restrict__ total) {
   __shared__ float partial_means[HEIGHT * WARPS], partial_squares[HEIGHT * WARPS];
   const long long row = (long long)blockIdx.x * HEIGHT + threadIdx.y;
   const bool exists = row < ROWS;
@@ -43,6 +58,22 @@ __device__ __forceinline__ void row_norm(const elem* __restrict__ x, const weigh
   for (int c = 0; c < CHUNKS; ++c) {
     const int chunk = c * LANES + threadIdx.x;
     held[c].template load<STREAMS>(exists && chunk < PER_ROW, x + row * WIDTH + chunk * VECTOR);
+  }
+  if constexpr (HAS_RESIDUAL) {
+    const elem* start = residual + row % RESIDUAL_ROWS * WIDTH;
+    Chunk<elem, VECTOR> added[CHUNKS];
+#pragma unroll
+    for (int c = 0; c < CHUNKS; ++c) {
+      const int chunk = c * LANES + threadIdx.x;
+      added[c].template load<STREAMS>(exists && chunk < PER_ROW, start + chunk * VECTOR);
+    }
+#pragma unroll
+    for (int c = 0; c < CHUNKS; ++c) {
+      const int chunk = c * LANES + threadIdx.x;
+      add_residual(held[c], added[c]);
+      if (KEEPS_SUM && exists && chunk < PER_ROW)
+        held[c].template store<false>(total + row * WIDTH + chunk * VECTOR);
+    }
   }
   float value[CHUNKS][VECTOR];
   float sum[1] = {0.0f};

@@ -2,64 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from schedules.dtypes import numpy_dtype
 from schedules.expected import Reference
+from schedules.gemv_dequant_problem import GATED_COLUMNS, columns_of, input_roles, tiles_of
 from schedules.packing import TILE_COLUMNS, unpack_codes, unpack_groups
-from schedules.workload import Workload
+from schedules.workload import Attribute, Workload
+
+Attributes = Mapping[str, Attribute]
+Given = Mapping[str, np.ndarray]
 
 # Of the matrix in float64 at a time.
 _PART_ELEMENTS = 1 << 24
+_erf = np.frompyfunc(math.erf, 1, 1)
 
 
 def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
     """See ``schedules.references``; attributes as ``frontend.kernels.gemv_dequant`` writes them."""
-    x = inputs[0].astype(np.float64)
-    y = np.concatenate([x @ part.T for part in _parts(workload, inputs)], axis=-1)
-    if workload.attrs["bias"]:
-        y += inputs[-1].astype(np.float64)
-    return [Reference(values=y)]
+    attrs = workload.attrs
+    given = dict(zip(input_roles(attrs), inputs, strict=True))
+    x = given["x"].astype(np.float64)
+    if "x_scales" in given:
+        x = x * given["x_scales"].astype(np.float64)
+    sums = np.concatenate([x @ part.T for part in _parts(given, attrs)], axis=-1)
+    if "bias" in given:
+        bias = given["bias"].astype(np.float64)
+        sums[..., : len(bias)] += bias
+    return [Reference(values=values) for values in _outputs(sums, given, attrs)]
+
+
+def _outputs(sums: np.ndarray, given: Given, attrs: Attributes) -> Iterator[np.ndarray]:
+    """Finished outputs, from one sum per packed column."""
+    first, gated = 0, bool(attrs["gated"])
+    for columns in columns_of(attrs):
+        n_packed = tiles_of(columns, gated=gated) * TILE_COLUMNS
+        part = sums[..., first : first + n_packed]
+        first += n_packed
+        if gated:
+            tiles = part.reshape(*part.shape[:-1], -1, 2, GATED_COLUMNS)
+            gate, up = (tiles[..., i, :].reshape(*part.shape[:-1], -1) for i in (0, 1))
+            values = _activated(gate, str(attrs["activation"])) * up
+        else:
+            values = _activated(part, str(attrs["activation"]))
+        values = values[..., :columns]
+        yield values + given["residual"].astype(np.float64) if "residual" in given else values
+
+
+def _activated(values: np.ndarray, activation: str) -> np.ndarray:
+    """One of ``schedules.gemv_dequant_problem.ACTIVATIONS``."""
+    if activation == "silu":
+        return values * 0.5 * (1.0 + np.tanh(0.5 * values))
+    if activation == "gelu":
+        return 0.5 * values * (1.0 + np.asarray(_erf(values / math.sqrt(2)), np.float64))
+    if activation == "gelu_tanh":
+        inner = math.sqrt(2 / math.pi) * (values + 0.044715 * values**3)
+        return 0.5 * values * (1.0 + np.tanh(inner))
+    return np.maximum(values, 0.0) if activation == "relu" else values
 
 
 def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:
     """Codes over their whole range, positive scales, zero points that are codes."""
-    highest = 2 ** int(workload.attrs["bits"])
+    attrs = workload.attrs
+    highest = 2 ** int(attrs["bits"])
     drawn = []
-    for position, spec in enumerate(workload.inputs):
-        if spec.dtype == "uint32":
+    for role, spec in zip(input_roles(attrs), workload.inputs, strict=True):
+        if role == "codes":
             drawn.append(rng.integers(0, 1 << 32, spec.shape, dtype=np.uint32))
-        elif spec.dtype == "uint8":
+        elif role == "zeros":
             drawn.append(rng.integers(0, highest, spec.shape).astype(np.uint8))
-        elif position == 2:
+        elif role == "scales":
             scales = rng.uniform(0.5, 1.5, spec.shape) / highest
             drawn.append(scales.astype(numpy_dtype(spec.dtype)))
+        elif role == "x_scales":
+            drawn.append(rng.uniform(0.01, 0.03, spec.shape).astype(numpy_dtype(spec.dtype)))
+        elif spec.dtype == "int8":
+            drawn.append(rng.integers(-127, 128, spec.shape).astype(np.int8))
         else:
             values = rng.standard_normal(spec.shape, dtype=np.float32)
             drawn.append(values.astype(numpy_dtype(spec.dtype)))
     return drawn
 
 
-def _parts(workload: Workload, inputs: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """The matrix in float64 by ranges of columns, each of shape (columns, depth)."""
-    attrs = workload.attrs
-    bits, depth, n_columns = int(attrs["bits"]), int(attrs["depth"]), int(attrs["n_columns"])
-    n_tiles = max(1, _PART_ELEMENTS // (TILE_COLUMNS * depth))
-    for first in range(0, -(-n_columns // TILE_COLUMNS), n_tiles):
-        tiles = slice(first, first + n_tiles)
-        width = min(n_tiles * TILE_COLUMNS, n_columns - first * TILE_COLUMNS)
-        codes = unpack_codes(inputs[1][tiles], bits, n_columns=width, depth=depth)
-        part = codes.astype(np.float64)
-        part -= _spread(inputs[3][tiles], attrs, width) if attrs["zero_points"] else 2 ** (bits - 1)
-        part *= _spread(inputs[2][tiles], attrs, width)
+def _parts(given: Given, attrs: Attributes) -> Iterator[np.ndarray]:
+    """The matrix in float64 by ranges of packed columns, each of shape (columns, depth)."""
+    bits, depth = int(attrs["bits"]), int(attrs["depth"])
+    step = max(1, _PART_ELEMENTS // (TILE_COLUMNS * depth))
+    for first in range(0, len(given["codes"]), step):
+        tiles = slice(first, first + step)
+        packed = given["codes"][tiles]
+        n_columns = len(packed) * TILE_COLUMNS
+        part = unpack_codes(packed, bits, n_columns=n_columns, depth=depth).astype(np.float64)
+        part -= _spread(given["zeros"][tiles], attrs) if "zeros" in given else 2 ** (bits - 1)
+        part *= _spread(given["scales"][tiles], attrs)
         yield part
 
 
-def _spread(
-    packed: np.ndarray, attrs: dict[str, int | float | str | bool], width: int
-) -> np.ndarray:
+def _spread(packed: np.ndarray, attrs: Attributes) -> np.ndarray:
     """One value per code from one per group."""
-    values = unpack_groups(packed, n_columns=width).astype(np.float64)
+    n_columns = len(packed) * TILE_COLUMNS
+    values = unpack_groups(packed, n_columns=n_columns).astype(np.float64)
     return np.repeat(values, int(attrs["block"]), axis=1)[:, : int(attrs["depth"])]

@@ -28,6 +28,6 @@ def light_model(name: str) -> tuple[Any, list[np.ndarray], np.ndarray]:
 
 
 def _data_input(model: Any) -> Any:
-    from effcompile.frontend.checking import data_inputs
+    from effcompile.frontend.dimensions import data_inputs
 
     return data_inputs(model)[0]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,8 +22,10 @@ from effcompile.bench.kernels import (
     segment_mean_cases,
 )
 from effcompile.bench.kernels.case import KernelCase, all_cases, chosen_cases, without_peers
+from effcompile.bench.kernels.compare import tuned
 from effcompile.bench.kernels.contenders import contenders, difference, n_sets
 from effcompile.cli.main import app
+from effcompile.config import TuneConfig, preset
 from effcompile.errors import UsageError
 from search.trial import EnergyMeasurement, LatencyMeasurement, Verdict
 from tests.effcompile.lowered_models import lowered, run_lowered
@@ -46,6 +51,11 @@ def test_unknown_family_and_case_are_named() -> None:
         chosen_cases(["nonsense"], [])
     with pytest.raises(UsageError, match="unknown --case nonsense"):
         chosen_cases([], ["nonsense"])
+
+
+def test_named_cases_come_in_the_order_they_are_named() -> None:
+    last, first = (case.name for case in (all_cases()[0], all_cases()[-1]))
+    assert [case.name for case in chosen_cases([], [first, last])] == [first, last]
 
 
 def test_names_can_be_listed_without_a_gpu() -> None:
@@ -112,6 +122,30 @@ def test_wrong_and_failing_peers_are_rows_that_say_so() -> None:
     ]
     assert n_sets(case, "hot", 64) == 1
     assert n_sets(case, "cold", 64) == 4
+
+
+def test_cases_of_one_session_are_entry_points_with_trials_for_each(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import effcompile.building
+    import effcompile.tuning
+
+    seen: dict[str, Any] = {}
+
+    def tune(models: dict[str, Any], out: Path, *, target: str, config: TuneConfig) -> None:
+        seen.update(models=models, target=target, search=config.search)
+
+    def build(runs: list[Path], out: Path, *, measure: bool) -> None:
+        seen.update(runs=runs, out=out)
+
+    monkeypatch.setattr(effcompile.tuning, "tune_models", tune)
+    monkeypatch.setattr(effcompile.building, "build_artifact", build)
+    cases = {f"case{i}": case for i, case in enumerate(all_cases()[:2])}
+    small = {entry: replace(case, model=lambda entry=entry: entry) for entry, case in cases.items()}
+    assert tuned(small, preset("quick"), tmp_path) == tmp_path / "tuned.effc"
+    assert seen["models"] == {"case0": "case0", "case1": "case1"}
+    assert seen["search"].n_trials == 2 * preset("quick").search.n_trials
+    assert seen["runs"] == [tmp_path / "run"]
 
 
 def test_one_usable_window_of_several_rounds_is_enough_for_a_row() -> None:

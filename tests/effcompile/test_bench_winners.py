@@ -88,7 +88,9 @@ def test_the_ratio_is_energy_winner_over_latency_winner(
 ) -> None:
     rows = measured(recording, pairs, monkeypatch, tmp_path)
     assert len(rows) == len(pairs)
-    for pair, row in zip(pairs, rows, strict=True):
+    by_key = {(row.workload, row.seed): row for row in rows}
+    for pair in pairs:
+        row = by_key[pair.workload, pair.seed]
         assert row.energy is not None
         assert row.burst is not None
         fast, frugal = pair.latency_winner, pair.energy_winner
@@ -107,7 +109,9 @@ def test_no_workload_is_begun_that_would_end_too_late(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    assert measured(recording, pairs, monkeypatch, tmp_path, seconds=1.0) == []
+    rows = measured(recording, pairs, monkeypatch, tmp_path, seconds=1.0)
+    assert all(row.is_same for row in rows)
+    assert len(rows) < len(pairs)
 
 
 def test_another_kind_of_device_is_refused(
@@ -121,6 +125,22 @@ def test_another_kind_of_device_is_refused(
     # A card with the same cores takes the same schedules.
     other = replace(TARGET, name="another H200")
     assert measured(recording, pairs, monkeypatch, tmp_path, target=other)
+
+
+def test_a_candidate_beside_itself_is_a_row_without_a_measurement(
+    recording: Recording,
+    pairs: list[WinnerPair],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    same = [replace(pair, energy_winner=pair.latency_winner) for pair in pairs[:1]]
+    (row,) = measured(recording, same, monkeypatch, tmp_path, seconds=1.0)
+    assert row.is_same
+    assert row.energy == Ratio(median=1.0, low=1.0, high=1.0)
+    mixed = measured(recording, [*same, *pairs[2:]], monkeypatch, tmp_path)
+    assert len(mixed) == 3
+    mean = mean_saving(mixed)
+    assert mean is not None and mean.n_workloads == 2
 
 
 def test_the_mean_counts_every_workload_once() -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from effcompile.doctor import CHECKS, examine, machine, software
-from effcompile.doctor.check import Check, ok
+from effcompile.doctor.check import Check
 
 
 @pytest.mark.timeout(180)
@@ -86,7 +86,8 @@ def test_unreadable_energy_counters_say_how_to_open_them(
     (counter.parent / "name").write_text("package-0\n")
     (counter.parent / "max_energy_range_uj").write_text("999999\n")
     monkeypatch.setattr(machine, "_RAPL", tmp_path)
-    assert machine.cpu_energy() == ok("CPU energy", "counter readable, 0 steps within 600 ms")
+    still = machine.cpu_energy()
+    assert still.status == "warn" and "the counter stood still for 600 ms" in still.found
     monkeypatch.setattr(machine.os, "access", lambda path, mode: False)
     check = machine.cpu_energy()
     assert check.status == "warn" and f"sudo chmod a+r {counter}" in check.advice

@@ -14,7 +14,8 @@ from torch import nn
 
 from effcompile import export
 from effcompile.errors import BadModel, UsageError
-from effcompile.frontend.checking import declared_shape, load_model
+from effcompile.frontend.checking import load_model
+from effcompile.frontend.dimensions import declared_shape
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

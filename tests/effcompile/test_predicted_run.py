@@ -19,7 +19,7 @@ from effcompile.config import MeasureConfig, TuneConfig
 from effcompile.errors import UsageError
 from effcompile.models import models_of, require_models
 from effcompile.outcome import read_outcome
-from effcompile.replaying import record_run
+from effcompile.replaying import record_runs
 from effcompile.report.collect import collect
 from effcompile.report.html import render_html
 from effcompile.report.terminal import render
@@ -87,7 +87,7 @@ def test_the_manifest_names_the_models(run: Path) -> None:
 
 def test_it_cannot_become_a_recording(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="predicted, not measured"):
-        record_run(run, tmp_path / "x.effrec")
+        record_runs([run], tmp_path / "x.effrec")
 
 
 def test_every_prediction_is_taken_and_cold_caches_are_refused() -> None:

@@ -20,7 +20,7 @@ from effcompile.bench.single_ops import softmax_model
 from effcompile.bench.workload_set import standard_name, workload_set
 from effcompile.config import TuneConfig, preset
 from effcompile.errors import UsageError
-from effcompile.replaying import open_recording, record_run, tune_recorded
+from effcompile.replaying import open_recording, record_runs, tune_recorded
 from schedules.workload import TensorSpec, Workload
 from search.config import SearchConfig
 from search.database import Database
@@ -142,7 +142,7 @@ def test_a_workload_is_tuned_copied_and_continued_elsewhere(
     assert go("here", 6).n_trials == 6
     # Another machine has the copy alone.
     assert go("there", 9).n_trials == 9
-    record_run(tmp_path / "out.sqlite", tmp_path / "tiny.effrec")
+    record_runs([tmp_path / "out.sqlite"], tmp_path / "tiny.effrec")
     replayed = tune_recorded(
         str(tmp_path / "tiny.effrec"),
         tmp_path / "replayed",

@@ -85,6 +85,19 @@ inline unsigned __ballot_sync(unsigned, bool is_true) {
   warp.barrier.arrive_and_wait();
   return found;
 }
+// The threads of a block, and no others, see one.
+#define __shared__ static
+inline int __shfl_up_sync(unsigned, int v, int distance) {
+  Warp& warp = own_warp();
+  const int lane = threadIdx.x % 32;
+  warp.floats[lane] = v;  // exact: counts of emulated rows are small
+  warp.barrier.arrive_and_wait();
+  float other = warp.floats[std::max(lane - distance, 0)];
+  warp.barrier.arrive_and_wait();
+  return other;
+}
+inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return u; }
+inline void atomicOr(unsigned* to, unsigned bits) { std::atomic_ref<unsigned>(*to) |= bits; }
 
 namespace ampere {
 typedef unsigned int u32;

@@ -5,19 +5,21 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 #define __device__
 #define __forceinline__ inline
 #define __restrict__
+struct uint2 { unsigned x, y; };
 struct uint4 { unsigned x, y, z, w; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct Dim { int x, y, z; };
 typedef _Float16 half;
 struct nv_bfloat16 { uint16_t bits; };
 inline uint4 make_uint4(unsigned a, unsigned b, unsigned c, unsigned d) { return {a, b, c, d}; }
-inline float4 make_float4(float a, float b, float c, float d) { return {a, b, c, d}; }
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }
 inline float __half2float(half h) { return (float)h; }
@@ -30,19 +32,12 @@ inline nv_bfloat16 __float2bfloat16_rn(float f) {
   u += 0x7fff + ((u >> 16) & 1);
   return {(uint16_t)(u >> 16)};
 }
-template <class T> T __ldcg(const T* p) { return *p; }
-inline unsigned __byte_perm(unsigned a, unsigned b, unsigned order) {
-  uint64_t both = (uint64_t)b << 32 | a;
-  unsigned v = 0;
-  for (int i = 0; i < 4; ++i) v |= (unsigned)(both >> 8 * (order >> 4 * i & 7) & 0xff) << 8 * i;
-  return v;
-}
 thread_local Dim threadIdx, blockIdx;
-struct Exchange { unsigned a[4], b[2]; float value; bool flag; };
+struct Exchange { unsigned a[4], b[2]; float value; bool flag; const unsigned char* row; };
 struct Block {
-  Block(int n_threads, int n_bytes) : all(n_threads), memory(n_bytes + 64, 0x5a) {
+  Block(int n_threads, int n_bytes) : all(n_threads), memory(n_bytes + 1104, 0x5a) {
     for (int w = 0; w < n_threads / 32; ++w) warps.push_back(std::make_unique<std::barrier<>>(32));
-    arena = (unsigned char*)(((uintptr_t)memory.data() + 15) & ~(uintptr_t)15);
+    arena = (unsigned char*)(((uintptr_t)memory.data() + 1023) & ~(uintptr_t)1023) + 16;  // as in all blocks
   }
   std::barrier<> all;
   std::vector<std::unique_ptr<std::barrier<>>> warps;
@@ -74,7 +69,13 @@ inline float __shfl_sync(unsigned, float v, int from) {
   meet();
   return got;
 }
-inline int __shfl_sync(unsigned, int v, int) { return v; }  // used on values equal in a warp
+inline int __shfl_sync(unsigned, int v, int from) {
+  mine().a[0] = v;
+  meet();
+  int got = exchange_of_warp()[from].a[0];
+  meet();
+  return got;
+}
 inline float __shfl_xor_sync(unsigned all, float v, int mask) {
   return __shfl_sync(all, v, threadIdx.x % 32 ^ mask);
 }
@@ -86,27 +87,41 @@ inline bool __any_sync(unsigned, bool v) {
   meet();
   return any;
 }
-// Copies happen when they are waited for, the latest moment that hardware may choose.
-struct Copy { void* to; const void* from; int n; };
+#define __syncwarp() meet()
+// Copies happen when they are waited for, the latest moment that hardware may choose; until then
+// their place holds what is no number, as if they had begun at once.
+struct Copy { unsigned char* to; const void* from; int n; };
+inline void begin_copy(const Copy& one) { memset(one.to, 0xff, 16); }
+inline void end_copy(const Copy& one) {
+  memset(one.to, 0, 16);
+  memcpy(one.to, one.from, one.n);
+}
 thread_local std::deque<std::vector<Copy>> groups_of_copies;
 thread_local std::vector<Copy> open_copies;
-std::vector<std::pair<const void*, const void*>> readable;
+std::vector<std::pair<const char*, const char*>> readable;
 std::atomic<int> fault;
-// CUT: in the place of loads, copies, and of the tensor-core product.
-inline void check(const void* p) {
+inline void check(const void* p, int n) {
   for (auto& one : readable)
-    if (p >= one.first && (const char*)p + 16 <= one.second) return;
+    if (p >= one.first && (const char*)p + n <= one.second) return;
   fault = 1;
 }
-inline uint4 load_piece(const elem* from) {
-  check(from);
-  uint4 v;
-  memcpy(&v, from, 16);
-  return v;
+// CUT: in the place of attention_decode_instructions.cuh and hopper.cuh.
+constexpr unsigned ALL = 0xffffffffu;
+template <class T> T load_behind(const T* from) {
+  check(from, sizeof(T));
+  return *from;
 }
-inline void copy_piece(uint4* to, const elem* from, bool inside) {
-  check(from);
+inline float4 load_four(const float* from) {
+  check(from, 16);
+  return *(const float4*)from;
+}
+inline void release_next_kernel() {}
+inline void wait_for_previous_kernel() {}
+inline unsigned char* aligned(unsigned char* memory) { return memory + (-(uintptr_t)memory & 1023); }
+inline void copy_piece(unsigned char* to, const elem* from, bool inside) {
+  check(from, 16);
   open_copies.push_back({to, from, inside ? 16 : 0});
+  begin_copy(open_copies.back());
 }
 inline void end_copies() {
   groups_of_copies.push_back(open_copies);
@@ -115,17 +130,106 @@ inline void end_copies() {
 template <int PENDING>
 inline void await_copies() {
   while (groups_of_copies.size() > PENDING) {
-    for (auto& one : groups_of_copies.front()) {
-      memset(one.to, 0, 16);
-      memcpy(one.to, one.from, one.n);
-    }
+    for (auto& one : groups_of_copies.front()) end_copy(one);
     groups_of_copies.pop_front();
   }
+  __syncwarp();
+}
+struct CUtensorMap {
+  const elem* base;
+  int width, keys, groups;
+};
+namespace hopper {
+typedef uintptr_t u32;
+struct Barrier {
+  int phase = 0, n_expected = 0, n_asked = 0;
+  std::vector<Copy> copies;
+};
+std::mutex mutex;
+std::map<u32, Barrier> barriers;
+inline u32 shared_address(const void* p) { return (u32)p; }
+inline void mbarrier_init(u32 bar, int) {
+  std::lock_guard lock(mutex);
+  *(uint64_t*)bar = 0;
+  barriers[bar] = {};
+}
+inline void fence_mbarrier_init() {}
+inline void mbarrier_expect(u32 bar, int n) {
+  std::lock_guard lock(mutex);
+  barriers[bar].n_expected = n;
+}
+// Rows of 64 elements, 128 bytes; bits 4 to 6 of an address are changed by bits 7 to 9.
+inline void tma_load_3d(u32 to, const CUtensorMap& map, u32 bar, int column, int key, int group) {
+  std::lock_guard lock(mutex);
+  for (int row = 0; row < BOX_KEYS; ++row)
+    for (int piece = 0; piece < 8; ++piece) {
+      u32 at = to + row * 128 + piece * 16;
+      int element = column + piece * 8;
+      bool inside = element < map.width && key + row < map.keys && group >= 0 && group < map.groups;
+      const elem* from = map.base + ((long)group * map.keys + key + row) * map.width + element;
+      barriers[bar].copies.push_back({(unsigned char*)(at ^ (at >> 7 & 7) << 4), from, inside ? 16 : 0});
+      begin_copy(barriers[bar].copies.back());
+    }
+  barriers[bar].n_asked += BOX_KEYS * 128;
+}
+inline void mbarrier_wait(u32 bar, unsigned parity) {
+  for (;; std::this_thread::yield()) {
+    std::lock_guard lock(mutex);
+    Barrier& one = barriers[bar];
+    if (one.n_asked && one.n_asked == one.n_expected) {
+      for (auto& copy : one.copies) end_copy(copy);
+      one = {one.phase + 1};
+    }
+    if (one.phase % 2 != parity) return;
+  }
+}
+}  // namespace hopper
+inline bool is_elected() { return threadIdx.x % 32 == 0; }
+inline void prefetch_tile(const CUtensorMap&, int, int key, int group) {
+  if (key < 0 || key >= KEYS || group >= GROUPS) fault = 1;
+}
+inline unsigned pair_at(const unsigned char* row, int i) { return ((const unsigned*)row)[i]; }
+inline void load_matrices(unsigned (&m)[4], const unsigned char* row) {
+  mine().row = row;
+  meet();
+  int lane = threadIdx.x % 32;
+  for (int i = 0; i < 4; ++i) m[i] = pair_at(exchange_of_warp()[8 * i + lane / 4].row, lane % 4);
+  meet();
+}
+inline void load_transposed(unsigned (&m)[4], const unsigned char* row) {
+  mine().row = row;
+  meet();
+  int column = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+  for (int i = 0; i < 4; ++i) {
+    m[i] = 0;
+    for (int e = 0; e < 2; ++e) {
+      const unsigned char* from = exchange_of_warp()[8 * i + 2 * c + e].row;
+      m[i] |= (unsigned)((const unsigned short*)from)[column] << 16 * e;
+    }
+  }
+  meet();
+}
+inline unsigned transposed(unsigned m) {
+  mine().a[0] = m;
+  meet();
+  int row = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+  unsigned v = 0;
+  for (int e = 0; e < 2; ++e)
+    v |= (exchange_of_warp()[(2 * c + e) * 4 + row / 2].a[0] >> row % 2 * 16 & 0xffff) << 16 * e;
+  meet();
+  return v;
 }
 inline void meet_cluster() { cluster_barrier->arrive_and_wait(); }
 inline float of_block(const float* mine, int rank) {
   return *(const float*)(cluster[rank]->arena + ((const unsigned char*)mine - block->arena));
 }
+inline float4 four_of_block(const float* mine, int rank) {
+  return *(const float4*)(cluster[rank]->arena + ((const unsigned char*)mine - block->arena));
+}
+inline float widened(half v) { return __half2float(v); }
+inline float widened(nv_bfloat16 v) { return __bfloat162float(v); }
+inline float widened(float v) { return v; }
+inline float widened(bool v) { return v ? 1.0f : 0.0f; }
 inline unsigned count_arrival(unsigned* at) {
   unsigned before = *at;
   *at = before + 1 == SPLITS ? 0 : before + 1;
@@ -150,9 +254,8 @@ inline float element_of(unsigned pair, int which) {
   memcpy(&e, &bits, 2);
   return value_of(e);
 }
-inline void multiply(float (&d)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0,
-                     unsigned b1) {
-  Exchange given = {{a0, a1, a2, a3}, {b0, b1}};
+inline void multiply(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  Exchange given = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
   mine() = given;
   meet();
   float left[16][16], right[16][8];
@@ -194,19 +297,30 @@ void run_blocks(std::vector<Dim> blocks, int n_threads, int arena_bytes, Body bo
     for (auto* p = one->arena + arena_bytes; p < one->memory.data() + one->memory.size(); ++p)
       if (*p != 0x5a) fault = 2;
 }
-extern "C" int run(const elem* query, const elem* key, const elem* value, const mask_t* mask,
-                   const length_t* lengths, elem* y, float* partial, int arena_bytes) {
+struct TokensGiven {
+  const elem* base;
+  int width;
+  operator const elem*() const { return base; }
+  operator CUtensorMap() const {
+    return {base, width, PAGE ? PAGE : KEYS, PAGE ? N_PAGES * KV_HEADS : GROUPS};
+  }
+};
+// `n_bytes` of everything that may be read: query, key, value, table, mask, lengths, partial.
+extern "C" int run(const elem* query, const elem* key, const elem* value, const int* table,
+                   const mask_t* mask, const length_t* lengths, elem* y, float* partial, const long* n_bytes,
+                   int arena_bytes) {
   fault = 0;
-  readable = {{query, query + (long)GROUPS * GROUP_ROWS * WIDTH},
-              {key, key + (long)GROUPS * KEYS * WIDTH},
-              {value, value + (long)GROUPS * KEYS * VALUE_WIDTH}};
+  const void* parts[] = {query, key, value, table, mask, lengths, partial};
+  readable.clear();
+  for (int i = 0; i < 7; ++i) readable.push_back({(const char*)parts[i], (const char*)parts[i] + n_bytes[i]});
   constexpr int AT_ONCE = IN_CLUSTER ? SPLITS : 1;
   for (int i = 0; i < SPLITS * PASSES * GROUPS; i += AT_ONCE) {
     std::vector<Dim> blocks;
     for (int j = i; j < i + AT_ONCE; ++j)
       blocks.push_back({j % SPLITS, j / SPLITS % PASSES, j / SPLITS / PASSES});
     run_blocks(blocks, THREADS, arena_bytes, [=](unsigned char* arena) {
-      attention_decode(query, key, value, mask, lengths, y, partial, arena);
+      attention_decode(query, TokensGiven{key, WIDTH}, TokensGiven{value, VALUE_WIDTH}, table, mask,
+                       lengths, y, partial, arena);
     });
   }
   if (SPLITS > 1 && !COMBINES_LAST && !IN_CLUSTER)

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from schedules.attention_decode import AttentionDecodeSpace
-from schedules.attention_decode_cuda import constants, held_rows, n_passes, shared_bytes
+from schedules.attention_decode_cuda import constants, device_text
+from schedules.attention_decode_schedule import n_passes, partial_floats, shared_bytes
 from schedules.cuda_kernel import device_code
 
 PARTS = Path(__file__).with_suffix(".hpp")
 CUT = "// CUT"
-FIRST_REPLACED = "__device__ __forceinline__ uint4 load_piece"
-FIRST_KEPT = "__device__ __forceinline__ float widened(half"
+REPLACED = "attention_decode_instructions.cuh"
 
 
 def emulate(
@@ -30,19 +30,24 @@ def emulate(
     """Output of a point, and 1 or 2 if it read or wrote outside of its memory."""
     problem, schedule = space._problem, space.schedule(values)
     before, replaced, after = PARTS.read_text().split(CUT)
-    text = device_code("attention_decode.cuh")
-    text = text[: text.index(FIRST_REPLACED)] + "//" + replaced + text[text.index(FIRST_KEPT) :]
+    text = device_text(problem, schedule).removeprefix(constants(problem, schedule))
+    text = text.replace(device_code(REPLACED), "")
     source, library = folder / "kernel.cpp", folder / "kernel.so"
-    source.write_text(before + constants(problem, schedule) + text + "//" + after)
+    source.write_text(
+        f"{before}//\n{constants(problem, schedule)}//{replaced}{text}//{after}", encoding="utf-8"
+    )
     flags = ["-std=c++20", "-O0", "-w", "-shared", "-fPIC", "-pthread"]
     subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
     query, key, value, *rest = map(np.ascontiguousarray, inputs)
+    table = rest.pop(0) if problem.pages else None
     mask = rest[0] if problem.mask is not None else None
     lengths = rest[-1] if problem.lengths is not None else None
     y = np.full((*query.shape[:3], value.shape[3]), 7, dtype=query.dtype)
-    rows = problem.groups * n_passes(problem, schedule) * held_rows(problem, schedule)
-    partial = np.full(schedule.splits * rows * (value.shape[3] + 2), np.nan, np.float32)
-    arrays = [query, key, value, mask, lengths, y, partial]
+    blocks = problem.groups * n_passes(problem, schedule)
+    partial = np.full(blocks * partial_floats(problem, schedule), np.nan, np.float32)
+    arrays = [query, key, value, table, mask, lengths, y, partial]
     pointers = [ctypes.c_void_p(None if one is None else one.ctypes.data) for one in arrays]
-    fault = ctypes.CDLL(str(library)).run(*pointers, shared_bytes(problem, schedule))
+    read = [query, key, value, table, mask, lengths, partial]
+    sizes = (ctypes.c_long * len(read))(*(0 if one is None else one.nbytes for one in read))
+    fault = ctypes.CDLL(str(library)).run(*pointers, sizes, shared_bytes(problem, schedule))
     return y, int(fault)

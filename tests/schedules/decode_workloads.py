@@ -12,7 +12,7 @@ from schedules.workload import Attribute, Workload
 
 @dataclass(frozen=True, kw_only=True)
 class Decode:
-    """One workload; ``mask`` and ``lengths`` are dtypes, ``attrs`` those of the operator."""
+    """One workload; ``mask`` and ``lengths`` are dtypes, ``page`` the tokens of a page, if any."""
 
     heads: int
     kv_heads: int
@@ -30,6 +30,7 @@ class Decode:
     softcap: float = 0.0
     window_left: int = -1
     window_right: int = -1
+    page: int = 0
 
     def workload(self) -> Workload:
         """What the front end makes of it."""
@@ -38,6 +39,7 @@ class Decode:
 
         from effcompile.frontend.kernels.attention import _attention, _Masks
         from effcompile.frontend.kernels.attention_rule import AttentionRule
+        from effcompile.frontend.kernels.paged_attention import in_a_row
 
         attrs = self._attrs()
         names = ("scale", "causal", "offset", "at_end", "softcap", "window_left", "window_right")
@@ -47,18 +49,27 @@ class Decode:
         ]
         named = {place.op.name: place for place in places}
         masks = _Masks(named.get("mask"), named.get("lengths"))
-        out = _attention((places[0], places[1], places[2]), masks, rule, float(attrs["scale"]))
+        tokens = places[1:3]
+        if self.page:
+            tokens = [in_a_row(pages, named["table"], pages.op.name) for pages in tokens]
+        out = _attention((places[0], *tokens), masks, rule, float(attrs["scale"]))
         function = te.create_prim_func([*places, out])
-        return workload_of(function, name="attention", op="attention", attrs=attrs)
+        op = "paged_attention" if self.page else "attention"
+        return workload_of(function, name="attention", op=op, attrs=attrs)
 
     def _arguments(self) -> list[tuple[str, tuple[int, ...], str]]:
         value_width = self.value_width or self.width
+        n_in_row = self.keys // self.page if self.page else 0
         kv = (self.batch, self.kv_heads, self.keys)
+        if self.page:
+            kv = (self.batch * n_in_row + 3, self.kv_heads, self.page)
         found: list[tuple[str, tuple[int, ...], str]] = [
             ("q", (self.batch, self.heads, self.queries, self.width), self.dtype),
             ("k", (*kv, self.width), self.dtype),
             ("v", (*kv, value_width), self.dtype),
         ]
+        if self.page:
+            found.append(("table", (self.batch, n_in_row), "int32"))
         if self.mask:
             found.append(("mask", *self.mask))
         if self.lengths:
@@ -98,3 +109,36 @@ def tree_mask(batch: int, queries: int, keys: int) -> Any:
                 break
             at = (at - 1) // 2
     return mask
+
+
+def decode_inputs(shape: Decode, seed: int = 3) -> list[Any]:
+    """Random ones; a boolean mask of several queries is a tree; lengths of none and of one."""
+    from schedules.inputs import make_inputs
+
+    inputs = make_inputs(shape.workload(), seed)
+    if shape.mask is not None and shape.mask[1] == "bool" and shape.queries > 1:
+        inputs[3] = tree_mask(shape.batch, shape.queries, shape.keys)
+    if shape.lengths and shape.batch > 2:
+        inputs[-1][:2] = (0, 1)
+    return inputs
+
+
+def spoiled(shape: Decode, inputs: list[Any]) -> list[Any]:
+    """The inputs with NaN in all that no query may see, and nonsense for pages without tokens."""
+    import numpy as np
+
+    changed = [array.copy() for array in inputs]
+    if not shape.lengths:
+        return changed
+    for b, length in enumerate(inputs[-1]):
+        if not shape.page:
+            for array in changed[1:3]:
+                array[b, :, int(length) :] = np.nan
+            continue
+        for i, page in enumerate(inputs[3][b]):
+            n_valid = min(shape.page, max(0, int(length) - i * shape.page))
+            for array in changed[1:3]:
+                array[page, :, n_valid:] = np.nan
+            if n_valid == 0:
+                changed[3][b, i] = -77
+    return changed

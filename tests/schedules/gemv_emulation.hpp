@@ -15,6 +15,7 @@
 struct uint4 { unsigned x, y, z, w; };
 struct uint2 { unsigned x, y; };
 struct float4 { float x, y, z, w; };
+struct float2 { float x, y; };
 struct Dim { int x, y, z; };
 typedef _Float16 half;
 struct nv_bfloat16 { uint16_t bits; };
@@ -74,10 +75,10 @@ inline uint4 load_codes(const uint4* a) {
   }
   return *a;
 }
-inline unsigned load_pair(const elem* a) { unsigned v; memcpy(&v, a, 4); return v; }
+template <class T> void load_pair(T& v, const void* a) { memcpy(&v, a, sizeof(T)); }
 inline unsigned load_bytes(const unsigned char* a) { unsigned short v; memcpy(&v, a, 2); return v; }
-inline uint4 load_eight(const elem* a) { uint4 v; memcpy(&v, a, 16); return v; }
-inline unsigned load_one(const elem* a) { unsigned short v; memcpy(&v, a, 2); return v; }
+template <int N> void load_words(unsigned (&v)[N], const void* a) { memcpy(v, a, sizeof(v)); }
+template <int BYTES> unsigned load_bits(const void* a) { unsigned v = 0; memcpy(&v, a, BYTES); return v; }
 inline float load_partial(const float* a) { return *a; }
 inline void release_next_kernel() {}
 inline void wait_for_previous_kernel() {}
@@ -118,11 +119,47 @@ inline void multiply(int (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned 
       d[i] += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
   warp_barriers[warp]->arrive_and_wait();
 }
+inline float half_of(unsigned word, int i) {
+  unsigned bits = word >> i * 16 & 0xffff;
+  return IS_HALF ? __half2float(__ushort_as_half(bits)) : __uint_as_float(bits << 16);
+}
+inline void multiply(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  operands[warp][lane] = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  warp_barriers[warp]->arrive_and_wait();
+  float left[16][16], right[16][8];
+  for (int other = 0; other < 32; ++other) {
+    const Operands& from = operands[warp][other];
+    int row = other / 4, first = other % 4 * 2;
+    for (int j = 0; j < 2; ++j) {
+      for (int i = 0; i < 4; ++i) left[row + i % 2 * 8][first + i / 2 * 8 + j] = half_of(from.a[i], j);
+      for (int i = 0; i < 2; ++i) right[first + i * 8 + j][row] = half_of(from.b[i], j);
+    }
+  }
+  for (int i = 0; i < 4; ++i)
+    for (int k = 0; k < 16; ++k)
+      d[i] += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
+  warp_barriers[warp]->arrive_and_wait();
+}
+inline unsigned difference(unsigned a, unsigned b) {
+  unsigned made = 0;
+  for (int i = 0; i < 2; ++i) {
+    float v = half_of(a, i) - half_of(b, i);
+    half h = __float2half_rn(v);
+    unsigned short bits = __float2bfloat16_rn(v).bits;
+    if (IS_HALF) memcpy(&bits, &h, 2);
+    made |= (unsigned)bits << i * 16;
+  }
+  return made;
+}
 // CUT: after the kernel text. Returns 1 for codes read outside, 2 for a write behind the arena,
 // 3 for a bulk copy that is not aligned.
-extern "C" int run(const elem* x, const unsigned* codes, const elem* scales,
-                   const unsigned char* zeros, const elem* bias, elem* y, float* partial, int n_x,
-                   int n_y, int n_z, int arena_bytes) {
+extern "C" int run(const x_elem* x, const unsigned* codes, const elem* scales,
+                   const unsigned char* zeros, const elem* bias, const elem* residual,
+                   const scale_elem* x_scales, float* partial, elem** y, int n_x, int n_y, int n_z,
+                   int arena_bytes) {
+  Ending ending = {bias, residual, x_scales, {}};
+  memcpy(&ending.outputs, y, sizeof(ending.outputs));
   first_code = codes;
   last_code = codes + (long)N_TILES * N_UNITS * LOADS * 128;
   for (int block = 0; block < n_x * n_y * n_z; ++block) {
@@ -137,17 +174,17 @@ extern "C" int run(const elem* x, const unsigned* codes, const elem* scales,
     for (int t = 0; t < THREADS; ++t)
       threads.emplace_back([=] {
         threadIdx = {t, 0, 0};
-        gemv_dequant(x, codes, scales, zeros, bias, y, partial, arena);
+        gemv_dequant(x, Weights{codes, scales, zeros}, ending, partial, arena);
       });
     for (auto& thread : threads) thread.join();
     for (auto* p = arena + arena_bytes; p < memory.data() + memory.size(); ++p)
       if (*p != 0x5a) fault = 2;
   }
   if (BLOCKS_K > 1)
-    for (int i = 0; i < M * N_COLUMNS; ++i) {
+    for (int i = 0; i < (M * N_TILES * WIDTH + 127) / 128 * 128; ++i) {
       blockIdx = {i / 128, 0, 0};
       threadIdx = {i % 128, 0, 0};
-      gemv_dequant_sum(partial, bias, y);
+      gemv_dequant_sum(partial, ending);
     }
   return fault;
 }

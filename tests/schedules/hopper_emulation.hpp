@@ -4,9 +4,6 @@
 #include <map>
 #include <mutex>
 
-struct float2 { float x, y; };
-inline float2 make_float2(float x, float y) { return {x, y}; }
-
 struct CUtensorMap {
   const unsigned char* data;
   int rank;
@@ -31,12 +28,13 @@ struct State {
 };
 inline std::mutex states_mutex;
 inline std::map<Block*, std::unique_ptr<State>> states;
-inline State& state() {
+inline State& state_of(Block* block) {
   std::lock_guard<std::mutex> lock(states_mutex);
-  auto& own = states[own_block];
+  auto& own = states[block];
   if (!own) own = std::make_unique<State>();
   return *own;
 }
+inline State& state() { return state_of(own_block); }
 inline void complete(State& s, Barrier& one) {
   if (one.pending || one.bytes) return;
   one.phase ^= 1;
@@ -61,11 +59,19 @@ inline void mbarrier_expect(u32 bar, u32 bytes) {
   --one.pending;
   complete(s, one);
 }
-inline void mbarrier_arrive(u32 bar) {
-  State& s = state();
+inline void arrive_at(Block* block, u32 bar) {
+  State& s = state_of(block);
   std::lock_guard<std::mutex> lock(s.mutex);
   --s.barriers.at(bar).pending;
   complete(s, s.barriers.at(bar));
+}
+inline void mbarrier_arrive(u32 bar) { arrive_at(own_block, bar); }
+template <int CLUSTER> void mbarrier_arrive_all(u32 bar) {
+  for (int rank = 0; rank < CLUSTER; ++rank)
+    arrive_at(CLUSTER > 1 ? &(*cluster)[rank] : own_block, bar);
+}
+template <int CLUSTER> void meet_cluster() {
+  if constexpr (CLUSTER > 1) cluster_barrier->arrive_and_wait();
 }
 inline void mbarrier_await(u32 bar, u32 parity) {
   State& s = state();
@@ -77,8 +83,8 @@ inline u32 swizzled(u32 address, int bytes) {
   return address ^ ((address >> 7 & mask) << 4);
 }
 // Elements of two bytes; faults: 2 for a target that is not aligned, 3 for a wide line.
-inline void tma_load(u32 to, const CUtensorMap& map, u32 bar, std::vector<int> from) {
-  ampere::check(to, 128);
+inline void tma_into(Block* block, u32 to, const CUtensorMap& map, u32 bar, std::vector<int> from) {
+  ampere::check(to, map.swizzle == 128 ? 1024 : 128);
   if (map.box[0] * 2 > (map.swizzle ? map.swizzle : 256)) fault = 3;
   std::vector<int> extent(map.rank), at(map.rank, 0);
   int total = 1;
@@ -97,12 +103,28 @@ inline void tma_load(u32 to, const CUtensorMap& map, u32 bar, std::vector<int> f
       p += place * map.strides[d];
     }
     uint16_t value = inside ? *(const uint16_t*)p : 0;
-    *(uint16_t*)(own_block->arena + swizzled(to + 2 * i, map.swizzle)) = value;
+    *(uint16_t*)(block->arena + swizzled(to + 2 * i, map.swizzle)) = value;
   }
-  State& s = state();
+  State& s = state_of(block);
   std::lock_guard<std::mutex> lock(s.mutex);
   s.barriers.at(bar).bytes -= 2 * total;
   complete(s, s.barriers.at(bar));
+}
+inline void tma_load(u32 to, const CUtensorMap& map, u32 bar, std::vector<int> from) {
+  tma_into(own_block, to, map, bar, from);
+}
+inline void tma_share(u32 to, const CUtensorMap& map, u32 bar, std::vector<int> from, int blocks) {
+  for (int rank = 0; rank < (int)cluster->size(); ++rank)
+    if (blocks >> rank & 1) tma_into(&(*cluster)[rank], to, map, bar, from);
+}
+inline void tma_load_2d(u32 to, const CUtensorMap& map, u32 bar, int x, int y) {
+  tma_load(to, map, bar, {x, y});
+}
+inline void tma_share_2d(u32 to, const CUtensorMap& map, u32 bar, int x, int y, int blocks) {
+  tma_share(to, map, bar, {x, y}, blocks);
+}
+inline void tma_share_3d(u32 to, const CUtensorMap& map, u32 bar, int x, int y, int z, int blocks) {
+  tma_share(to, map, bar, {x, y, z}, blocks);
 }
 inline void tma_load_3d(u32 to, const CUtensorMap& map, u32 bar, int x, int y, int z) {
   tma_load(to, map, bar, {x, y, z});
@@ -128,6 +150,9 @@ template <int LINE> u64 descriptor_lines(u32 address, u32 leading) {
   if (address % 16 || leading % 16) fault = 2;
   return (u64)(address >> 4) | (u64)(leading >> 4) << 16 | (u64)(8 * LINE >> 4) << 32 |
          SWIZZLE << 62;
+}
+inline u64 descriptor_128b(u32 address, u32 leading) {
+  return descriptor_lines<128>(address, leading);
 }
 inline void wgmma_fence() {}
 inline void wgmma_commit() {}

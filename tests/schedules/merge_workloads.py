@@ -73,15 +73,25 @@ def partials(splits: int, rows: int, width: int, dtype: str) -> Workload:
     return workload_of("CombinePartials", inputs, outputs)
 
 
-def chains(rows: int, places: int, groups: int) -> Workload:
-    """Chains of rows, with room for some segments."""
-    inputs = (("cosine", ((rows,), "float32")), ("least", ((1,), "float32")))
+def chains(
+    rows: int, places: int, groups: int, *, listed: bool = False, limited: bool = False
+) -> Workload:
+    """Chains of rows, with room for some segments; ``places`` counts where nothing is listed."""
+    inputs = [("cosine", ((rows,), "float32")), ("least", ((1,), "float32"))]
+    inputs += [("previous" if listed else "", ((rows,), "int32"))] if listed or limited else []
+    inputs += [("most", ((1,), "int32"))] if limited else []
     outputs = tuple(
         (name, ((size,), "int32"))
         for name, size in (("r", rows), ("s", groups + 1), ("h", groups), ("c", 1))
     )
-    attrs = (("places", places), ("groups", groups))
-    return workload_of("ChainSegments", inputs, outputs, attrs)
+    attrs = (("places", 0 if listed else places), ("groups", groups))
+    return workload_of("ChainSegments", tuple(inputs), outputs, attrs)
+
+
+def best(rows: int, groups: int) -> Workload:
+    """The rows of the largest scores, with room for some."""
+    inputs = (("scores", ((rows,), "float32")), ("count", ((1,), "int32")))
+    return workload_of("TopRows", inputs, (("y", ((groups,), "int32")),), (("groups", groups),))
 
 
 def small_workloads() -> dict[str, Workload]:

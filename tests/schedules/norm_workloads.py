@@ -22,12 +22,23 @@ TYPES = {
 
 
 def norm_model(
-    shape: tuple[int, ...], dtype: str, *, op_type: str, bias: bool, modulated: bool
+    shape: tuple[int, ...],
+    dtype: str,
+    *,
+    op_type: str,
+    bias: bool,
+    modulated: bool,
+    residual: tuple[int, ...] = (),
+    keeps_sum: bool = False,
 ) -> onnx.ModelProto:
-    """A norm with its parameters as inputs, and what diffusion transformers do after it."""
+    """A norm with its parameters as inputs, what is added before it, and what diffusion
+    transformers do after it."""
     kind, width, groups = TYPES[dtype], shape[-1], (shape[0], *[1] * (len(shape) - 2), shape[-1])
-    inputs = {"x": shape, "w": (width,), **({"b": (width,)} if bias else {})}
-    nodes = [helper.make_node(op_type, list(inputs), ["n"], axis=-1, epsilon=1e-5)]
+    parameters = {"w": (width,), **({"b": (width,)} if bias else {})}
+    inputs = {"x": shape, **({"r": residual} if residual else {}), **parameters}
+    rows = "total" if residual else "x"
+    nodes = [helper.make_node("Add", ["x", "r"], ["total"])] if residual else []
+    nodes += [helper.make_node(op_type, [rows, *parameters], ["n"], axis=-1, epsilon=1e-5)]
     one = numpy_helper.from_array(np.ones(1, np.float32), "one32")
     if modulated:
         inputs |= {"scale": groups, "shift": groups}
@@ -38,8 +49,9 @@ def norm_model(
             helper.make_node("Add", ["scaled", "shift"], ["y"]),
         ]
     values = [helper.make_tensor_value_info(name, kind, dims) for name, dims in inputs.items()]
-    result = helper.make_tensor_value_info("y" if modulated else "n", kind, shape)
-    graph = helper.make_graph(nodes, "norm", values, [result], initializer=[one] * modulated)
+    names = ["y" if modulated else "n", *(["total"] if keeps_sum else [])]
+    results = [helper.make_tensor_value_info(name, kind, shape) for name in names]
+    graph = helper.make_graph(nodes, "norm", values, results, initializer=[one] * modulated)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
 
 
@@ -51,9 +63,19 @@ def norm(
     op_type: str = "LayerNormalization",
     bias: bool = False,
     modulated: bool = False,
+    residual: tuple[int, ...] = (),
+    keeps_sum: bool = False,
 ) -> Workload:
     """The one workload of such a model."""
-    model = norm_model(shape, dtype, op_type=op_type, bias=bias, modulated=modulated)
+    model = norm_model(
+        shape,
+        dtype,
+        op_type=op_type,
+        bias=bias,
+        modulated=modulated,
+        residual=residual,
+        keeps_sum=keeps_sum,
+    )
     (extracted,) = extract_tasks(lower({"main": prepare_model(model)}, CPU), CPU)
     return extracted.task.workload
 
@@ -68,5 +90,16 @@ def small_workloads() -> dict[str, Workload]:
         "layer, bias, modulated": norm((4, 7, 48), "float32", bias=True, modulated=True),
         "rms": norm((3, 5, 96), "bfloat16", op_type="RMSNormalization"),
         "rms, modulated": norm((3, 4, 40), "float16", op_type="RMSNormalization", modulated=True),
+        "rms of a sum that stays": norm(
+            (5, 13, 96),
+            "bfloat16",
+            op_type="RMSNormalization",
+            residual=(5, 13, 96),
+            keeps_sum=True,
+        ),
+        "layer of a sum": norm((33, 100), "float16", bias=True, residual=(33, 100)),
+        "layer of places, modulated": norm(
+            (4, 7, 48), "float32", modulated=True, residual=(7, 48), keeps_sum=True
+        ),
         "one element": norm((7, 1), "float32", op_type="RMSNormalization"),
     }

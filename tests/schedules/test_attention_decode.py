@@ -11,21 +11,20 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from effcompile.bench.kernels.decode_cases import cases
+from effcompile.bench.kernels import decode_cases, paged_decode_cases
 from effcompile.extract import extract_tasks
 from effcompile.frontend.checking import prepare_model
 from effcompile.lower import lower
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.libraries import LibraryMaker
 from schedules.attention_decode import AttentionDecodeSpace, attention_decode_space
-from schedules.inputs import make_inputs
 from schedules.reference import compare, references_of, tolerance_of
 from schedules.spaces import spaces_for
 from schedules.target import Target, known_target
 from schedules.task import Task
 from tests.effcompile.lowered_models import graph_model
 from tests.schedules.decode_emulation import emulate
-from tests.schedules.decode_workloads import Decode, tree_mask
+from tests.schedules.decode_workloads import Decode, decode_inputs, spoiled
 
 H200 = known_target("h200")
 GROUPED = Decode(heads=40, kv_heads=10, keys=32768, width=64)
@@ -38,10 +37,13 @@ def space_of(shape: Decode, target: Target = H200) -> AttentionDecodeSpace | Non
     return space
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+CASES = [*decode_cases.cases(), *paged_decode_cases.cases()]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_onnx_attention_of_few_queries_is_tuned_by_the_family(case: Any) -> None:
     found = extract_tasks(lower({"main": prepare_model(case.model())}, H200), H200)
-    tasks = [one.task for one in found if one.task.workload.op == "attention"]
+    tasks = [one.task for one in found if one.task.workload.op.endswith("attention")]
     assert [spaces_for(task)[0] for task in tasks] == ["attention_decode"]
 
 
@@ -78,8 +80,13 @@ def test_grouped_heads_with_a_cache_are_tuned_by_the_family() -> None:
         (replace(GROUPED, heads=10, queries=33), False),
         (replace(GROUPED, lengths="int16"), False),
         (replace(GROUPED, lengths="int64", causal=True, at_end=True), True),
+        (replace(GROUPED, lengths="int32", page=256), True),
+        (replace(GROUPED, lengths="int32", page=8), False),
     ],
-    ids=["float32", "pitch", "width", "rows", "most_rows", "queries", "lengths", "cache"],
+    ids=[
+        *("float32", "pitch", "width", "rows", "most_rows", "queries", "lengths", "cache"),
+        *("pages", "short_pages"),
+    ],
 )
 def test_what_the_family_covers(shape: Decode, is_covered: bool) -> None:
     assert (space_of(shape) is not None) == is_covered
@@ -95,13 +102,13 @@ def test_splits_fill_every_multiprocessor_with_whole_blocks() -> None:
     space = space_of(GROUPED)
     assert space is not None
     splits = space.knobs[0].values
-    # 132 multiprocessors, 10 key heads: a half, 1, 2, 3 and 4 blocks on each; 8 in a cluster.
-    assert splits == (1, 6, 8, 13, 26, 39, 52)
+    # 132 multiprocessors, 10 key heads: a half, 1, 2, 3 and 4 blocks on each; clusters.
+    assert splits == (1, 6, 8, 13, 16, 26, 39, 52)
 
 
 def point(**changes: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = {"splits": 13, "order": "turns", "warps": 4, "tiles": 1, "in_flight": 2}
-    plain |= {"loads": "registers", "key_bytes": 64, "rows": 8, "combine": "last_block"}
+    plain: dict[str, Any] = {"splits": 13, "order": "turns", "warps": 4, "tiles": 2, "in_flight": 3}
+    plain |= {"loads": "tiles", "rows": 8, "combine": "last_block", "early": "yes"}
     return plain | changes
 
 
@@ -110,12 +117,11 @@ def point(**changes: Any) -> dict[str, Any]:
     [
         ({"splits": 1}, "one block has no turns"),
         ({"splits": 1, "order": "ranges", "combine": "launch"}, "nothing is to be combined"),
-        ({"splits": 52, "warps": 16, "tiles": 2, "in_flight": 3}, "more steps would be in flight"),
-        ({"combine": "cluster"}, "a cluster holds 8 blocks"),
-        ({"tiles": 2, "in_flight": 4}, "registers per thread"),
-        ({"loads": "shared"}, "registers hold these loads"),
-        ({"in_flight": 1}, "memory would be idle"),
-        ({"loads": "shared", "warps": 16, "tiles": 2, "in_flight": 4}, "bytes of shared memory"),
+        ({"splits": 52, "warps": 16, "in_flight": 3}, "more steps would be in flight"),
+        ({"splits": 26, "combine": "cluster"}, "a cluster holds 16 blocks"),
+        ({"tiles": 1, "in_flight": 1}, "memory would be idle"),
+        ({"warps": 8, "in_flight": 4}, "bytes of shared memory"),
+        ({"loads": "pieces"}, "only tiles can be asked for early"),
     ],
 )
 def test_points_that_cannot_be_good_are_refused(changes: dict[str, Any], reason: str) -> None:
@@ -123,6 +129,12 @@ def test_points_that_cannot_be_good_are_refused(changes: dict[str, Any], reason:
     assert space is not None
     assert space.refusal(point()) is None
     assert reason in str(space.refusal(point(**changes)))
+
+
+def test_steps_and_pages_fit_into_each_other() -> None:
+    space = space_of(replace(GROUPED, keys=96 * 100, lengths="int32", page=96))
+    assert space is not None
+    assert {one["tiles"] for one in space.points} == {1, 2}
 
 
 def built(space: AttentionDecodeSpace, values: dict[str, Any], target: Target, folder: Path) -> Any:
@@ -148,8 +160,8 @@ MASKED = Decode(
     ("device", "shape", "changes"),
     [
         ("h200", GROUPED, {"combine": "launch"}),
-        ("h200", MASKED, {"splits": 8, "in_flight": 4, "loads": "shared", "combine": "cluster"}),
-        ("a100", MASKED, {"in_flight": 1, "key_bytes": 128}),
+        ("h200", MASKED, {"splits": 8, "tiles": 1, "in_flight": 6, "combine": "cluster"}),
+        ("a100", MASKED, {"tiles": 1, "loads": "pieces", "early": "no"}),
     ],
     ids=["launch", "cluster", "a100"],
 )
@@ -170,11 +182,25 @@ def test_points_become_machine_code_without_spills(
     assert 0.6 * estimate <= kernels[0].registers_per_thread <= 1.3 * estimate
 
 
+PAGED = Decode(
+    heads=4,
+    kv_heads=1,
+    keys=144,
+    width=72,
+    batch=3,
+    queries=2,
+    lengths="int32",
+    causal=True,
+    at_end=True,
+    page=16,
+    window_left=55,
+    value_width=40,
+)
 # Workloads, each with a form of the kernel.
 EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
     "value_24": (
         Decode(heads=4, kv_heads=2, keys=200, width=40, value_width=24, dtype="bfloat16", batch=2),
-        {"loads": "registers", "combine": "launch", "order": "ranges", "key_bytes": 128},
+        {"loads": "tiles", "combine": "launch", "order": "ranges"},
     ),
     "cache": (
         Decode(
@@ -189,7 +215,7 @@ EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
             at_end=True,
             window_left=77,
         ),
-        {"loads": "shared", "combine": "last_block", "order": "turns", "key_bytes": 64},
+        {"loads": "tiles", "combine": "last_block", "order": "turns"},
     ),
     "softcap": (
         Decode(
@@ -201,7 +227,7 @@ EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
             mask=((1, 4, 3, 100), "float32"),
             softcap=4.0,
         ),
-        {"loads": "registers", "combine": "last_block", "order": "turns", "key_bytes": 128},
+        {"loads": "pieces", "combine": "last_block", "order": "turns"},
     ),
     "tree": (
         Decode(
@@ -213,8 +239,10 @@ EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
             queries=15,
             mask=((2, 1, 15, 111), "bool"),
         ),
-        {"loads": "shared", "combine": "cluster", "order": "ranges", "key_bytes": 64},
+        {"loads": "tiles", "combine": "cluster", "order": "ranges"},
     ),
+    "pages": (PAGED, {"loads": "tiles", "combine": "last_block", "tiles": 2}),
+    "pages_in_pieces": (PAGED, {"loads": "pieces", "combine": "launch", "tiles": 2}),
 }
 
 
@@ -231,11 +259,9 @@ def emulated_fault(name: str, folder: Path) -> str | None:
         and space.schedule(one).n_threads <= MOST_THREADS
     ]
     chosen = points[int(np.random.default_rng(1).integers(len(points)))]
-    inputs = make_inputs(workload, 3)
-    if name == "tree":
-        inputs[3] = tree_mask(shape.batch, shape.queries, shape.keys)
+    inputs = decode_inputs(shape)
     (reference,) = references_of(workload, inputs)
-    found, outside = emulate(space, chosen, inputs, folder)
+    found, outside = emulate(space, chosen, spoiled(shape, inputs), folder)
     if outside:
         return f"{chosen}: memory fault {outside}"
     fault = compare(found, reference.values, tolerance_of(workload))

@@ -13,12 +13,11 @@ import pytest
 from effcompile.config import BuildConfig
 from effcompile.measure.builder import ProcessBuilder
 from schedules.attention_decode import AttentionDecodeSpace
-from schedules.inputs import make_inputs
 from schedules.reference import compare, references_of, tolerance_of
 from schedules.task import Task
 from schedules.workload import Workload
 from search.trial import Build, Failure
-from tests.schedules.decode_workloads import Decode, tree_mask
+from tests.schedules.decode_workloads import Decode, decode_inputs, spoiled
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
@@ -86,6 +85,32 @@ SHAPES: dict[str, Decode] = {
         queries=15,
         mask=((2, 1, 15, 411), "bool"),
     ),
+    "pages": Decode(
+        heads=32,
+        kv_heads=8,
+        keys=2048,
+        width=128,
+        batch=4,
+        lengths="int32",
+        causal=True,
+        at_end=True,
+        page=16,
+        dtype="bfloat16",
+    ),
+    "long_pages": Decode(
+        heads=6,
+        kv_heads=2,
+        keys=1024,
+        width=72,
+        batch=3,
+        queries=2,
+        lengths="int64",
+        causal=True,
+        at_end=True,
+        page=256,
+        window_left=300,
+        softcap=4.0,
+    ),
     "nothing_seen": Decode(
         heads=4, kv_heads=2, keys=64, width=64, queries=8, causal=True, offset=-4
     ),
@@ -126,32 +151,12 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernels]:
     made.close()
 
 
-def inputs_of(name: str, workload: Workload) -> list[np.ndarray]:
-    """Random ones; a tree is a tree, and what stands behind the valid keys is no number."""
-    inputs = make_inputs(workload, 3)
-    shape = SHAPES[name]
-    if name == "tree":
-        inputs[3] = tree_mask(shape.batch, shape.queries, shape.keys)
-    return inputs
-
-
-def spoiled(name: str, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """The inputs with NaN in keys and values that no row may see."""
-    if not SHAPES[name].lengths:
-        return inputs
-    changed = [array.copy() for array in inputs]
-    for b, length in enumerate(inputs[-1]):
-        for array in changed[1:3]:
-            array[b, :, int(length) :] = np.nan
-    return changed
-
-
 @pytest.mark.parametrize("name", SHAPES)
 def test_random_points_are_right(kernels: Kernels, name: str) -> None:
     from effcompile.measure.session import load_runtime
 
     workload = kernels.workloads[name]
-    inputs = inputs_of(name, workload)
+    inputs = decode_inputs(SHAPES[name])
     (reference,) = references_of(workload, inputs)
     builds = [(values, future.result()) for values, future in kernels.builds[name]]
     load_runtime("cuda")
@@ -159,7 +164,7 @@ def test_random_points_are_right(kernels: Kernels, name: str) -> None:
 
     device = tvm.cuda(0)
     tensors = [tvm.runtime.empty(one.shape, one.dtype, device) for one in workload.inputs]
-    for tensor, array in zip(tensors, spoiled(name, inputs), strict=True):
+    for tensor, array in zip(tensors, spoiled(SHAPES[name], inputs), strict=True):
         tensor.copyfrom(np.ascontiguousarray(array))
     (spec,) = workload.outputs
     faults = []

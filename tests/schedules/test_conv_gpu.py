@@ -127,7 +127,7 @@ def fitting(conv: Conv) -> dict[str, Value]:
         {"tile_column": 192, "multipliers": 2, "box_images": 2, "stages": 3},
         {"blocks_per_core": 2, "columns_first": 1, "box_width": 2},
         {"box_images": 3, "tile_column": 128, "multipliers": 2, "stages": 3},
-        {"box_images": 5, "tile_column": 32, "stages": 3, "cluster": 4},
+        {"box_images": 4, "tile_column": 32, "stages": 3, "cluster": 4},
     ],
     ids=str,
 )
@@ -157,5 +157,5 @@ def test_decisions(values: dict[str, Value], ending: str, tmp_path: Path) -> Non
 )
 def test_random_points(conv: Conv, tmp_path: Path) -> None:
     space = conv_space_of(conv)
-    for candidate in space.sample(8, np.random.default_rng(0)):
+    for candidate in space.sample(4, np.random.default_rng(0)):
         run(conv, space.values_of(candidate), tmp_path)

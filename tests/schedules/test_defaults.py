@@ -13,6 +13,7 @@ from schedules.defaults import default_schedule
 from schedules.programs import function_of
 from schedules.target import Target
 from schedules.workload import Workload
+from tests.schedules.norm_workloads import norm
 
 
 def relu(a: Any) -> Any:
@@ -124,3 +125,22 @@ def test_symbolic_extents_build(
 def test_scheduled_functions_stay_as_they_are(workload: Workload, gpu: Target) -> None:
     once = default_schedule(function_of(workload), gpu)
     assert default_schedule(once, gpu).same_as(once)
+
+
+def test_sums_along_rows_are_shared_by_threads(
+    gpu: Target, cuda_source: Callable[..., str]
+) -> None:
+    workload = norm((40, 300), "bfloat16", residual=(40, 300), keeps_sum=True)
+    scheduled = default_schedule(function_of(workload), gpu)
+    schedule = new_schedule(scheduled)
+    (mean, variance) = (schedule.get_sblock(name) for name in ("mean_sum", "variance_sum"))
+    for block in (mean, variance):
+        names = [str(schedule.get(loop).thread_binding) for loop in schedule.get_loops(block)]
+        assert "threadIdx.x" in "".join(names) and "blockIdx.x" in "".join(names)
+        assert [int(schedule.get(loop).extent) for loop in schedule.get_loops(block)] == [
+            40,
+            3,
+            128,
+        ]
+    tvm = _tvm.load()
+    assert "__global__" in cuda_source(tvm.IRModule({"main": scheduled}), gpu)

@@ -27,6 +27,31 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "ragged": {"rows": 3, "n_columns": 100, "depth": 515, "bits": 3, "block": 64, "zeros": True},
     "eight": {"rows": 9, "n_columns": 1000, "depth": 4096, "bits": 8, "block": 4096, "bias": True},
     "two": {"rows": 16, "n_columns": 512, "depth": 2048, "bits": 2, "block": 64, "zeros": True},
+    "gated": {
+        "rows": 1,
+        "n_columns": 18944,
+        "depth": 3584,
+        "bits": 3,
+        "block": 128,
+        "gated": True,
+        "activation": "silu",
+    },
+    "several": {
+        "rows": 1,
+        "n_columns": (3584, 512, 512),
+        "depth": 3584,
+        "bits": 3,
+        "block": 128,
+        "bias": True,
+    },
+    "int8": {
+        "rows": 16,
+        "n_columns": 4096,
+        "depth": 4096,
+        "bits": 4,
+        "block": 4096,
+        "x_scales": "row",
+    },
 }
 
 
@@ -38,6 +63,29 @@ def test_definition_and_reference_agree(bits: int, dtype: str) -> None:
     (expected,) = compute_reference(workload, inputs)
     (found,) = run_program(workload, inputs)
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
+ENDINGS: list[tuple[tuple[Any, ...], str, dict[str, Any]]] = [
+    ((2, 21, 96, 4, 32), "float16", {"gated": True, "activation": "silu", "bias": True}),
+    ((2, (21, 16, 3), 96, 4, 32), "bfloat16", {"bias": True, "zeros": True}),
+    ((2, 21, 96, 8, 96), "float32", {"x_scales": "row", "residual": True}),
+    ((2, 21, 128, 2, 32), "float16", {"x_scales": "tensor", "activation": "gelu"}),
+    ((2, 21, 96, 4, 32), "float16", {"residual": True, "activation": "gelu_tanh"}),
+    ((2, 21, 96, 4, 32), "float16", {"activation": "relu"}),
+]
+
+
+@pytest.mark.parametrize(("sizes", "dtype", "rest"), ENDINGS, ids=str)
+def test_definition_and_reference_of_endings_agree(
+    sizes: tuple[Any, ...], dtype: str, rest: dict[str, Any]
+) -> None:
+    workload = gemv_workload(*sizes, dtype=dtype, **rest)
+    inputs = make_inputs(workload, 1)
+    for found, expected in zip(
+        run_program(workload, inputs), compute_reference(workload, inputs), strict=True
+    ):
+        # Constants of activations are float32 in the program.
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def lane_register(words: list[int], fragment: int, bits: int) -> bytes:
@@ -79,9 +127,10 @@ def test_fragments_are_operands_of_the_tensor_core(bits: int) -> None:
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_every_problem_has_many_points(name: str, gpu: Target) -> None:
     space = GemvDequantSpace(Task(workload=gemv_workload(**PROBLEMS[name]), target=gpu))
-    assert 40 <= len(space.points) <= 3000
+    assert 40 <= len(space.points) <= 6000
     features = space.features(space.sample(50, np.random.default_rng(0)))
     assert np.isfinite(features).all()
+    assert space.program(space.points[0]) is not None
 
 
 def built(workload: Any, target: Target, folder: Path, points: list[dict[str, Any]]) -> list[Any]:
@@ -99,6 +148,7 @@ def test_points_become_machine_code_without_spills(device: str, dtype: str, tmp_
     target = known_target(device)
     point = {"warps_k": 2, "warps_n": 2, "blocks_per_core": 1, "blocks_k": 2, "in_flight": 2}
     point["bulk"] = 1 if device == "h200" else 0
+    point["numbers"] = "digits"
     workload = gemv_workload(2, 300, 4096, 3, 128, dtype=dtype, zeros=True, bias=True)
     ((main, total),) = built(workload, target, tmp_path, [point])
     assert main.spill_bytes == 0
@@ -124,9 +174,11 @@ def test_the_family_comes_first_and_leaves_the_rest_alone(gpu: Target, cpu: Targ
     workload = gemv_workload(**PROBLEMS["four"])
     assert spaces_for(Task(workload=workload, target=gpu))[0] == "gemv_dequant"
     assert gemv_dequant_space(Task(workload=workload, target=cpu)) is None
-    many = gemv_workload(65, 64, 64, 4, 64)
+    many = gemv_workload(257, 64, 64, 4, 64)
     odd_groups = gemv_workload(1, 64, 96, 4, 48)
     assert gemv_dequant_space(Task(workload=many, target=gpu)) is None
+    mixed = gemv_workload(1, 64, 64, 4, 64, x_scales="row")
+    assert gemv_dequant_space(Task(workload=mixed, target=gpu)) is not None
     assert gemv_dequant_space(Task(workload=odd_groups, target=gpu)) is None
 
 

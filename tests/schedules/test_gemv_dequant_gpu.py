@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from effcompile.config import BuildConfig
-from effcompile.measure.builder import ProcessBuilder
 from schedules.gemv_dequant import GemvDequantSpace
 from schedules.inputs import make_data
-from schedules.reference import compare, tolerance_of
-from schedules.task import Task
-from schedules.workload import Workload
-from search.trial import Build, Failure
+from search.trial import Build
+from tests.schedules.gemv_runs import Kernels
 from tests.schedules.gemv_workloads import gemv_workload
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
@@ -29,95 +23,75 @@ PLAIN: dict[str, int | str] = {
     "blocks_k": 1,
     "in_flight": 1,
     "bulk": 0,
+    "numbers": "digits",
 }
-# (rows, columns, depth, bits, block, dtype, zeros, bias)
-SHAPES: list[tuple[Any, ...]] = [
-    (1, 16, 64, 4, 64, "float16", False, False),
-    (1, 16, 64, 4, 64, "bfloat16", False, False),
-    (1, 16, 256, 3, 128, "float16", False, False),
-    (1, 16, 256, 3, 128, "bfloat16", False, False),
-    (1, 16, 128, 2, 64, "float16", False, False),
-    (1, 16, 128, 2, 64, "bfloat16", False, False),
-    (1, 16, 32, 8, 32, "float16", False, False),
-    (1, 16, 32, 8, 32, "bfloat16", False, False),
-    (8, 48, 512, 4, 128, "float16", True, True),
-    (16, 48, 512, 3, 64, "bfloat16", True, True),
-    (2, 33, 1000, 4, 32, "bfloat16", True, False),
-    (3, 100, 520, 3, 64, "float16", True, True),
-    (5, 7, 300, 2, 32, "float16", True, False),
-    (9, 50, 130, 8, 64, "bfloat16", True, True),
-    (1, 1, 33, 4, 33, "float16", False, True),
-    (20, 64, 777, 8, 777, "float16", False, False),
-    (33, 65, 1024, 2, 256, "bfloat16", True, False),
-    (1, 4096, 4096, 4, 128, "float16", False, False),
-    (1, 4096, 4096, 4, 128, "bfloat16", True, False),
-    (4, 3584, 18944, 3, 128, "bfloat16", True, False),
-    (16, 11008, 4096, 3, 128, "float16", False, True),
+BIASED = {"zeros": True, "bias": True}
+# (rows, columns, depth, bits, block), dtype, what else
+SHAPES: list[tuple[tuple[Any, ...], str, dict[str, Any]]] = [
+    ((1, 16, 64, 4, 64), "float16", {}),
+    ((1, 16, 64, 4, 64), "bfloat16", {}),
+    ((1, 16, 64, 4, 64), "float32", {}),
+    ((1, 16, 256, 3, 128), "float16", {}),
+    ((1, 16, 256, 3, 128), "bfloat16", {}),
+    ((1, 16, 128, 2, 64), "float16", {}),
+    ((1, 16, 128, 2, 64), "bfloat16", {}),
+    ((1, 16, 32, 8, 32), "float16", {}),
+    ((1, 16, 32, 8, 32), "bfloat16", {}),
+    ((8, 48, 512, 4, 128), "float16", BIASED),
+    ((16, 48, 512, 3, 64), "bfloat16", BIASED),
+    ((2, 33, 1000, 4, 32), "bfloat16", {"zeros": True}),
+    ((3, 100, 520, 3, 64), "float16", BIASED),
+    ((5, 7, 300, 2, 32), "float16", {"zeros": True}),
+    ((9, 50, 130, 8, 64), "bfloat16", BIASED),
+    ((1, 1, 33, 4, 33), "float16", {"bias": True}),
+    ((20, 64, 777, 8, 777), "float16", {}),
+    ((33, 65, 1024, 2, 256), "bfloat16", {"zeros": True}),
+    ((1, 4096, 4096, 4, 128), "float16", {}),
+    ((1, 4096, 4096, 4, 128), "bfloat16", {"zeros": True}),
+    ((4, 3584, 18944, 3, 128), "bfloat16", {"zeros": True}),
+    ((16, 11008, 4096, 3, 128), "float16", {"bias": True}),
+    # Enough rows for floats.
+    ((64, 2048, 4096, 4, 128), "bfloat16", {}),
+    ((40, 100, 520, 2, 32), "float16", BIASED),
+    ((17, 40, 384, 8, 128), "float16", {"zeros": True}),
+    # Endings.
+    ((1, 16, 64, 4, 64), "float16", {"activation": "silu"}),
+    ((3, 40, 256, 4, 128), "bfloat16", {"activation": "gelu", **BIASED}),
+    ((2, 24, 256, 3, 128), "float32", {"activation": "gelu_tanh", "residual": True}),
+    ((1, 16, 64, 4, 64), "bfloat16", {"activation": "silu", "gated": True}),
+    ((3, 41, 300, 4, 32), "float16", {"activation": "silu", "gated": True, **BIASED}),
+    ((2, 1000, 1024, 3, 128), "bfloat16", {"activation": "silu", "gated": True}),
+    ((1, 4096, 1024, 4, 128), "float16", {"residual": True}),
+    ((7, 33, 515, 8, 64), "float16", {"activation": "relu", "residual": True, **BIASED}),
+    # Several outputs.
+    ((1, (16, 16), 64, 4, 64), "float16", {}),
+    ((3, (40, 16, 7), 128, 4, 64), "bfloat16", {"bias": True}),
+    ((1, (3584, 512, 512), 3584, 3, 128), "bfloat16", BIASED),
+    # Whole numbers of eight bits.
+    ((1, 16, 64, 4, 64), "float16", {"x_scales": "tensor"}),
+    ((1, 16, 32, 8, 32), "float32", {"x_scales": "tensor"}),
+    ((50, 24, 256, 4, 64), "float16", {"x_scales": "row", **BIASED}),
+    ((3, 100, 123, 8, 32), "float32", {"x_scales": "row", "residual": True}),
+    ((16, 4096, 4096, 4, 4096), "bfloat16", {"x_scales": "row"}),
+    ((2, 40, 256, 3, 128), "bfloat16", {"x_scales": "row", "gated": True, "activation": "silu"}),
+    ((5, (40, 24), 512, 2, 64), "float16", {"x_scales": "tensor", "zeros": True}),
 ]
-N_RANDOM = 6
-CHAINED = (1, 1024, 1024, 4, 128, "bfloat16", False, False)
+CHAINED: tuple[tuple[Any, ...], str, dict[str, Any]] = ((1, 1024, 1024, 4, 128), "bfloat16", {})
 SHAPES.append(CHAINED)
 N_CHAINED = 20
 
 
-class Kernels:
-    """Builds of every shape, started at once, and calls of them."""
-
-    def __init__(self, folder: Path) -> None:
-        from effcompile.measure.environment import detect_target
-
-        self._target = detect_target("cuda")
-        settings = BuildConfig(cache_dir=str(folder / "cache"))
-        self._builder = ProcessBuilder(settings, work_dir=folder)
-        self._rng = np.random.default_rng(0)
-        self.workloads = [
-            gemv_workload(*shape[:5], dtype=shape[5], zeros=shape[6], bias=shape[7])
-            for shape in SHAPES
-        ]
-        self.builds = [self._submit(workload) for workload in self.workloads]
-
-    def _submit(self, workload: Workload) -> list[tuple[dict[str, Any], Future[Build | Failure]]]:
-        task = Task(workload=workload, target=self._target)
-        space = GemvDequantSpace(task)
-        chosen = [space.candidate(PLAIN)] if space.refusal(PLAIN) is None else []
-        chosen += space.sample(N_RANDOM, self._rng)
-        return [(space.values_of(one), self._builder.submit(task, one)) for one in chosen]
-
-    def close(self) -> None:
-        self._builder.close()
-
-
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernels]:
-    made = Kernels(tmp_path_factory.mktemp("gemv"))
+    workloads = [gemv_workload(*sizes, dtype=dtype, **rest) for sizes, dtype, rest in SHAPES]
+    made = Kernels(tmp_path_factory.mktemp("gemv"), workloads, GemvDequantSpace, PLAIN)
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("index", range(len(SHAPES)), ids=[str(shape) for shape in SHAPES])
 def test_random_points_are_right(kernels: Kernels, index: int) -> None:
-    from effcompile.measure.session import load_runtime
-
-    workload = kernels.workloads[index]
-    data = make_data(workload, 3)
-    faults = []
-    builds = [(values, future.result()) for values, future in kernels.builds[index]]
-    load_runtime("cuda")
-    import tvm
-
-    device = tvm.cuda(0)
-    inputs = [tvm.runtime.empty(one.shape, one.dtype, device) for one in workload.inputs]
-    for tensor, array in zip(inputs, data.inputs, strict=True):
-        tensor.copyfrom(np.ascontiguousarray(array))
-    (spec,) = workload.outputs
-    for values, build in builds:
-        assert isinstance(build, Build), (values, build)
-        y = tvm.runtime.empty(spec.shape, spec.dtype, device)
-        tvm.runtime.load_module(build.library_path)["main"](*inputs, y)
-        device.sync()
-        fault = described(y.numpy(), data.references[0].values, workload)
-        if fault is not None:
-            faults.append(f"{values}: {fault}")
+    faults = kernels.faults(index)
     assert not faults, "\n".join(faults)
 
 
@@ -156,13 +130,3 @@ def test_products_in_a_row_wait_for_each_other(kernels: Kernels) -> None:
         assert np.abs(expected.astype(np.float32)).max() > 0
         for _ in range(20):
             np.testing.assert_array_equal(chained(function, apart=False), expected)
-
-
-def described(found: np.ndarray, expected: np.ndarray, workload: Workload) -> str | None:
-    """Where the first elements differ, and the ratios of the first few."""
-    fault = compare(found, expected, tolerance_of(workload))
-    if fault is None:
-        return None
-    got, wanted = found.astype(np.float64).reshape(-1), expected.reshape(-1)
-    wrong = np.flatnonzero(np.abs(got - wanted) > 0.05 * np.abs(expected).max())[:8]
-    return f"{fault}; first found {got[wrong]}, expected {wanted[wrong]}, at {wrong}"

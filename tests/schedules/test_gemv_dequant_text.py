@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,30 +18,54 @@ from tests.schedules.gemv_emulation import emulate
 from tests.schedules.gemv_workloads import gemv_workload
 
 MOST_THREADS = 128
-# (rows, columns, depth, bits, block), dtype, zeros, bias
-PROBLEMS = [
-    ((1, 16, 256, 4, 64), "float16", False, False),
-    ((16, 48, 512, 3, 64), "bfloat16", True, True),
-    ((9, 50, 130, 8, 64), "bfloat16", True, False),
-    ((5, 7, 300, 2, 32), "float16", True, True),
+# (rows, columns, depth, bits, block), dtype, what else
+PROBLEMS: list[tuple[Any, ...]] = [
+    ((1, 16, 256, 4, 64), "float16", {}),
+    ((16, 48, 512, 3, 64), "bfloat16", {"zeros": True, "bias": True}),
+    ((9, 50, 130, 8, 64), "bfloat16", {"zeros": True}),
+    ((5, 7, 300, 2, 32), "float16", {"zeros": True, "bias": True}),
+    ((3, 40, 256, 4, 128), "float32", {"zeros": True, "activation": "gelu"}),
+    ((2, 40, 300, 4, 32), "float16", {"gated": True, "activation": "silu", "bias": True}),
+    ((3, (40, 16, 7), 128, 4, 64), "bfloat16", {"bias": True}),
+    ((2, 33, 192, 4, 64), "float16", {"residual": True, "activation": "relu"}),
+    ((50, 24, 256, 4, 64), "float16", {"x_scales": "row", "zeros": True, "bias": True}),
+    ((2, 24, 123, 8, 32), "float32", {"x_scales": "tensor", "gated": True}),
+    ((16, 48, 512, 3, 64), "bfloat16", {"zeros": True, "numbers": "floats"}),
+    ((70, 24, 300, 4, 32), "float16", {"gated": True, "numbers": "floats"}),
+    ((9, 50, 130, 8, 64), "float16", {"numbers": "floats"}),
 ]
+
+
+def emulated(problem: tuple[Any, ...], seed: int, folder: Path) -> tuple[str | None, str]:
+    """What is wrong with a random point, and the point."""
+    sizes, dtype, rest = problem
+    numbers = rest.get("numbers", "digits")
+    rest = {name: value for name, value in rest.items() if name != "numbers"}
+    workload = gemv_workload(*sizes, dtype=dtype, **rest)
+    space = GemvDequantSpace(Task(workload=workload, target=known_target("h200")))
+    small = [
+        one
+        for one in space.points
+        if space.schedule(one).n_threads <= MOST_THREADS and one["numbers"] == numbers
+    ]
+    point = small[int(np.random.default_rng(seed).integers(len(small)))]
+    data = make_data(workload, 3)
+    found, fault = emulate(space, point, data.inputs, folder)
+    wrong = [
+        compare(one, reference.values, tolerance_of(workload))
+        for one, reference in zip(found, data.references, strict=True)
+    ]
+    return (f"fault {fault}" if fault else next(filter(None, wrong), None)), str(point)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_random_points_are_right_and_stay_inside_their_memory(
-    problem: tuple[tuple[int, ...], str, bool, bool], tmp_path: Path
+    problem: tuple[Any, ...], tmp_path: Path
 ) -> None:
-    sizes, dtype, zeros, bias = problem
-    workload = gemv_workload(*sizes, dtype=dtype, zeros=zeros, bias=bias)
-    space = GemvDequantSpace(Task(workload=workload, target=known_target("h200")))
-    small = [one for one in space.points if space.schedule(one).n_threads <= MOST_THREADS]
-    point = small[int(np.random.default_rng(0).integers(len(small)))]
-    data = make_data(workload, 3)
-    found, fault = emulate(space, point, data.inputs, tmp_path)
-    assert fault == 0, point
-    assert compare(found, data.references[0].values, tolerance_of(workload)) is None, point
+    wrong, point = emulated(problem, 0, tmp_path)
+    assert wrong is None, point
 
 
 @pytest.mark.timeout(60)
@@ -56,6 +81,7 @@ def test_rows_of_any_size_keep_their_accuracy(tmp_path: Path) -> None:
         "blocks_k": 1,
         "in_flight": 1,
         "bulk": 1,
+        "numbers": "digits",
     }
     data = make_data(workload, 3)
     x = data.inputs[0].astype(np.float32)
@@ -69,7 +95,7 @@ def test_rows_of_any_size_keep_their_accuracy(tmp_path: Path) -> None:
     inputs = [x.astype(data.inputs[0].dtype), *data.inputs[1:]]
     found, fault = emulate(space, point, inputs, tmp_path)
     assert fault == 0
-    y = found.astype(np.float64)
+    y = found[0].astype(np.float64)
     np.testing.assert_allclose(y[0] * 2.0**-100, ordinary[0], rtol=0.02, atol=0.02)
     np.testing.assert_allclose(y[1] * 2.0**90, ordinary[1], rtol=0.02, atol=0.02)
     with np.errstate(invalid="ignore"):

@@ -61,6 +61,7 @@ POINT: dict[str, int | str] = {
     "blocks": "per_tile",
     "order": "by_head",
     "splits": 1,
+    "launches": "in_turn",
 }
 
 
@@ -283,12 +284,26 @@ def test_bad_attributes_are_refused(op: str, attrs: dict[str, Any], message: str
         (Masked(mask=tree(33, 500), form="bool"), True),
         (Masked(mask=tree(256, 500), form="bool", kv_heads=1), True),
         (Masked(mask=tree(32, 500), form="bool"), False),
+        (Masked(mask=np.ones((1, 1, 64, 4096), bool), form="none"), True),
+        (Masked(mask=np.ones((1, 1, 64, 1024), bool), form="none"), False),
+        (Masked(mask=np.ones((1, 1, 256, 4096), bool), form="none", heads=40), False),
         (Masked(mask=frames([100]), width=80), True),
         (Masked(mask=frames([100]), width=256), True),
         (Masked(mask=frames([100]), width=20), False),
         (Masked(mask=frames([100]), dtype="float32"), False),
     ],
-    ids=["33", "256", "few_queries", "width_80", "width_256", "odd_pitch", "float32"],
+    ids=[
+        "33",
+        "256",
+        "few_queries",
+        "plain",
+        "few_keys",
+        "enough_tiles",
+        "width_80",
+        "width_256",
+        "odd_pitch",
+        "float32",
+    ],
 )
 def test_what_is_covered(case: Masked, covered: bool) -> None:
     assert (masked_attention_space(case.task()) is not None) == covered
@@ -305,28 +320,37 @@ def test_tiles_with_most_blocks_come_first() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "case",
+    ("case", "changed"),
     [
-        Masked(mask=frames([500] * 4), width=128),
-        Masked(mask=frames([500] * 4), width=512),
-        Masked(mask=tree(200, 1000), form="float", kv_heads=1, attrs={"softcap": 20.0}),
+        (Masked(mask=frames([500] * 4), width=128, dtype="bfloat16"), {"order": "longest_first"}),
+        (
+            Masked(mask=frames([500] * 4), width=512),
+            {"key_tile": 64, "stages": 1, "products": "in_turn"},
+        ),
+        (
+            Masked(mask=tree(200, 1000), form="float", kv_heads=1, attrs={"softcap": 20.0}),
+            {"key_tile": 64, "splits": 2},
+        ),
     ],
     ids=["128", "512", "float"],
 )
-def test_points_build_and_can_launch(case: Masked, tmp_path: Path) -> None:
-    space = masked_attention_space(case.task())
-    assert isinstance(space, MaskedAttentionSpace)
-    for candidate in space.sample(1, np.random.default_rng(0)):
-        values = space.values_of(candidate)
-        maker = LibraryMaker(
-            target=H200, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
-        )
-        made = maker.make(space.program_module(values), flops=None, unique_bytes=None)
-        kernel = max(made.stats.kernels, key=lambda kernel: kernel.dynamic_shared_bytes)
-        schedule = space.schedule(values)
-        wanted = shared_bytes(space._problem, schedule, plan_bytes=space.plan_bytes(schedule))
-        assert kernel.spill_bytes <= FEW_SPILLS, values
-        assert kernel.dynamic_shared_bytes == wanted <= H200.shared_memory_per_block_bytes
+def test_points_build_and_can_launch(
+    case: Masked, changed: dict[str, int | str], tmp_path: Path
+) -> None:
+    space, values = masked_attention_space(case.task()), POINT | changed
+    assert isinstance(space, MaskedAttentionSpace) and space.refusal(values) is None
+    maker = LibraryMaker(
+        target=H200, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
+    )
+    made = maker.make(space.program_module(values), flops=None, unique_bytes=None)
+    kernel = max(made.stats.kernels, key=lambda kernel: kernel.dynamic_shared_bytes)
+    schedule = space.schedule(values)
+    wanted = shared_bytes(space._problem, schedule, plan_bytes=space.plan_bytes(schedule))
+    assert kernel.spill_bytes <= FEW_SPILLS
+    assert kernel.dynamic_shared_bytes == wanted <= H200.shared_memory_per_block_bytes
+    # Where the compiler cannot see that lanes agree, it makes products wait for each other.
+    assert maker._compiler is not None
+    assert "serialized" not in maker._compiler.compiled[-1].log
 
 
 def test_a_mask_of_its_own_makes_a_task_of_its_own() -> None:

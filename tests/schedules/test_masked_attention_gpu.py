@@ -32,6 +32,7 @@ POINT: dict[str, int | str] = {
     "blocks": "per_tile",
     "order": "by_head",
     "splits": 1,
+    "launches": "in_turn",
 }
 ONE: dict[str, int | str] = {"warpgroups": 1, "key_tile": 64, "turns": "free", "stages": 1}
 ONE |= {"products": "in_turn"}
@@ -80,13 +81,13 @@ CASES: dict[str, tuple[Masked, dict[str, int | str]]] = {
     "tree_of_groups": (Masked(mask=tree(50, 1000), form="bool", heads=8, kv_heads=2, batch=2), {}),
     "tree_split": (
         Masked(mask=tree(50, 1900), form="bool", heads=8, kv_heads=2, width=128),
-        {"splits": 6},
+        {"splits": 6, "launches": "early"},
     ),
     "tree_split_wide": (
         Masked(mask=tree(200, 3000), form="bool", heads=4, kv_heads=2, dtype="bfloat16"),
         WIDE | {"splits": 4},
     ),
-    "frames_split": (FRAMES, NARROW | {"splits": 3}),
+    "frames_split": (FRAMES, NARROW | {"splits": 3, "launches": "early"}),
     "blocks_split": (BLOCKS, NARROW | {"splits": 4}),
     "added_of_groups": (
         Masked(mask=blocks(70, 900, planes=(1, 4)), form="float", heads=4, kv_heads=2),
@@ -103,7 +104,7 @@ CASES: dict[str, tuple[Masked, dict[str, int | str]]] = {
         {},
     ),
     "bool_of_heads": (Masked(mask=blocks(130, 333, planes=(2, 2)), form="bool", batch=2), WIDE),
-    "packed_of_the_call": (PACKED, {}),
+    "packed_of_the_call": (PACKED, {"launches": "early"}),
     "packed_causal": (
         replace(PACKED, attrs={"causal": True}, width=128, dtype="bfloat16"),
         THREE | {"order": "by_head"},
@@ -115,6 +116,16 @@ CASES: dict[str, tuple[Masked, dict[str, int | str]]] = {
     "softcap_alone": (
         Masked(mask=np.ones((1, 1, 100, 300), bool), form="none", attrs={"softcap": 3.0}),
         {},
+    ),
+    "plain_split": (
+        Masked(
+            mask=np.ones((1, 1, 100, 3000), bool),
+            form="none",
+            heads=8,
+            kv_heads=2,
+            attrs={"causal": True, "offset": 2900},
+        ),
+        {"splits": 4},
     ),
     "window_of_groups": (
         Masked(

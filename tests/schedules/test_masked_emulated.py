@@ -24,6 +24,7 @@ POINT: dict[str, int | str] = {
     "blocks": "per_tile",
     "order": "by_head",
     "splits": 1,
+    "launches": "in_turn",
 }
 TREE = Masked(mask=tree(50, 200), form="bool", heads=4, kv_heads=2)
 

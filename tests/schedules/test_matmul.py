@@ -10,7 +10,7 @@ import pytest
 from schedules import _tvm
 from schedules.contraction import contraction_of
 from schedules.matmul import matmul_space
-from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS
+from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS, n_works
 from schedules.programs import workload_of
 from schedules.spaces import spaces_for
 from schedules.target import known_target
@@ -132,6 +132,37 @@ def test_the_benchmark_models_are_served_by_the_family() -> None:
     assert problem is not None
     assert (problem.m, problem.n, problem.k, problem.out.dtype) == (16, 512, 256, "float16")
     assert spaces_for(found.task)[:2] == ["matmul_rows", "matmul"]
+
+
+def test_blocks_that_share_columns_come_in_pairs_and_leave_no_block_idle() -> None:
+    space = product_space(Product(m=1024, n=4096, k=1024))
+    points = [space.schedule(values) for values in space.points]
+    shared = [one for one in points if one.cluster == 2]
+    assert shared
+    assert all(one.group % 2 == 0 and one.n_blocks % 2 == 0 for one in shared)
+    for values in space.points:
+        one = space.schedule(values)
+        works = n_works(contraction_of(space._workload), one)
+        turns = -(-works // one.n_blocks)
+        # One block or pair fewer would take another turn.
+        assert turns == 1 or -(-works // (one.n_blocks - one.cluster)) > turns
+        assert one.n_blocks <= max(132 * one.blocks_per_core, works if turns == 1 else 0)
+    odd = product_space(Product(m=64, n=64, k=1024))
+    assert all(values["cluster"] == 1 for values in odd.points)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["nt", "nn"])
+def test_shared_columns_are_multicast(layout: str, tmp_path: Path) -> None:
+    space = product_space(Product(m=1024, n=1024, k=1024, layout=layout, batch=2))
+    values = next(
+        one
+        for one in space.points
+        if one["cluster"] == 2 and one["tile_column"] == 128 and one["tile_row"] == 128
+    )
+    source = str(space.program(values))
+    assert "CLUSTER = 2" in source
+    assert built_point(space, values, tmp_path).stats.kernels[0].spill_bytes == 0
 
 
 def test_instructions_whose_sums_exceed_a_thread_s_registers_are_refused() -> None:

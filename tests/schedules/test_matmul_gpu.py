@@ -22,6 +22,7 @@ PLAIN: dict[str, Value] = {
     "blocks_per_core": 1,
     "group": 1,
     "splits": 1,
+    "cluster": 1,
     "blocks": "one_per_tile",
 }
 
@@ -64,6 +65,23 @@ def test_persistent_blocks_take_several_tiles(blocks_per_core: int, tmp_path: Pa
         "blocks": "persistent",
     }
     run(Product(m=3000, n=2056, k=328), values, tmp_path)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_two_blocks_that_share_columns(layout: str, tmp_path: Path) -> None:
+    values = {**PLAIN, "tile_column": 128, "stages": 4, "group": 4, "cluster": 2}
+    run(Product(m=500, n=392, k=520, layout=layout, ending="gelu"), values, tmp_path)
+    run(Product(m=256, n=256, k=640, layout=layout, batch=3), values, tmp_path)
+
+
+def test_shared_columns_in_large_persistent_split_blocks(tmp_path: Path) -> None:
+    values = {**PLAIN, "tile_row": 128, "multipliers": 2, "group": 8, "cluster": 2, "stages": 4}
+    large = {**values, "tile_column": 256, "blocks": "persistent"}
+    run(Product(m=4096, n=3000, k=456, dtype="bfloat16"), large, tmp_path)
+    split = {**values, "tile_column": 128, "group": 4, "splits": 2}
+    run(Product(m=512, n=264, k=1096), split, tmp_path)
+    crowded = {**values, "multipliers": 1, "tile_row": 64, "tile_column": 128}
+    run(Product(m=1024, n=1000, k=328), {**crowded, "blocks_per_core": 2}, tmp_path)
 
 
 @pytest.mark.parametrize("layout", ["nn", "nt"])

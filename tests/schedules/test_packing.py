@@ -11,6 +11,7 @@ from schedules.packing import (
     pack_groups,
     pack_stream,
     packed_shape,
+    pair_tiles,
     unpack_codes,
     unpack_groups,
     unpack_stream,
@@ -37,6 +38,18 @@ def test_unpacking_is_the_inverse_of_packing(bits: int, shape: tuple[int, int]) 
 def test_packing_fills_every_bit(bits: int) -> None:
     full = np.full((16, UNIT_DEPTH[bits]), 2**bits - 1, np.uint8)
     assert (pack_codes(full, bits) == 0xFFFFFFFF).all()
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_paired_matrices_share_every_tile(bits: int) -> None:
+    first, second = random_codes(bits, 32, 300), random_codes(bits, 64, 300)[32:]
+    paired = pair_tiles(pack_codes(first, bits), pack_codes(second, bits))
+    both = unpack_codes(paired, bits, n_columns=64, depth=300).reshape(4, 2, 8, 300)
+    np.testing.assert_array_equal(both[:, 0].reshape(32, 300), first)
+    np.testing.assert_array_equal(both[:, 1].reshape(32, 300), second)
+    groups = pair_tiles(pack_groups(first[:, :5]), pack_groups(second[:, :5]))
+    spread = unpack_groups(groups, n_columns=64).reshape(4, 2, 8, 5)
+    np.testing.assert_array_equal(spread[:, 1].reshape(32, 5), second[:, :5])
 
 
 def test_the_first_column_of_four_bits_in_order() -> None:

@@ -110,3 +110,23 @@ def test_counts_of_a_product(matmul: Callable[..., Workload]) -> None:
     workload = matmul(16, 32, 64, "float16")
     assert flops_of(workload) == 2 * 16 * 32 * 64
     assert unique_bytes_of(workload) == 2 * (16 * 64 + 64 * 32 + 16 * 32)
+
+
+def test_tolerance_follows_positions_computed_from_indices(
+    describe: Callable[..., Workload],
+) -> None:
+    from tvm import topi
+
+    def enlarged(extent: int) -> Workload:
+        def resize(x: Any) -> Any:
+            corners = "align_corners"
+            size = (extent, extent)
+            return topi.image.resize2d(
+                x, (0.0,) * 4, size, coordinate_transformation_mode=corners, method="linear"
+            )
+
+        return describe(resize, ((1, 1, 16, 16), "float32"))
+
+    plain = describe(topi.nn.relu, ((1, 1, 16, 16), "float32"))
+    small, large = tolerance_of(enlarged(32)), tolerance_of(enlarged(512))
+    assert tolerance_of(plain).atol < small.atol < large.atol < 1e-3

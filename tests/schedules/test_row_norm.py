@@ -46,6 +46,15 @@ def test_scale_and_shift_are_part_of_the_norm() -> None:
     )
 
 
+def test_a_sum_is_part_of_the_norm() -> None:
+    problem = row_norm_problem(SMALL["layer of places, modulated"])
+    assert problem is not None
+    assert (problem.n_rows, problem.residual_rows, problem.keeps_sum) == (28, 7, True)
+    problem = row_norm_problem(SMALL["layer of a sum"])
+    assert problem is not None
+    assert (problem.residual_rows, problem.keeps_sum, problem.has_bias) == (33, False, True)
+
+
 def test_family_is_found_for_cuda_alone() -> None:
     assert own_spaces(Task(workload=SMALL["layer"], target=H200))[0].name == "row_norm"
     assert row_norm_space(Task(workload=SMALL["layer"], target=CPU)) is None
@@ -60,7 +69,7 @@ def test_points_compile_without_spills(tmp_path: Path) -> None:
     maker = LibraryMaker(
         target=H200, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
     )
-    for name in ("layer, bias, modulated", "rms"):
+    for name in ("layer, bias, modulated", "rms", "rms of a sum that stays"):
         space = RowNormSpace(Task(workload=SMALL[name], target=H200))
         (candidate,) = space.sample(1, np.random.default_rng(0))
         build = maker.make(space.realise(candidate), flops=None, unique_bytes=None)

@@ -22,6 +22,14 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "tokens": lambda: norm((4429, 1152), "bfloat16", bias=True),
     "modulated latents": lambda: norm((2, 4429, 1536), "bfloat16", modulated=True),
     "wide rows": lambda: norm((300, 8192), "float16", op_type="RMSNormalization"),
+    "residual stream": lambda: norm(
+        (2, 2048, 3584),
+        "bfloat16",
+        op_type="RMSNormalization",
+        residual=(2, 2048, 3584),
+        keeps_sum=True,
+    ),
+    "places": lambda: norm((3, 729, 1152), "float16", bias=True, residual=(729, 1152)),
     "heads": lambda: norm((2000, 24, 128), "bfloat16", op_type="RMSNormalization"),
 }
 

@@ -20,6 +20,8 @@ from schedules.task import Task
 from schedules.workload import Workload
 from tests.schedules.conv_workloads import Conv, conv_workload
 from tests.schedules.decode_workloads import Decode
+from tests.schedules.elementwise_workloads import SWIGLU, workload_of
+from tests.schedules.gemv_workloads import gemv_workload
 from tests.schedules.importance_workloads import Importance
 from tests.schedules.integer_softmax_workloads import integer_softmax
 from tests.schedules.merge_workloads import chains, mean
@@ -37,10 +39,15 @@ OTHERS = {
     ).workload(),
     "row_norm": lambda: norm((24, 96), "bfloat16", bias=True),
     "integer_softmax": lambda: integer_softmax((24, 96), "float16"),
+    "elementwise": lambda: workload_of(SWIGLU, "bfloat16", (24, 96), a=(24, 96), b=(24, 96)),
     "chain_segments": lambda: chains(67, 6, 20),
     "matmul_simt": lambda: product_workload(
         Product(m=24, n=40, k=56, dtype="float32", ending="gelu")
     ),
+    "gemv_dequant": lambda: gemv_workload(
+        2, 100, 512, 4, 128, gated=True, activation="silu", bias=True
+    ),
+    "gemm_dequant": lambda: gemv_workload(300, 200, 512, 3, 128, residual=True),
     "last_row_importance": lambda: (
         Importance(heads=6, kv_heads=2, keys=300, width=64).task().workload
     ),

@@ -11,6 +11,7 @@ import pytest
 from search.config import EnergyPolicyName, SearchConfig
 from search.energy_policy import EnergyCandidate, EnergyState, ModelError
 from search.policies import make_policy
+from search.policy_worth import expected_gain
 
 CONFIG = SearchConfig(energy_top=2, energy_random=1, energy_warmup=3)
 
@@ -68,7 +69,7 @@ class TestEveryPolicy:
         assert pick(name, seen, seed=1) == pick(name, seen, seed=1)
 
     def test_the_first_round_measures_the_predicted_best(self, name: EnergyPolicyName) -> None:
-        assert wanted(name, state(5.0, 1.0, 3.0, 2.0))[:2] == [1, 3]
+        assert wanted(name, state(5.0, 1.0, 3.0, 2.0))[:1] == [1]
 
 
 def test_top_measures_the_predicted_best_and_random_controls() -> None:
@@ -140,6 +141,7 @@ class TestOverlap:
         known = [replace(one, is_control=True) for one in errors(2, miss=0.1)]
         picks = pick("overlap", self.seen(20.0, 21.0, 22.0, n_measured=20, errors=known))
         assert picks == []
+        assert pick("overlap", self.seen(20.0, 21.0, 22.0, n_measured=9)) == []
 
     def test_nothing_promising_leaves_the_controls(self) -> None:
         picks = pick("overlap", self.seen(20.0, 21.0, 22.0))
@@ -147,3 +149,54 @@ class TestOverlap:
 
     def test_warms_up_before_it_trusts(self) -> None:
         assert wanted("overlap", self.seen(20.0, 21.0, 22.0, n_measured=1)) == [0, 1]
+
+
+class TestWorth:
+    """An incumbent of 10 +- 0.1 mJ, and two places in the finals for predicted ones."""
+
+    def seen(self, *energies_mj: float, **fields: object) -> EnergyState:
+        given = {"incumbent_mj": 10.0, "incumbent_ci95_mj": 0.1, "n_measured": 5, **fields}
+        made = state(*energies_mj, **given)
+        return replace(made, candidates=[replace(one, is_new=False) for one in made.candidates])
+
+    def wanted(self, seen: EnergyState) -> list[int]:
+        picks = pick("worth", seen, replace(CONFIG, n_finalists=4))
+        return [trial_id for trial_id, is_control in picks if not is_control]
+
+    def test_whom_the_finals_measure_anyway_is_left_to_them(self) -> None:
+        assert self.wanted(self.seen(9.0, 8.0)) == []
+        assert self.wanted(self.seen(9.0, 8.0, 9.5)) == [1]
+
+    def test_gains_below_the_incumbent_s_interval_are_not_looked_for(self) -> None:
+        # At equal energy a spread of 0.1 promises 0.04 mJ.
+        assert self.wanted(self.seen(9.95, 9.96, 9.97, 10.0)) == []
+        assert self.wanted(self.seen(9.8, 9.81, 9.82, 10.0)) == [0]
+
+    def test_errors_beyond_what_was_stated_raise_what_others_promise(self) -> None:
+        calm, rough = errors(5, miss=0.1), errors(5, miss=1.0)
+        assert self.wanted(self.seen(10.0, 10.0, 10.0, errors=calm)) == []
+        assert self.wanted(self.seen(10.0, 10.0, 10.0, errors=rough)) == [0]
+
+    def test_the_slow_and_the_new_are_not_asked(self) -> None:
+        seen = self.seen(9.0, 8.0, 7.0, 6.0)
+        assert self.wanted(replace(seen, limit_us=1.005)) == []
+        new = [replace(one, is_new=True) for one in seen.candidates]
+        assert self.wanted(replace(seen, candidates=new)) == []
+
+    def test_warms_up_while_predictions_state_no_error(self) -> None:
+        mute = self.seen(20.0, 21.0, 22.0, n_measured=1)
+        mute = replace(mute, candidates=[replace(c, spread_mj=0.0) for c in mute.candidates])
+        assert self.wanted(mute) == [0, 1]
+        assert self.wanted(replace(mute, n_measured=3)) == []
+        first = replace(mute, incumbent_mj=None, n_measured=0)
+        assert self.wanted(first) == [0, 1, 2]
+
+    def test_a_prior_needs_one_window_to_begin(self) -> None:
+        assert self.wanted(self.seen(20.0, 21.0, incumbent_mj=None, n_measured=0)) == [0]
+
+    def test_the_expected_gain_is_that_of_a_normal_distribution(self) -> None:
+        drawn = np.random.default_rng(0).normal(9.5, 2.0, size=400_000)
+        by_hand = np.maximum(0.0, 10.0 - drawn).mean()
+        assert expected_gain(10.0, 9.5, 2.0) == pytest.approx(by_hand, rel=0.01)
+        assert expected_gain(10.0, 9.5, 0.0) == 0.5
+        assert expected_gain(10.0, 10.5, 0.0) == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,17 @@ class TestJoined:
         assert len(twice.tasks[0].binaries[0].windows) == 2 * len(
             recording.tasks[0].binaries[0].windows
         )
+
+    def test_boards_of_one_kind_do_not_mix_within_a_workload(self, recording: Recording) -> None:
+        def on(board: str, tasks: Sequence[RecordedTask]) -> Recording:
+            moved = tuple(replace(task, board=board) for task in tasks)
+            return replace(recording, device={"gpu_uuid": board, "name": "G"}, tasks=moved)
+
+        poorer = [replace(one, binaries=one.binaries[:3]) for one in recording.tasks]
+        found = joined([on("a", poorer[:1]), on("b", recording.tasks)])
+        assert [task.board for task in found.tasks] == ["b", "b"]
+        assert found.tasks[0].binaries == recording.tasks[0].binaries
+        assert found.device == {"name": "G"}
 
     def test_devices_do_not_mix(self, recording: Recording) -> None:
         def moved(task: RecordedTask) -> RecordedTask:

@@ -104,7 +104,7 @@ def all_cases() -> list[KernelCase]:
 
 
 def chosen_cases(families: Sequence[str], names: Sequence[str]) -> list[KernelCase]:
-    """The cases of some families, or of those names; all if neither is given.
+    """The cases of some families, or of those names in their order; all if neither is given.
 
     Raises:
         UsageError: A family or a name is unknown, or nothing is left.
@@ -117,6 +117,8 @@ def chosen_cases(families: Sequence[str], names: Sequence[str]) -> list[KernelCa
         for case in known
         if (not families or case.family in families) and (not names or case.name in names)
     ]
+    if names:
+        chosen.sort(key=lambda case: list(names).index(case.name))
     if not chosen:
         raise UsageError(
             f"no case of --family {' '.join(families)} is named {' '.join(names)}: "

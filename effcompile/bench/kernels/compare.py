@@ -6,7 +6,7 @@ soon as a case is measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from effcompile.bench.kernels.case import KernelCase, without_peers
 from effcompile.bench.kernels.ceilings import Ceilings, measure_ceilings
 from effcompile.bench.kernels.contenders import contenders, n_sets
 from effcompile.config import CacheMode, MeasureConfig, TuneConfig
-from effcompile.errors import DeviceUnavailable
 from schedules.errors import EffcompileError
 
 Report = Callable[[str, Sequence[Row]], None]
@@ -32,6 +31,7 @@ def bench_kernels(
     work: Path,
     n_rounds: int,
     skipped_peers: Sequence[str] = (),
+    together: bool = False,
     report: Report,
 ) -> list[Row]:
     """Tune every case, then measure ours and the peers in turn.
@@ -44,42 +44,55 @@ def bench_kernels(
         work: Folder for run folders, artifacts and rows.
         n_rounds: Interleaved repetitions.
         skipped_peers: Parts of the names of peers that are not run; their rows say so.
+        together: Tune all cases in one session, with as many trials and seconds for each; it
+            starts once, and builds for one case while it measures another.
         report: Gets a title and rows as soon as they are there.
 
     Raises:
         DeviceUnavailable: There is no CUDA GPU, or torch cannot use it.
     """
-    import torch
-
-    if not torch.cuda.is_available():
-        raise DeviceUnavailable(
-            "this benchmark compares with torch on a CUDA GPU and torch sees none. "
-            "Run it on a machine with a GPU and a CUDA build of torch."
-        )
     harness = GpuHarness(measure)
     ceilings = measure_ceilings(harness, n_rounds=min(n_rounds, 3))
     found = _kept(
         "ceilings", [_placed(row, "cold", ceilings) for row in ceilings.rows], work, report
     )
-    for case in (without_peers(one, skipped_peers) for one in cases):
-        artifact = _tuned(case, config, work / case.name)
+    joint = tuned(_entries(cases), config, work / "together") if together else None
+    for own_entry, case in _entries(cases).items():
+        entry = "main" if joint is None else own_entry
+        artifact = joint or tuned({entry: case}, config, work / case.name)
+        shown = without_peers(case, skipped_peers)
         rows = [
             _placed(row, cache, ceilings)
             for cache in caches
-            for row in _measured(case, artifact, cache, harness, n_rounds)
+            for row in _measured(
+                shown, artifact, entry=entry, cache=cache, harness=harness, n_rounds=n_rounds
+            )
         ]
         found += _kept(case.name, rows, work / case.name, report)
     return found
 
 
-def _tuned(case: KernelCase, config: TuneConfig, folder: Path) -> Path | str:
-    """The built artifact; the reason if there is none."""
+def _entries(cases: Sequence[KernelCase]) -> dict[str, KernelCase]:
+    """Cases by the entry points of one artifact."""
+    return {f"case{index}": case for index, case in enumerate(cases)}
+
+
+def tuned(cases: Mapping[str, KernelCase], config: TuneConfig, folder: Path) -> Path | str:
+    """The built artifact of cases by entry point; the reason if there is none."""
     from effcompile.building import build_artifact
     from effcompile.tuning import tune_models
 
     artifact = folder / "tuned.effc"
+    seconds = config.search.max_seconds
+    search = replace(
+        config.search,
+        n_trials=len(cases) * config.search.n_trials,
+        max_seconds=seconds and len(cases) * seconds,
+        task_order="even",
+    )
+    models = {entry: case.model() for entry, case in cases.items()}
     try:
-        tune_models({"main": case.model()}, folder / "run", target="cuda", config=config)
+        tune_models(models, folder / "run", target="cuda", config=replace(config, search=search))
         build_artifact([folder / "run"], artifact, measure=False)
     except EffcompileError as error:
         return f"{type(error).__name__}: {str(error)[:300]}"
@@ -87,7 +100,13 @@ def _tuned(case: KernelCase, config: TuneConfig, folder: Path) -> Path | str:
 
 
 def _measured(
-    case: KernelCase, artifact: Path | str, cache: str, harness: GpuHarness, n_rounds: int
+    case: KernelCase,
+    artifact: Path | str,
+    *,
+    entry: str,
+    cache: str,
+    harness: GpuHarness,
+    n_rounds: int,
 ) -> list[Row]:
     import torch
 
@@ -95,7 +114,7 @@ def _measured(
     l2_bytes = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
     with harness.stream():
         sets = [case.inputs(seed) for seed in range(n_sets(case, cache, l2_bytes))]
-        everyone = contenders(case, artifact, sets)
+        everyone = contenders(case, artifact, sets, entry=entry)
     rows = harness.compare(
         case.name, everyone, n_bytes=case.n_bytes, n_flops=case.n_flops, n_rounds=n_rounds
     )

@@ -20,23 +20,30 @@ def n_sets(case: KernelCase, cache: str, l2_bytes: int) -> int:
     return 1 if cache == "hot" else min(MOST_SETS, max(2, -(-2 * l2_bytes // case.n_bytes)))
 
 
-def contenders(case: KernelCase, artifact: Path | str, sets: Sequence[Tensors]) -> list[Contender]:
+def contenders(
+    case: KernelCase, artifact: Path | str, sets: Sequence[Tensors], *, entry: str = "main"
+) -> list[Contender]:
     """Everyone on the same tensors, wrong and failing ones with their reason.
 
     Args:
         case: Names the peers and knows the reference.
         artifact: The tuned artifact, or the reason why there is none.
         sets: Inputs, one list for each set of buffers.
+        entry: The case's entry point in the artifact.
     """
     reference = [_to_numpy(one) for one in case.reference(sets[0])]
-    found = [_ours(case, artifact, sets, reference)]
+    found = [_ours(case, artifact, entry, sets, reference)]
     for name, peer in case.peers.items():
         found.append(_peer(case, name, peer, sets, reference))
     return found
 
 
 def _ours(
-    case: KernelCase, artifact: Path | str, sets: Sequence[Tensors], reference: Sequence[Any]
+    case: KernelCase,
+    artifact: Path | str,
+    entry: str,
+    sets: Sequence[Tensors],
+    reference: Sequence[Any],
 ) -> Contender:
     if isinstance(artifact, str):
         return Contender(name=OURS, error=artifact)
@@ -48,9 +55,9 @@ def _ours(
         if modules[0].manifest.parameters:
             modules += [load(artifact, verify=False) for _ in sets[1:]]
         module_of = [modules[index % len(modules)] for index in range(len(sets))]
-        error = _error_of(case, modules[0](*sets[0]), reference)
+        error = _error_of(case, modules[0].function(entry)(*sets[0]), reference)
         launches = [
-            module.device_call("main", list(inputs))
+            module.device_call(entry, list(inputs))
             for module, inputs in zip(module_of, sets, strict=True)
         ]
     except Exception as failure:

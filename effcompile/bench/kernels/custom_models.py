@@ -25,12 +25,13 @@ Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 
 
 def custom_model(op_type: str, inputs: Shapes, outputs: Shapes, **attrs: Any) -> onnx.ModelProto:
-    """A model of one node; inputs in order."""
+    """A model of one node; inputs in order, an empty name for one that is left out."""
 
     def values(shapes: Shapes) -> list[Any]:
         return [
             helper.make_tensor_value_info(name, _TYPES[dtype], shape)
             for name, (shape, dtype) in shapes.items()
+            if name
         ]
 
     node = helper.make_node(op_type, list(inputs), list(outputs), domain="effcompile", **attrs)

@@ -78,6 +78,8 @@ SHAPES = (
     DecodeShape(1, 32, 32, 1, 4096, 128, "bfloat16"),
     DecodeShape(8, 64, 8, 1, 4096, 128, "bfloat16"),
     DecodeShape(8, 32, 8, 1, 1000, 128, "float16"),
+    DecodeShape(1, 32, 8, 1, 1000, 128, "float16"),
+    DecodeShape(32, 32, 8, 1, 512, 128, "bfloat16"),
     DecodeShape(8, 32, 8, 1, 4096, 128, "float16", "lengths"),
     DecodeShape(1, 32, 8, 8, 8192, 128, "bfloat16", "tree"),
 )

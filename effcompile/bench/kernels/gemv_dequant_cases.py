@@ -1,4 +1,4 @@
-"""Products of few rows with quantised matrices, against tinygemm, cuBLAS and Inductor."""
+"""Products with quantised matrices, of few rows mostly, against tinygemm, cuBLAS and Inductor."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Product:
         rows: Rows of the activations.
         group: Weights that share a scale.
         dtype: Of activations, scales and output.
+        seed: Of the weights.
     """
 
     bits: int
@@ -37,6 +38,7 @@ class Product:
     rows: int = 1
     group: int = 128
     dtype: str = "bfloat16"
+    seed: int = SEED
 
     @property
     def name(self) -> str:
@@ -65,7 +67,10 @@ PRODUCTS = (
     Product(bits=8, n_columns=4096, depth=4096),
     Product(bits=4, n_columns=11008, depth=4096, rows=8),
     Product(bits=4, n_columns=11008, depth=4096, rows=16),
+    Product(bits=2, n_columns=4096, depth=4096),
+    Product(bits=4, n_columns=11008, depth=4096, rows=512),
 )
+FEW_ROWS = 64
 
 
 def cases() -> list[KernelCase]:
@@ -81,9 +86,9 @@ def _case(product: Product) -> KernelCase:
         peers["inductor max-autotune"] = _inductor(product)
     return KernelCase(
         name=product.name,
-        family="gemv_dequant",
+        family="gemv_dequant" if product.rows <= FEW_ROWS else "gemm_dequant",
         model=partial(_model, product),
-        inputs=partial(_inputs, product),
+        inputs=partial(inputs_of, product),
         reference=partial(_reference, product),
         n_bytes=product.n_bytes,
         n_flops=2 * product.rows * product.n_columns * product.depth,
@@ -92,12 +97,12 @@ def _case(product: Product) -> KernelCase:
     )
 
 
-@lru_cache(maxsize=1)
-def _weights(product: Product) -> tuple[np.ndarray, np.ndarray]:
+@lru_cache(maxsize=3)
+def weights(product: Product) -> tuple[np.ndarray, np.ndarray]:
     """Codes (n_columns, groups, group) and scales (n_columns, groups) of the wanted dtype."""
     import ml_dtypes
 
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(product.seed)
     groups = (product.n_columns, product.depth // product.group)
     codes = rng.integers(0, 2**product.bits, (*groups, product.group), dtype=np.uint8)
     scales = rng.uniform(0.5, 1.5, groups) / 2**product.bits
@@ -106,35 +111,72 @@ def _weights(product: Product) -> tuple[np.ndarray, np.ndarray]:
 
 def _model(product: Product) -> Any:
     """The layer as a node that quantising exporters write."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    node, stored = node_of(product, "x", "y")
+    return model_of(product, [node], stored, {"y": product.n_columns})
 
-    codes, scales = _weights(product)
-    stored = {"w": pack_stream(codes, product.bits), "s": scales}
-    kind = getattr(TensorProto, "FLOAT16" if product.dtype == "float16" else "BFLOAT16")
-    domain = "effcompile" if product.bits == 3 else "com.microsoft"
+
+def node_of(product: Product, x: str, y: str, *further: str) -> tuple[Any, dict[str, np.ndarray]]:
+    """The layer from ``x`` to ``y`` as a node, and what it stores.
+
+    Args:
+        product: The layer.
+        x: Name of the input.
+        y: Name of the output; stored weights are named after it.
+        further: Names of inputs after the scales.
+    """
+    from onnx import helper
+
+    codes, scales = weights(product)
+    stored = {f"{y}.w": pack_stream(codes, product.bits), f"{y}.s": scales}
+    own = product.bits == 3 or bool(further)
     node = helper.make_node(
-        "DequantMatMul" if product.bits == 3 else "MatMulNBits",
-        ["x", "w", "s"],
-        ["y"],
-        domain=domain,
+        "DequantMatMul" if own else "MatMulNBits",
+        [x, *stored, *further],
+        [y],
+        domain="effcompile" if own else "com.microsoft",
         K=product.depth,
         N=product.n_columns,
         bits=product.bits,
         block_size=product.group,
     )
+    return node, stored
+
+
+def model_of(
+    product: Product,
+    nodes: list[Any],
+    stored: dict[str, np.ndarray],
+    outputs: dict[str, int],
+    inputs: list[Any] | None = None,
+) -> Any:
+    """A model of rows of ``product``.
+
+    Args:
+        product: Tells rows, depth and dtype.
+        nodes: From ``x`` to the outputs.
+        stored: Constants by name.
+        outputs: Columns by name.
+        inputs: Of the graph; ``x`` of the product's dtype if not given.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    kind = getattr(TensorProto, "FLOAT16" if product.dtype == "float16" else "BFLOAT16")
+    value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        [node],
+        nodes,
         "layer",
-        [helper.make_tensor_value_info("x", kind, [product.rows, product.depth])],
-        [helper.make_tensor_value_info("y", kind, [product.rows, product.n_columns])],
-        initializer=[numpy_helper.from_array(value, name) for name, value in stored.items()],
+        inputs or [value("x", kind, [product.rows, product.depth])],
+        [value(name, kind, [product.rows, columns]) for name, columns in outputs.items()],
+        initializer=[numpy_helper.from_array(array, name) for name, array in stored.items()],
     )
-    imports = [helper.make_opsetid("", 20), helper.make_opsetid(domain, 1)]
+    versions = {"": 20, "com.microsoft": 1, "effcompile": 1}
+    imports = [helper.make_opsetid(domain, version) for domain, version in versions.items()]
     return onnx.helper.make_model(graph, opset_imports=imports, ir_version=10)
 
 
-def _inputs(product: Product, seed: int) -> list[Any]:
+def inputs_of(product: Product, seed: int) -> list[Any]:
+    """Normal rows."""
     import torch
 
     generator = torch.Generator("cuda").manual_seed(seed)
@@ -145,27 +187,39 @@ def _inputs(product: Product, seed: int) -> list[Any]:
 def _on_gpu(product: Product) -> tuple[Any, Any]:
     import torch
 
-    codes, scales = _weights(product)
+    codes, scales = weights(product)
     kind = getattr(torch, product.dtype)
     scale = torch.from_numpy(scales.astype(np.float32)).cuda().to(kind)
     return torch.from_numpy(codes).cuda(), scale
 
 
 def _reference(product: Product, inputs: Tensors) -> Tensors:
+    return [exact(product, inputs[0].double())]
+
+
+def exact(product: Product, x: Any) -> Any:
+    """The product of a float64 ``x``."""
     import torch
 
     codes, scales = _on_gpu(product)
-    x = inputs[0].double()
     parts = []
     step = max(1, PART_ELEMENTS // product.depth)
     for first in range(0, product.n_columns, step):
         part = slice(first, first + step)
         matrix = (codes[part].double() - 2 ** (product.bits - 1)) * scales[part, :, None].double()
         parts.append(x @ matrix.flatten(1).T)
-    return [torch.cat(parts, dim=-1)]
+    return torch.cat(parts, dim=-1)
 
 
 def _cublas(product: Product, inputs: Tensors) -> Callable[[], Any]:
+    import torch
+
+    matrix = matrix_of(product)
+    return lambda: torch.nn.functional.linear(inputs[0], matrix)
+
+
+def matrix_of(product: Product) -> Any:
+    """The weights as 16-bit floats, shape (n_columns, depth)."""
     import torch
 
     codes, scales = _on_gpu(product)
@@ -176,8 +230,7 @@ def _cublas(product: Product, inputs: Tensors) -> Callable[[], Any]:
     for first in range(0, product.n_columns, step):
         part = slice(first, first + step)
         matrix[part] = ((codes[part].to(kind) - middle) * scales[part, :, None]).flatten(1)
-    del codes
-    return lambda: torch.nn.functional.linear(inputs[0], matrix)
+    return matrix
 
 
 def _tinygemm(product: Product, inputs: Tensors) -> Callable[[], Any]:

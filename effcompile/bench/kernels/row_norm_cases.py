@@ -14,24 +14,27 @@ COMPARED_ROWS = 512
 
 
 def cases() -> list[KernelCase]:
-    """Language models normalise before each product, diffusion transformers also modulate."""
+    """Language models normalise sums before each product, diffusion transformers also modulate."""
     return [
-        _case("rms", (13440, 3584), modulated=False),
-        _case("layer", (16384, 3072), modulated=False),
-        _case("layer-modulated", (4, 4096, 3072), modulated=True),
+        _case("rms", (13440, 3584)),
+        _case("sum-rms", (13440, 3584)),
+        _case("layer", (16384, 3072)),
+        _case("layer-modulated", (4, 4096, 3072)),
     ]
 
 
-def _case(kind: str, shape: tuple[int, ...], *, modulated: bool) -> KernelCase:
-    function = partial(_norm, kind.startswith("layer"))
+def _case(kind: str, shape: tuple[int, ...]) -> KernelCase:
+    function = _FUNCTIONS[kind]
+    shapes = _shapes(kind, shape)
+    n_rows = 4 if kind.startswith("sum") else 2
     return KernelCase(
         name=f"norm-{kind}-{'x'.join(map(str, shape))}-bfloat16",
         family="row_norm",
-        model=partial(_model, kind.startswith("layer"), shape, modulated=modulated),
-        inputs=partial(_inputs, shape, modulated),
+        model=partial(_model, function, shapes),
+        inputs=partial(_inputs, shapes),
         reference=partial(_reference, function),
-        sample=lambda found: [_some_rows(found[0])],
-        n_bytes=2 * 2 * prod(shape),
+        sample=lambda found: list(map(_some_rows, found)),
+        n_bytes=n_rows * 2 * prod(shape),
         tolerance=3e-2,
         peers={
             "torch eager": direct(function),
@@ -40,45 +43,68 @@ def _case(kind: str, shape: tuple[int, ...], *, modulated: bool) -> KernelCase:
     )
 
 
-def _norm(centred: bool, x: Any, weight: Any, *modulation: Any) -> Any:
-    from torch.nn import functional
-
-    norm: Callable[..., Any] = functional.layer_norm if centred else functional.rms_norm
-    normal = norm(x, x.shape[-1:], weight, eps=EPSILON)
-    if not modulation:
-        return normal
-    scale, shift = modulation
-    return normal * (1 + scale[:, None]) + shift[:, None]
+def _shapes(kind: str, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Of the rows, what is added to them, the weight, scale and shift."""
+    added = [shape] if kind.startswith("sum") else []
+    modulation = [(shape[0], shape[-1])] * 2 if kind.endswith("modulated") else []
+    return [shape, *added, (shape[-1],), *modulation]
 
 
-def _model(centred: bool, shape: tuple[int, ...], *, modulated: bool) -> Any:
+def _rms(x: Any, weight: Any) -> Any:
+    from torch.nn.functional import rms_norm
+
+    return rms_norm(x, x.shape[-1:], weight, eps=EPSILON)
+
+
+def _rms_of_sum(x: Any, residual: Any, weight: Any) -> Any:
+    total = x + residual
+    return _rms(total, weight), total
+
+
+def _layer(x: Any, weight: Any) -> Any:
+    from torch.nn.functional import layer_norm
+
+    return layer_norm(x, x.shape[-1:], weight, eps=EPSILON)
+
+
+def _modulated_layer(x: Any, weight: Any, scale: Any, shift: Any) -> Any:
+    return _layer(x, weight) * (1 + scale[:, None]) + shift[:, None]
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "rms": _rms,
+    "sum-rms": _rms_of_sum,
+    "layer": _layer,
+    "layer-modulated": _modulated_layer,
+}
+
+
+def _model(function: Callable[..., Any], shapes: list[tuple[int, ...]]) -> Any:
     import torch
     from torch import nn
 
     from effcompile.export import export_module
 
     class Norm(nn.Module):  # type: ignore[misc]
-        def forward(self, x: Any, weight: Any, *modulation: Any) -> Any:
-            return _norm(centred, x, weight, *modulation)
+        def forward(self, *inputs: Any) -> Any:
+            return function(*inputs)
 
-    vectors = [(shape[-1],), *([(shape[0], shape[-1])] * 2 if modulated else [])]
-    inputs = [torch.zeros(each, dtype=torch.bfloat16) for each in (shape, *vectors)]
-    return export_module(Norm(), inputs)
+    return export_module(Norm(), [torch.zeros(each, dtype=torch.bfloat16) for each in shapes])
 
 
-def _inputs(shape: tuple[int, ...], modulated: bool, seed: int) -> list[Any]:
+def _inputs(shapes: list[tuple[int, ...]], seed: int) -> list[Any]:
     import torch
 
     generator = torch.Generator("cuda").manual_seed(seed)
-    vectors = [(shape[-1],), *([(shape[0], shape[-1])] * 2 if modulated else [])]
     return [
         torch.randn(each, device="cuda", dtype=torch.bfloat16, generator=generator)
-        for each in (shape, *vectors)
+        for each in shapes
     ]
 
 
 def _reference(function: Callable[..., Any], inputs: Tensors) -> Tensors:
-    return [_some_rows(function(*(one.double() for one in inputs)))]
+    found = function(*(one.double() for one in inputs))
+    return list(map(_some_rows, found if isinstance(found, tuple) else (found,)))
 
 
 def _some_rows(x: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from effcompile.bench.kernels.case import KernelCase, Tensors
 from effcompile.bench.kernels.row_case import DEVICE, long, normal, row_case, whole
-from schedules.merge_problem import ELEMENT_BYTES
+from schedules.row_space import ELEMENT_BYTES
 
 
 def cases() -> list[KernelCase]:

@@ -30,6 +30,8 @@ def _spread(node: Node, parameter: Any, x: Any) -> Any:
     shape, rank = type_of(parameter)[0], len(type_of(x)[0])
     axis = int(node.attrs.get("axis", 1)) % max(rank, 1)
     block = int(node.attrs.get("block_size", 0))
+    if block and shape[axis] == 1:
+        return parameter
     if block:
         repeated = node.emit(relax.op.repeat(parameter, block, axis))
         extent = type_of(x)[0][axis]

@@ -1,7 +1,7 @@
 """``MatMulNBits`` of com.microsoft, and the same for quantised products found in graphs.
 
-Stored weights before few rows of a 16-bit float are packed again for tensor cores; all
-others are unpacked as they are stored.
+Stored weights are packed again for tensor cores; those that change at run time, and groups that
+the packed form cannot follow, are unpacked as they are stored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from effcompile.frontend.constants import constant_array
 from effcompile.frontend.converters.registry import Node, converter
 from effcompile.frontend.kernels.dequant_matmul import Quantisation, dequant_matmul_call
-from effcompile.frontend.kernels.gemv_dequant import QuantisedMatrix, gemv_dequant_call, serves
+from effcompile.frontend.kernels.gemv_dequant import QuantisedMatrix, packed_product, serves
 from effcompile.frontend.kernels.marking import type_of
 from schedules.packing import unpack_stream
 
@@ -25,7 +25,11 @@ PACKED_ONLY_BITS = 3
 @converter("MatMulNBits", domain="com.microsoft")
 @converter("DequantMatMul", domain="effcompile")
 def matmul_nbits(node: Node) -> Any:
-    """Inputs: x, packed, scales, optional zero points, optional group index, optional bias."""
+    """Inputs: x, packed, scales, optional zero points, optional group index, optional bias.
+
+    Those of ``effcompile::DequantMatMul`` may be followed by the scales of an int8 ``x``, one
+    element or shape (..., 1).
+    """
     from tvm import relax
 
     if node.input(4) is not None:
@@ -33,11 +37,17 @@ def matmul_nbits(node: Node) -> Any:
     how = _quantisation(node)
     matrix = _stored_matrix(node, how)
     if matrix is not None:
-        return gemv_dequant_call(node.builder, node.required(0), matrix, bias=node.input(5))
-    if how.bits == PACKED_ONLY_BITS:
+        return packed_product(
+            node.builder,
+            node.required(0),
+            matrix,
+            bias=node.input(5),
+            x_scales=_x_scales(node),
+        )
+    if how.bits == PACKED_ONLY_BITS or node.input(6) is not None:
         raise ValueError(
-            f"bits is {how.bits}, expected one of {SUPPORTED_BITS}, or stored weights, blocks "
-            "of a multiple of 32, and at most 64 static rows of float16 or bfloat16"
+            f"bits is {how.bits}, expected one of {SUPPORTED_BITS} and x of a float dtype, or "
+            "stored weights in blocks of a multiple of 32, and static shapes"
         )
     n_blocks = -(-how.depth // how.block)
     scales = node.emit(relax.op.reshape(node.required(2), (how.n_columns, n_blocks)))
@@ -50,6 +60,17 @@ def matmul_nbits(node: Node) -> Any:
         zero_points=_zero_points(node, how, n_blocks),
         bias=node.input(5),
     )
+
+
+def _x_scales(node: Node) -> Any:
+    """Scales of ``x``, one of all or one per row."""
+    scales = node.input(6)
+    if scales is None:
+        return None
+    shape, rows = type_of(scales)[0], [*type_of(node.required(0))[0][:-1], 1]
+    if shape != rows and any(extent != 1 for extent in shape):
+        raise ValueError(f"scales of x have shape {shape}, expected one element or {rows}")
+    return scales
 
 
 def _quantisation(node: Node) -> Quantisation:
@@ -76,7 +97,9 @@ def _stored_matrix(node: Node, how: Quantisation) -> QuantisedMatrix | None:
     if points is not None and not how.packed_zero_points:
         return None
     bias = node.input(5)
-    if bias is not None and type_of(bias)[1] != type_of(node.required(0))[1]:
+    if bias is not None and type_of(bias)[1] != scales.dtype.name:
+        return None
+    if (type_of(node.required(0))[1] == "int8") != (node.input(6) is not None):
         return None
     fits = serves(
         node.required(0),

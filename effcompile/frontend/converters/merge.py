@@ -2,8 +2,11 @@
 
 ==================  ==========================================================================
 ``FrameCosine``     x (rows, width) [, previous (rows)], attribute ``places`` -> (rows)
-``ChainSegments``   cosine (rows), threshold (1), attributes ``places``, ``groups`` -> rows,
-                    starts (groups + 1), first rows (groups), number of segments (1)
+``ChainSegments``   cosine (rows), threshold (1) [, previous (rows)] [, most (1)], attributes
+                    ``places``, ``groups`` -> rows, starts (groups + 1), first rows (groups),
+                    number of segments (1)
+``PreviousRows``    place (rows) -> rows (rows)
+``TopRows``         scores (rows), count (1), attribute ``groups`` -> rows (groups)
 ``SegmentMean``     x, starts (groups + 1) [, rows], attributes ``axis``, ``longest``
 ``GatherRows``      x, index (groups), attribute ``axis``
 ``BlendRows``       x, low, high, weight (groups), attribute ``axis``
@@ -23,7 +26,11 @@ from typing import Any
 
 from effcompile.frontend.converters.registry import Node, converter
 from effcompile.frontend.kernels import merge
-from effcompile.frontend.kernels.chain_segments import chain_segments_call
+from effcompile.frontend.kernels.chain_segments import (
+    chain_segments_call,
+    previous_rows_call,
+    top_rows_call,
+)
 from effcompile.frontend.kernels.marking import type_of
 
 
@@ -90,19 +97,52 @@ def chain_segments(node: Node) -> Any:
     from tvm import relax
 
     cosine, threshold = _float(node, node.required(0)), _float(node, node.required(1))
-    shape = type_of(cosine)[0]
-    places, groups = (int(node.attrs.get(name, 0)) for name in ("places", "groups"))
-    if len(shape) != 1 or not isinstance(shape[0], int):
-        raise ValueError(f"its cosines must have one fixed dimension, found {shape}")
-    if places < 1 or not 1 <= groups <= shape[0]:
-        raise ValueError(
-            f"places is {places} and groups {groups}: expected at least 1 place and 1 to "
-            f"{shape[0]} groups, as many as there may be segments"
-        )
+    previous, most = (None if one is None else _index(node, one) for one in map(node.input, (2, 3)))
+    places, groups = int(node.attrs.get("places", 0)), _groups(node, cosine)
+    if (previous is None) == (places <= 0):
+        raise ValueError("give either the attribute places, at least 1, or the input previous")
     found = node.emit(
-        chain_segments_call(node.builder, cosine, threshold, places=places, groups=groups)
+        chain_segments_call(
+            node.builder,
+            cosine,
+            threshold,
+            groups=groups,
+            places=places,
+            previous=previous,
+            most=most,
+        )
     )
     return relax.Tuple([node.emit(found[i]) for i in range(4)])
+
+
+@converter("PreviousRows", domain="effcompile")
+def previous_rows(node: Node) -> Any:
+    """The nearest row before each that has the same place in its frame."""
+    place = _index(node, node.required(0))
+    shape = type_of(place)[0]
+    if len(shape) != 1 or not isinstance(shape[0], int):
+        raise ValueError(f"its input must have one fixed dimension, found {shape}")
+    return previous_rows_call(node.builder, place)
+
+
+@converter("TopRows", domain="effcompile")
+def top_rows(node: Node) -> Any:
+    """The rows of the largest scores, in their order."""
+    scores, count = _float(node, node.required(0)), _index(node, node.required(1))
+    return top_rows_call(node.builder, scores, count, groups=_groups(node, scores))
+
+
+def _groups(node: Node, values: Any) -> int:
+    """The attribute, which tells the room for results."""
+    shape = type_of(values)[0]
+    if len(shape) != 1 or not isinstance(shape[0], int):
+        raise ValueError(f"its first input must have one fixed dimension, found {shape}")
+    groups = int(node.attrs.get("groups", 0))
+    if not 1 <= groups <= shape[0]:
+        raise ValueError(
+            f"groups is {groups}: expected 1 to {shape[0]}, as many as there may be results"
+        )
+    return groups
 
 
 @converter("SegmentMean", domain="effcompile")

@@ -36,6 +36,7 @@ _BUILT_IN = (
     "merge",
     "norms",
     "open_shapes",
+    "paged_attention",
     "recurrent",
     "resize",
     "rotary",

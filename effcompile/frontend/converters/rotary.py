@@ -84,14 +84,14 @@ def rotate(
             return cache[token, pair].astype("float32")
 
         def value(b: Any, h: Any, s: Any, d: Any) -> Any:
+            distance = 1 if interleaved else half
             if interleaved:
                 pair, is_first = d // 2, d % 2 == 0
-                partner = tirx.Select(is_first, d + 1, d - 1)
             else:
                 pair, is_first = d % half, d < half
-                partner = tirx.Select(is_first, d + half, d - half)
+            after, before = data[b, h, s, d + distance], data[b, h, s, d - distance]
             this = data[b, h, s, d].astype("float32")
-            other = data[b, h, s, partner].astype("float32")
+            other = tirx.if_then_else(is_first, after, before).astype("float32")
             sign = tirx.Select(is_first, tirx.const(-1, "float32"), tirx.const(1, "float32"))
             turned = angle(cos, b, s, pair) * this + sign * angle(sin, b, s, pair) * other
             return turned.astype(data.dtype)

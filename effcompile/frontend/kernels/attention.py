@@ -19,6 +19,7 @@ from effcompile.frontend.kernels.mask_blocks import (
     in_blocks,
 )
 from schedules.masked_problem import PACKED, TILES
+from schedules.workload import Attribute
 
 
 def attention_call(
@@ -73,7 +74,16 @@ def attention_call(
     inputs = [query, key, value]
     inputs += [] if tiles is None else [tiles.index, tiles.patterns]
     inputs += [extra for extra in (mask, starts, lengths) if extra is not None]
-    attrs = {
+    kind = _mask_kind(mask, tiles, starts)
+    attrs = rule_attrs(rule, scale) | {"mask": kind, "lengths": has_lengths}
+    if tiles is not None:
+        attrs["mask_text"] = tiles.text
+    return marked_call(builder, definition, inputs, op="attention", attrs=attrs)
+
+
+def rule_attrs(rule: AttentionRule, scale: float) -> dict[str, Attribute]:
+    """What workloads say of a rule."""
+    return {
         "layout": "BHSD",
         "scale": scale,
         "causal": rule.causal,
@@ -82,12 +92,12 @@ def attention_call(
         "softcap": rule.softcap,
         "window_left": rule.window_left,
         "window_right": rule.window_right,
-        "mask": _mask_kind(mask, tiles, starts),
-        "lengths": has_lengths,
     }
-    if tiles is not None:
-        attrs["mask_text"] = tiles.text
-    return marked_call(builder, definition, inputs, op="attention", attrs=attrs)
+
+
+def attended(qkv: tuple[Any, Any, Any], lengths: Any, rule: AttentionRule, scale: float) -> Any:
+    """The result of tensors with valid lengths, in tensor expressions."""
+    return _attention(qkv, _Masks(None, lengths), rule, scale)
 
 
 def _mask_kind(mask: Any, tiles: MaskBlocks | None, starts: Any) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from effcompile.frontend.kernels.marking import marked_call
+from schedules.workload import Attribute
+
+RMS_NORM, LAYER_NORM = "rms_norm", "layer_norm"
 
 Modulation = tuple[Any, Any]
 """Scale and shift, both (groups, width) in the dtype of ``x``: the result of every row of a group
@@ -14,59 +18,98 @@ is multiplied by ``1 + scale``, then ``shift`` is added. Groups are consecutive 
 shapes are static."""
 
 
-def rms_norm_call(
-    builder: Any, x: Any, weight: Any, *, epsilon: float, modulation: Modulation | None = None
-) -> Any:
-    """``x / sqrt(mean(x**2) + epsilon) * weight`` over the last axis.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Norm:
+    """What is done to rows; every operand is a Relax expression.
 
-    Args:
-        builder: The ``relax.BlockBuilder`` of the module.
-        x: Shape (..., width).
+    Attributes:
+        op: :data:`RMS_NORM` or :data:`LAYER_NORM`.
+        epsilon: Added to the mean square, or to the variance.
         weight: Shape (width,).
-        epsilon: Added to the mean square.
+        bias: Shape (width,), of layer norms only; ``None`` for none.
         modulation: See :data:`Modulation`.
+        residual: Added to ``x`` before anything else, rounded to the dtype of ``x``. Same shape,
+            except that leading axes may be missing or of extent 1.
+        keeps_sum: Whether ``x + residual`` is a second result.
     """
-    attrs = {"axis": -1, "epsilon": epsilon, **_marks(modulation)}
 
-    def definition(data: Any, gamma: Any, *rest: Any) -> Any:
-        return _rms_norm(data, gamma, epsilon, rest)
+    op: str
+    epsilon: float
+    weight: Any
+    bias: Any = None
+    modulation: Modulation | None = None
+    residual: Any = None
+    keeps_sum: bool = False
 
-    inputs = [x, weight, *(modulation or ())]
-    return marked_call(builder, definition, inputs, op="rms_norm", attrs=attrs)
+    @property
+    def attrs(self) -> dict[str, Attribute]:
+        """What the mark says; :func:`norm_of` reads it back."""
+        return {
+            "axis": -1,
+            "epsilon": self.epsilon,
+            **({"bias": self.bias is not None} if self.op == LAYER_NORM else {}),
+            **({} if self.modulation is None else {"modulated": True}),
+            **({} if self.residual is None else {"residual": True}),
+        }
+
+    def inputs(self, x: Any) -> list[Any]:
+        """``x``, then what there is of residual, weight, bias, scale, shift."""
+        optional = (self.residual, self.weight, self.bias, *(self.modulation or ()))
+        return [x, *(one for one in optional if one is not None)]
 
 
-def layer_norm_call(
-    builder: Any,
-    x: Any,
-    weight: Any,
-    bias: Any,
-    *,
-    epsilon: float,
-    modulation: Modulation | None = None,
-) -> Any:
-    """``(x - mean) / sqrt(variance + epsilon) * weight + bias`` over the last axis.
+def norm_of(op: str, attrs: dict[str, Any], inputs: Sequence[Any]) -> tuple[Any, Norm]:
+    """``x`` and the norm of a marked function without a residual."""
+    x, weight, *rest = inputs
+    bias = rest.pop(0) if attrs.get("bias") else None
+    modulation = (rest[0], rest[1]) if rest else None
+    epsilon = float(attrs["epsilon"])
+    return x, Norm(op=op, epsilon=epsilon, weight=weight, bias=bias, modulation=modulation)
 
-    Args:
-        builder: The ``relax.BlockBuilder`` of the module.
-        x: Shape (..., width).
-        weight: Shape (width,).
-        bias: Shape (width,); ``None`` for none.
-        epsilon: Added to the variance.
-        modulation: See :data:`Modulation`.
+
+def norm_call(builder: Any, x: Any, norm: Norm) -> Any:
+    """The norm of ``x``, shape (..., width), as one function.
+
+    Returns:
+        Shape and dtype of ``x``; a tuple of that and the sum if the norm keeps it.
     """
-    vectors = [] if bias is None else [bias]
-    attrs = {"axis": -1, "epsilon": epsilon, "bias": bool(vectors), **_marks(modulation)}
 
-    def definition(data: Any, gamma: Any, *rest: Any) -> Any:
-        beta = rest[0] if vectors else None
-        return _layer_norm(data, gamma, beta, epsilon, rest[len(vectors) :])
+    def definition(data: Any, *rest: Any) -> Any:
+        parts = list(rest)
+        rows = _sum(data, parts.pop(0)) if norm.residual is not None else data
+        gamma = parts.pop(0)
+        if norm.op == RMS_NORM:
+            result = _rms_norm(rows, gamma, norm.epsilon, parts)
+        else:
+            beta = parts.pop(0) if norm.bias is not None else None
+            result = _layer_norm(rows, gamma, beta, norm.epsilon, parts)
+        return [result, rows] if norm.keeps_sum else result
 
-    inputs = [x, weight, *vectors, *(modulation or ())]
-    return marked_call(builder, definition, inputs, op="layer_norm", attrs=attrs)
+    return marked_call(builder, definition, norm.inputs(x), op=norm.op, attrs=norm.attrs)
 
 
-def _marks(modulation: Modulation | None) -> dict[str, bool]:
-    return {} if modulation is None else {"modulated": True}
+def rms_norm_call(builder: Any, x: Any, weight: Any, *, epsilon: float) -> Any:
+    """``x / sqrt(mean(x**2) + epsilon) * weight`` over the last axis."""
+    return norm_call(builder, x, Norm(op=RMS_NORM, epsilon=epsilon, weight=weight))
+
+
+def layer_norm_call(builder: Any, x: Any, weight: Any, bias: Any, *, epsilon: float) -> Any:
+    """``(x - mean) / sqrt(variance + epsilon) * weight + bias`` over the last axis."""
+    norm = Norm(op=LAYER_NORM, epsilon=epsilon, weight=weight, bias=bias)
+    return norm_call(builder, x, norm)
+
+
+def _sum(x: Any, residual: Any) -> Any:
+    from tvm import te
+
+    shape = [1] * (len(x.shape) - len(residual.shape)) + [int(e) for e in residual.shape]
+
+    def value(*index: Any) -> Any:
+        padded = [0 if e == 1 else i for i, e in zip(index, shape, strict=True)]
+        other = residual(*padded[len(shape) - len(residual.shape) :])
+        return (x(*index).astype("float32") + other.astype("float32")).astype(x.dtype)
+
+    return te.compute(x.shape, value, name="residual_sum")
 
 
 def _modulated(x: Any, modulation: Sequence[Any]) -> Callable[..., Any]:

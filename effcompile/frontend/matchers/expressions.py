@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from effcompile.frontend.constants import constant_array
@@ -17,10 +18,12 @@ class Scope:
     Attributes:
         builder: The ``relax.BlockBuilder`` that replacements are emitted with.
         lookup: Variable to the expression bound to it, ``None`` if it is a parameter.
+        readers: Variable to how often it is read, as the function was before this sweep.
     """
 
     builder: Any
     lookup: Callable[[Any], Any]
+    readers: Mapping[Any, int] = field(default_factory=dict)
 
     def emit(self, expression: Any) -> Any:
         """Bind an expression, so that its shape and dtype are known."""
@@ -55,6 +58,10 @@ class Scope:
             return None
         op, attrs = marks_of(self.builder.get()[called.args[0]])
         return None if op == GENERIC else (op, attrs, called.args[1].fields)
+
+    def is_read_by(self, expression: Any, n: int) -> bool:
+        """Whether a variable is read exactly so often; unknown for what this sweep has made."""
+        return self.readers.get(expression) == n
 
     def scalar(self, expression: Any) -> float | None:
         """The value of a constant with one element, or ``None``."""
@@ -100,3 +107,29 @@ class Scope:
 def is_last_axis(axes: Any, rank: int) -> bool:
     """Whether reduction axes are exactly the last one."""
     return axes is not None and [int(axis) % rank for axis in axes] == [rank - 1]
+
+
+def readers_of(function: Any) -> Counter[Any]:
+    """How often each variable of a function is read; by branches, at least twice."""
+    from tvm import relax
+
+    found: Counter[Any] = Counter()
+
+    def count(expression: Any) -> None:
+        if isinstance(expression, relax.Var):
+            found[expression] += 1
+        elif isinstance(expression, relax.Tuple | relax.Call):
+            for part in expression.fields if hasattr(expression, "fields") else expression.args:
+                count(part)
+        elif isinstance(expression, relax.TupleGetItem):
+            count(expression.tuple_value)
+        elif isinstance(expression, relax.If):
+            for variable in relax.analysis.free_vars(expression):
+                found[variable] += 2
+
+    if isinstance(function.body, relax.SeqExpr):
+        for block in function.body.blocks:
+            for binding in block.bindings:
+                count(binding.value)
+        count(function.body.body)
+    return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 from effcompile.frontend.kernels.marking import type_of
-from effcompile.frontend.kernels.norms import layer_norm_call, rms_norm_call
+from effcompile.frontend.kernels.norms import LAYER_NORM, RMS_NORM, Norm, norm_call, norm_of
 from effcompile.frontend.matchers.expressions import Scope
 
 
@@ -23,31 +24,27 @@ def match_modulated_norm(call: Any, scope: Scope) -> Any:
         found = None if product is None else _scaled_norm(product, scope)
         if found is None:
             continue
-        op, attrs, (x, weight, *bias), scale = found
+        x, norm, scale = found
         factors = [_by_group(one, x, scope) for one in (scale, call.args[other])]
         if type_of(call) != type_of(x) or None in factors:
             continue
         if type_of(factors[0])[0] != type_of(factors[1])[0]:
             continue
-        epsilon, modulation = float(attrs["epsilon"]), (factors[0], factors[1])
-        if op == "rms_norm":
-            return rms_norm_call(scope.builder, x, weight, epsilon=epsilon, modulation=modulation)
-        return layer_norm_call(
-            scope.builder, x, weight, *(bias or [None]), epsilon=epsilon, modulation=modulation
-        )
+        modulated = replace(norm, modulation=(factors[0], factors[1]))
+        return norm_call(scope.builder, x, modulated)
     return None
 
 
-def _scaled_norm(product: Any, scope: Scope) -> tuple[str, Any, Any, Any] | None:
-    """Operator, attributes and inputs of the norm in ``norm * (1 + scale)``, and the scale."""
+def _scaled_norm(product: Any, scope: Scope) -> tuple[Any, Norm, Any] | None:
+    """``x`` and the norm in ``norm * (1 + scale)``, and the scale."""
     for this, other in ((0, 1), (1, 0)):
-        norm = scope.marked(product.args[this])
+        marked = scope.marked(product.args[this])
         added = scope.call(product.args[other], "add")
         scalar = None if added is None else scope.either_scalar(added)
-        if norm is None or norm[0] not in ("layer_norm", "rms_norm"):
+        if marked is None or marked[0] not in (LAYER_NORM, RMS_NORM):
             continue
-        if scalar is not None and scalar[1] == 1.0 and not norm[1].get("modulated"):
-            return (*norm, scalar[0])
+        if scalar is not None and scalar[1] == 1.0 and not marked[1].get("modulated"):
+            return (*norm_of(*marked), scalar[0])
     return None
 
 

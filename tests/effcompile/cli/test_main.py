@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 
+import effcompile
 from effcompile.cli import tune_commands
 from effcompile.cli.main import app
 from effcompile.cli.output import print_rows
 from effcompile.doctor.check import Check
 from tests.effcompile.cli.commands import call_main, run_command
 
-COMMANDS = ["export", "tune", "build", "run", "verify", "measure", "report", "show", "doctor"]
+COMMANDS = [
+    *("export", "tune", "build", "run", "verify", "measure", "report", "show", "doctor"),
+    *("record", "train-models"),
+]
+BENCHMARKS = [
+    *("tuner", "kernels", "search", "workloads", "peers", "meter", "winners", "models"),
+]
 
 
 def test_defect_becomes_one_line_and_a_log(
@@ -35,17 +42,23 @@ def test_defect_becomes_one_line_and_a_log(
     assert "tune m.onnx --out run" in text
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "bench tuner", "bench kernels", ""])
+@pytest.mark.parametrize("name", [*COMMANDS, *(f"bench {name}" for name in BENCHMARKS), ""])
 def test_help_ends_well_and_shows_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call_main(*name.split(), "--help") == 0
     shown = capsys.readouterr().out
     assert name == "" or f"Example: effcompile {name}" in " ".join(shown.replace("│", " ").split())
 
 
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call_main("--version") == 0
+    assert capsys.readouterr().out == f"effcompile {effcompile.__version__}\n"
+
+
 def test_every_option_is_explained() -> None:
     from typer.main import get_command
 
-    for name, command in get_command(app).commands.items():
+    found = get_command(app).commands
+    for name, command in {**found, **found["bench"].commands}.items():
         for parameter in command.params:
             assert parameter.help, f"{name} {parameter.name}"
 

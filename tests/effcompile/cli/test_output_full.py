@@ -62,6 +62,8 @@ def test_device_file_folder_and_missing_folder_are_told_apart(tmp_path: Path) ->
         check_output(tmp_path)
     with pytest.raises(UsageError, match="does not exist"):
         check_output(tmp_path / "absent" / "file")
+    with pytest.raises(UsageError, match="it is a device"):
+        check_output(Path("/dev/null"))
     check_output(tmp_path / "file")
 
 

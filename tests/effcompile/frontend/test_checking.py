@@ -10,13 +10,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from effcompile.errors import BadModel, OpenDimensions, UnsupportedOperators, UsageError
-from effcompile.frontend.checking import (
+from effcompile.frontend.checking import load_model, prepare_model
+from effcompile.frontend.dimensions import (
     check_dimensions,
     data_inputs,
     declared_shape,
     fix_shapes,
-    load_model,
-    prepare_model,
 )
 from effcompile.frontend.operators import unsupported_operators
 from tests.effcompile.lowered_models import graph_model

@@ -191,3 +191,22 @@ def test_patches_are_windows_without_any_padding() -> None:
         one.task for one in extract(program, H100).tasks if "conv2d" in one.task.workload.name
     ]
     assert conv.workload.inputs[0].shape == (2, 48, 32, 3) and spaces_for(conv)[0] == "conv"
+
+
+def test_a_layout_that_cannot_be_followed_leaves_channels_first(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from tvm.relax import transform
+
+    def fails(*_: Any) -> Any:
+        import tvm
+
+        def run(module: Any, _context: Any) -> Any:
+            raise tvm.error.InternalError("no layout of strange_op is known")
+
+        return tvm.transform.module_pass(run, opt_level=0, name="Fails")
+
+    monkeypatch.setattr(transform, "ConvertLayout", fails)
+    names = calls(on_hopper(convolution((2, 16, 12, 12), 24)))
+    assert names == ["fused_conv2d_cast"]
+    assert "strange_op" in caplog.text

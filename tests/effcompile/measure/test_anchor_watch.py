@@ -67,6 +67,17 @@ def test_drift_is_divided_out_and_stored() -> None:
     assert (found.anchor_mj, found.drift) == (10.2, pytest.approx(1.02))
 
 
+def test_a_single_anchor_that_is_off_changes_nothing() -> None:
+    watch = Device(taken(10.0), taken(10.3), taken(10.0), taken(10.3), taken(10.3)).watch(every=1)
+    drifts = []
+    for _ in range(6):
+        watch.before_window()
+        drifts.append(watch.drift)
+    # Three of the latest five make a drift.
+    assert drifts[:5] == [1.0] * 5
+    assert drifts[5] == pytest.approx(1.03)
+
+
 def test_a_difference_inside_the_noise_changes_nothing() -> None:
     # sqrt(0.03^2 + 0.04^2) = 0.05 mJ.
     watch = Device(taken(10.049)).watch(every=1, is_fresh=False)

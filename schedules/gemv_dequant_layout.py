@@ -1,0 +1,151 @@
+"""Decisions of a packed product's program, and how its steps and shared memory follow from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schedules.gemv_dequant_problem import GemvProblem
+from schedules.packing import TILE_COLUMNS
+
+STEP_UNIT_CHOICES = (4, 2, 1)
+# Depth over which codes times digits of x may be summed: then 24 bits hold every sum.
+MOST_CHUNK = 128
+# Columns of the tensor cores' right operand, which one pass over the weights serves.
+MOST_X_COLUMNS = 48
+MOST_FLOAT_COLUMNS = 64
+# x is whole numbers of so many digits of base 256, or one if it is int8; see the text.
+DIGITS = 3
+# Strides of 64 modulo 128 bytes keep digits of x in different memory banks.
+STRIDE_REMAINDER = 64
+LOAD_BYTES = 512
+FLOAT_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GemvSchedule:
+    """The decisions of one point.
+
+    Attributes:
+        warps_k: Warps of a block that share the depth.
+        warps_n: Groups of such warps with columns of their own.
+        blocks_n: Blocks along the columns; tiles are dealt out evenly to their groups of warps.
+        blocks_k: Blocks that share the depth; more than one needs a second launch.
+        in_flight: Steps (in bulk: pieces) whose loads are outstanding at once, per warp.
+        piece: Steps that one bulk copy brings.
+        bulk: Whether codes come through shared memory by bulk copies, else in registers.
+        early: Whether weights are asked for before the kernel in front has ended.
+        floats: Whether codes become 16-bit floats like ``x``, else ``x`` whole numbers like them.
+    """
+
+    warps_k: int
+    warps_n: int
+    blocks_n: int
+    blocks_k: int
+    in_flight: int
+    piece: int
+    bulk: bool
+    early: bool
+    floats: bool
+
+    @property
+    def n_threads(self) -> int:
+        """Threads of a block."""
+        return 32 * self.warps_k * self.warps_n
+
+    def most_tiles(self, problem: GemvProblem) -> int:
+        """Tiles of the group of warps that has most."""
+        return -(-problem.n_tiles // (self.blocks_n * self.warps_n))
+
+
+def may_be_floats(problem: GemvProblem) -> bool:
+    """Whether codes can become floats of the type of ``x``, exactly."""
+    exact = problem.dtype == "float16" or (problem.dtype == "bfloat16" and problem.bits <= 4)
+    return exact and not problem.is_int8
+
+
+def digits(problem: GemvProblem, schedule: GemvSchedule) -> int:
+    """Columns of the right operand that a row of ``x`` takes."""
+    return 1 if problem.is_int8 or schedule.floats else DIGITS
+
+
+def rows_per_pass(problem: GemvProblem, schedule: GemvSchedule) -> int:
+    """Rows of ``x`` that one reading of the weights serves."""
+    most = MOST_FLOAT_COLUMNS if schedule.floats else MOST_X_COLUMNS
+    return min(problem.rows, most // digits(problem, schedule))
+
+
+def step_units(problem: GemvProblem) -> int:
+    """Units that are fetched together: a part of a group's, or one."""
+    per_group = problem.group // problem.unit_depth
+    most = max(1, MOST_CHUNK // problem.unit_depth)
+    fits = (n for n in STEP_UNIT_CHOICES if n <= most and per_group and per_group % n == 0)
+    return next(fits, 1)
+
+
+def step_groups(problem: GemvProblem) -> int:
+    """Scales of a column per step."""
+    return max(1, problem.unit_depth // problem.group)
+
+
+def chunk_depth(problem: GemvProblem) -> int:
+    """Depth over which integers are summed: a group or a power of two that divides it."""
+    return min(problem.group, step_units(problem) * problem.unit_depth, MOST_CHUNK)
+
+
+def n_steps(problem: GemvProblem) -> int:
+    """Steps along the whole depth."""
+    return -(-problem.n_units // step_units(problem))
+
+
+def slot_bytes(problem: GemvProblem, schedule: GemvSchedule) -> int:
+    """Codes, scales and zero points of one bulk copy; see ``SLOT_BYTES`` in the text."""
+    units = step_units(problem)
+    straddles = problem.group > units * problem.unit_depth
+    groups = schedule.piece * step_groups(problem) + straddles
+    codes = schedule.piece * units * problem.n_loads * LOAD_BYTES
+    return codes + groups * problem.group_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arena:
+    """Where things lie in dynamic shared memory, in bytes; barriers come first.
+
+    Attributes:
+        table: Sums and factors of the digits of the chunks of x.
+        held: x, or its digits.
+        reduced: Sums of the warps.
+        ring: Bulk copies.
+        size: All together.
+        x_stride: Between rows or digits.
+    """
+
+    table: int
+    held: int
+    reduced: int
+    ring: int
+    size: int
+    x_stride: int
+
+
+def arena(problem: GemvProblem, schedule: GemvSchedule) -> Arena:
+    """The layout of a schedule's shared memory."""
+    warps = schedule.warps_k * schedule.warps_n
+    apart = schedule.warps_k + (4 if schedule.warps_k % 8 == 0 else 0)
+    slots = warps * schedule.in_flight if schedule.bulk else 0
+    step_depth = step_units(problem) * problem.unit_depth
+    length = -(-n_steps(problem) // schedule.blocks_k) * step_depth
+    row_bytes = length * (FLOAT_BYTES if schedule.floats else 1)
+    stride = row_bytes + (STRIDE_REMAINDER - row_bytes) % 128
+    columns = digits(problem, schedule) * rows_per_pass(problem, schedule)
+    chunks = 0 if schedule.floats else length // chunk_depth(problem)
+    table = _aligned(8 * slots)
+    held = table + 8 * chunks * -(-columns // 8) * 8
+    reduced = held + _aligned(columns * stride)
+    sums = schedule.warps_n * schedule.most_tiles(problem) * TILE_COLUMNS * columns * apart
+    ring = reduced + 4 * sums
+    size = ring + slots * slot_bytes(problem, schedule)
+    return Arena(table=table, held=held, reduced=reduced, ring=ring, size=size, x_stride=stride)
+
+
+def _aligned(n_bytes: int) -> int:
+    return -(-n_bytes // 16) * 16

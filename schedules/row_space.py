@@ -1,0 +1,77 @@
+"""What families over rows of memory share: opening a space, vector widths, texts of constants."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Generic, Self, TypeVar
+
+from schedules.errors import UnknownSpace
+from schedules.knobs import KnobSpace
+from schedules.task import Task
+from schedules.workload import Workload
+
+C_TYPES = {"float32": "float", "float16": "half", "bfloat16": "nv_bfloat16"}
+ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+WORD_BYTES = 16
+
+Problem = TypeVar("Problem")
+
+
+class RowSpace(KnobSpace, Generic[Problem]):
+    """A family for CUDA whose programs follow from a problem, made of the workload alone.
+
+    Attributes:
+        covered: What the family covers, for the message of an error.
+    """
+
+    covered: ClassVar[str]
+
+    def __init__(self, task: Task) -> None:
+        problem = self.problem_of(task.workload)
+        if problem is None:
+            raise UnknownSpace(
+                f"the {self.name} family does not cover {task.workload.name}: "
+                f"expected {self.covered}."
+            )
+        self._problem: Problem = problem
+        self._workload = task.workload
+        self._target = task.target
+
+    @staticmethod
+    @abstractmethod
+    def problem_of(workload: Workload) -> Problem | None:
+        """The problem behind a workload, ``None`` if the family does not cover it."""
+
+    @classmethod
+    def covering(cls, task: Task) -> Self | None:
+        """The space of a task, ``None`` where other spaces have to serve."""
+        if task.target.kind != "cuda" or cls.problem_of(task.workload) is None:
+            return None
+        space = cls(task)
+        return None if space.is_empty else space
+
+
+def widest_vectors(
+    width: int, element_bytes: int, choices: tuple[int, ...] = (1, 2, 4, 8)
+) -> tuple[int, ...]:
+    """The two widest that divide a row; narrower ones only cost instructions."""
+    fitting = [v for v in choices if v * element_bytes <= WORD_BYTES and width % v == 0]
+    return tuple(fitting[-2:])
+
+
+def constants(values: Mapping[str, int | bool]) -> list[str]:
+    """CUDA definitions, one a line; integers beyond 32 bits are ``long long``."""
+    return [
+        f"constexpr {_kind(value)} {name} = {_literal(value)};" for name, value in values.items()
+    ]
+
+
+def _kind(value: int | bool) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    return "int" if -(2**31) < value < 2**31 else "long long"
+
+
+def _literal(value: int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,61 @@
+"""Runs elementwise programs on the CPU, one thread after the other, with every access checked."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from schedules.cuda_kernel import CudaLaunch, device_code
+from schedules.workload import Workload
+
+SHIM = Path(__file__).with_suffix(".hpp")
+# The loads in assembly, which the shim replaces.
+ASSEMBLY = re.compile(r"#define EFFCOMPILE_LOAD\(.*#undef EFFCOMPILE_LOAD\n", re.DOTALL)
+C_TYPES = {
+    "float32": "float", "float16": "half", "bfloat16": "nv_bfloat16", "int32": "int",
+    "int64": "long",
+}  # fmt: skip
+
+
+class Emulation:
+    """Programs in one library.
+
+    Args:
+        programs: Name to workload and launch.
+        folder: For source and library.
+    """
+
+    def __init__(self, programs: Mapping[str, tuple[Workload, CudaLaunch]], folder: Path) -> None:
+        self.names = list(programs)
+        rows = ASSEMBLY.sub("using ::load_if;\n", device_code("rows.cuh"))
+        texts = [SHIM.read_text(), re.sub(r"#include <cuda.*>", "", rows)]
+        texts += [_text(number, *one) for number, one in enumerate(programs.values())]
+        source, library = folder / "kernels.cpp", folder / "kernels.so"
+        source.write_text("\n".join(texts).replace("*place = raw", "__stcs(place, raw)"))
+        flags = ["-O1", "-std=c++20", "-w", "-shared", "-fPIC"]
+        subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
+        self.library = ctypes.CDLL(str(library))
+
+    def run(self, name: str, arrays: list[np.ndarray]) -> int:
+        """Fill the last array from the others; answers 0, or the number of a fault."""
+        pointers = (ctypes.c_void_p * len(arrays))(*(one.ctypes.data for one in arrays))
+        sizes = (ctypes.c_longlong * len(arrays))(*(one.nbytes for one in arrays))
+        function = getattr(self.library, f"run_{self.names.index(name)}")
+        return int(function(pointers, sizes, len(arrays)))
+
+
+def _text(number: int, workload: Workload, launch: CudaLaunch) -> str:
+    (grid,), (block,) = launch.grid, launch.block
+    specs = (*workload.inputs, *workload.outputs)
+    arguments = [f"({C_TYPES[one.dtype]}*)pointers[{i}]" for i, one in enumerate(specs)]
+    return (
+        f"namespace launch_{number} {{\n{launch.source}\n}}\n"
+        f'extern "C" int run_{number}(void** pointers, const long long* sizes, int n) {{\n'
+        f"  return launch({grid}, {block}, pointers, sizes, n, [&] {{\n"
+        f"    launch_{number}::elementwise({', '.join(arguments)});\n  }});\n}}\n"
+    )

@@ -1,0 +1,58 @@
+"""Products of the Hopper family on the CPU: blocks that share columns, and blocks that do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schedules.contraction import contraction_of
+from schedules.knobs import Value
+from schedules.matmul_cuda import launches
+from schedules.product_ending import partial_sums
+from tests.schedules.cuda_emulation import emulate
+from tests.schedules.products import Product, product_space
+
+PLAIN: dict[str, Value] = {
+    "orientation": "straight",
+    "tile_row": 64,
+    "tile_column": 16,
+    "multipliers": 1,
+    "stages": 2,
+    "blocks_per_core": 1,
+    "group": 4,
+    "splits": 1,
+    "cluster": 1,
+    "blocks": "one_per_tile",
+}
+
+
+@pytest.mark.parametrize(
+    ("product", "changed"),
+    [
+        (Product(m=256, n=40, k=200, layout="nt"), {}),
+        (Product(m=256, n=40, k=200, layout="nt"), {"cluster": 2}),
+        (Product(m=200, n=24, k=328, layout="nt", batch=2), {"cluster": 2, "splits": 2}),
+    ],
+)
+@pytest.mark.timeout(60)
+def test_emulated(product: Product, changed: dict[str, Value], tmp_path: Path) -> None:
+    space = product_space(product)
+    values = {**PLAIN, **changed}
+    assert space.refusal(values) is None, space.refusal(values)
+    problem = contraction_of(space._workload)
+    assert problem is not None
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {
+        spec.name: rng.standard_normal(spec.shape).astype(np.float16)
+        for spec in space._workload.inputs
+    }
+    a, b = (arrays[spec.name].astype(np.float64) for spec in space._workload.inputs)
+    (out,) = space._workload.outputs
+    arrays[out.name] = np.full(out.shape, np.nan, np.float16)
+    for spec in partial_sums(problem, int(values["splits"])):
+        arrays[spec.name] = np.full(spec.shape, np.nan, np.float32)
+    assert emulate(launches(problem, space.schedule(values)), arrays, tmp_path) == 0
+    np.testing.assert_allclose(arrays[out.name], a @ b.swapaxes(-1, -2), rtol=5e-3, atol=5e-2)
