@@ -45,13 +45,10 @@ class DecodeProblem:
         lengths: Valid keys per sequence, ``None`` if all are.
         at_end: Whether queries are the last of the valid keys.
         softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
-<<<<<<< HEAD
         patterns: Of a mask in blocks (:mod:`schedules.mask_tiles`), whose index ``mask`` is then.
         starts: Of packed sequences and the end of the last one, ``None`` if there is one sequence.
-=======
         pages: Where keys and values are, (pages, key heads, tokens of a page, width) each;
             ``None`` if they are (batch, key heads, keys, width).
->>>>>>> main
     """
 
     plain: AttentionProblem
@@ -59,12 +56,9 @@ class DecodeProblem:
     lengths: TensorSpec | None
     at_end: bool
     softcap: float
-<<<<<<< HEAD
     patterns: TensorSpec | None = None
     starts: TensorSpec | None = None
-=======
     pages: Pages | None = None
->>>>>>> main
 
     @property
     def group_rows(self) -> int:
@@ -130,10 +124,10 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     )
 
 
-<<<<<<< HEAD
 def _is_mask(spec: TensorSpec) -> bool:
     return spec.dtype in MASK_DTYPES and len(spec.shape) == 4
-=======
+
+
 def _pages(workload: Workload) -> Pages:
     key, table = workload.inputs[1], workload.inputs[3]
     return Pages(table=table, tokens=key.shape[2], n_pages=key.shape[0])
@@ -154,7 +148,6 @@ def in_one_piece(workload: Workload) -> Workload:
 
     inputs = (query, joined(key), joined(value), *rest)
     return replace(workload, op="attention", inputs=inputs)
->>>>>>> main
 
 
 def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
@@ -166,13 +159,8 @@ def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
 
 
 def _is_served(problem: DecodeProblem) -> bool:
-<<<<<<< HEAD
     """Whether queries are few, one sequence, in pieces of 16 bytes, under no mask in blocks."""
-    plain = problem.plain
-=======
-    """Whether queries are few, and pieces of 16 bytes make up the rows."""
     plain, pages = problem.plain, problem.pages
->>>>>>> main
     widths = (plain.width, plain.value_width)
     return (
         all(width % 8 == 0 and width <= WIDEST for width in widths)
