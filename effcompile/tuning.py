@@ -108,7 +108,6 @@ def tune_models(
         UnknownSpace: The design spaces named in ``config`` serve no task.
     """
     from effcompile.measure.environment import detect_target, require_device, require_meter_for
-    from schedules.spaces import require_spaces
 
     config = checked(config or TuneConfig())
     prepared = _prepare(models, shapes or {}, keep_dynamic)
@@ -122,9 +121,7 @@ def tune_models(
     folder = RunFolder(out)
     # Child processes start while this one lowers the models.
     with folder.created(), _processes(device, folder, config, known) as (builder, runner):
-        lowered, every = _tasks(prepared, device, keep_dynamic)
-        tasks = [task for task in every if wanted(task.workload)]
-        require_spaces(tasks, config.search.spaces)
+        lowered, tasks = _tasks(prepared, device, config, wanted, keep_dynamic=keep_dynamic)
         with Database(folder.database_path) as database:
             database.claim(
                 _identity(lowered, device, config, known),
@@ -152,12 +149,23 @@ def tune_models(
     )
 
 
-def _tasks(models: Mapping[str, Any], device: Target, keep_dynamic: bool) -> tuple[Any, list[Task]]:
+def _tasks(
+    models: Mapping[str, Any],
+    device: Target,
+    config: TuneConfig,
+    wanted: Callable[[Workload], bool],
+    *,
+    keep_dynamic: bool,
+) -> tuple[Any, list[Task]]:
+    """The lowered models, and what of them is tuned."""
     from effcompile.extract import extract_tasks
     from effcompile.lower import lower
+    from schedules.spaces import require_spaces
 
     lowered = lower(models, device, allow_open=keep_dynamic)
-    tasks = [extracted.task for extracted in extract_tasks(lowered, device)]
+    every = [extracted.task for extracted in extract_tasks(lowered, device)]
+    tasks = [task for task in every if wanted(task.workload)]
+    require_spaces(tasks, config.search.spaces)
     if not tasks:
         logger.warning(
             "nothing to tune: every kernel keeps its default schedule; the model can be built"

@@ -12,7 +12,6 @@ from schedules.attention_decode_problem import DecodeProblem, decode_problem
 from schedules.attention_decode_schedule import (
     Combine,
     DecodeSchedule,
-    Loads,
     n_passes,
     ring_bytes,
     shared_bytes,
@@ -82,17 +81,15 @@ class AttentionDecodeSpace(KnobSpace):
         """Splits and rows follow the problem."""
         rows = tuple(n for n in (8, 16, 32) if n == 8 or n < 2 * self._problem.group_rows)
         plenty = self._problem.plain.keys > FEW_KEYS
-        combines = ("last_block", "launch", *(["cluster"] if self._is_hopper else []))
+        combines = ("last_block", *(["cluster"] if self._is_hopper else []))
         return (
             Knob(name="splits", values=self._split_counts()),
             Knob(name="order", values=("ranges", "turns")),
             Knob(name="warps", values=(2, 4, 8, 16) if plenty else (1, 2, 4, 8)),
             Knob(name="tiles", values=(1, 2, 4)),
             Knob(name="in_flight", values=(1, 2, 3, 4, 6, 8)),
-            Knob(name="loads", values=("pieces", *(["tiles"] if self._is_hopper else []))),
             Knob(name="rows", values=rows),
             Knob(name="combine", values=combines),
-            Knob(name="early", values=("no", *(["yes"] if self._is_hopper else []))),
         )
 
     @property
@@ -115,12 +112,12 @@ class AttentionDecodeSpace(KnobSpace):
             warps=int(values["warps"]),
             tiles=int(values["tiles"]),
             in_flight=int(values["in_flight"]),
-            loads=cast("Loads", values["loads"]),
+            loads="tiles" if self._is_hopper else "pieces",
             rows=int(values["rows"]),
             splits=int(values["splits"]),
             in_turns=values["order"] == "turns",
             combine=cast("Combine", values["combine"]),
-            early=values["early"] == "yes",
+            early=self._is_hopper,
         )
 
     def refusal(self, values: Values) -> str | None:
@@ -136,12 +133,14 @@ class AttentionDecodeSpace(KnobSpace):
             ),
             "one block has no turns": schedule.splits == 1 and schedule.in_turns,
             "nothing is to be combined": schedule.splits == 1 and schedule.combine != "last_block",
+            "blocks of a group would wait for others to end": (
+                schedule.splits > 1 and self._waves(schedule) > 1
+            ),
             f"a cluster holds {MOST_IN_CLUSTER} blocks at most": (
                 schedule.combine == "cluster" and schedule.splits > MOST_IN_CLUSTER
             ),
             f"more than {MOST_REGISTERS} registers per thread": registers > MOST_REGISTERS,
             "steps are no whole pages, and pages no whole steps": self._crosses_pages(schedule),
-            "only tiles can be asked for early": schedule.early and schedule.loads == "pieces",
             "memory would be idle": self._in_flight(schedule) < self._wanted_in_flight(),
         }
         for reason, applies in faults.items():
@@ -178,7 +177,7 @@ class AttentionDecodeSpace(KnobSpace):
         schedule, problem = self.schedule(values), self._problem
         shares = schedule.warps * schedule.splits
         steps = -(-problem.plain.keys // schedule.step_keys)
-        waves = self._blocks(schedule) / (self._resident(schedule) * self._target.n_cores)
+        waves = self._waves(schedule)
         return [
             float(np.log2(schedule.n_threads)),
             float(np.log2(self._blocks(schedule))),
@@ -192,6 +191,9 @@ class AttentionDecodeSpace(KnobSpace):
 
     def _blocks(self, schedule: DecodeSchedule) -> int:
         return schedule.splits * self._problem.groups * n_passes(self._problem, schedule)
+
+    def _waves(self, schedule: DecodeSchedule) -> float:
+        return self._blocks(schedule) / (self._resident(schedule) * self._target.n_cores)
 
     def _resident(self, schedule: DecodeSchedule) -> int:
         """Blocks that a multiprocessor holds at once, by the estimate of registers."""

@@ -18,7 +18,6 @@ from schedules.attention_decode_schedule import (
 from schedules.cuda_kernel import CudaLaunch, TensorMap, cuda_program, device_code
 from schedules.workload import TensorSpec, Workload
 
-COMBINE_THREADS = 256
 PARTIAL = "partial_results"
 # Of tensor maps: memory is fetched in pieces of 256 bytes.
 L2_PROMOTION = 3
@@ -61,19 +60,9 @@ def attention_decode(workload: Workload, problem: DecodeProblem, schedule: Decod
     )
     if not partial:
         return cuda_program(workload, [main])
-    combine = CudaLaunch(
-        function="decode_combine",
-        source=text + COMBINE_SOURCE,
-        headers=headers,
-        arguments=(PARTIAL, result),
-        grid=(groups * passes,),
-        block=(COMBINE_THREADS,),
-        early=schedule.early,
-    )
-    launches = [main] if schedule.combine == "last_block" else [main, combine]
     shape = (groups * passes * partial_floats(problem, schedule),)
     workspace = TensorSpec(name=PARTIAL, shape=shape, dtype="float32")
-    return cuda_program(workload, launches, workspaces=[workspace])
+    return cuda_program(workload, [main], workspaces=[workspace])
 
 
 def _extras(problem: DecodeProblem) -> dict[str, str]:
@@ -105,12 +94,6 @@ def _tokens(
         for name, width in ((key, plain.width), (value, plain.value_width))
     ]
     return made[0], made[1]
-
-
-COMBINE_SOURCE = """__device__ __forceinline__ void decode_combine(float* partial, elem* y) {
-  attention_decode_combine(partial, y);
-}
-"""
 
 
 def _main_source(extras: Mapping[str, str], *, partial: bool) -> str:
@@ -163,7 +146,6 @@ def _sizes(problem: DecodeProblem, schedule: DecodeSchedule) -> list[tuple[str, 
         ("DEPTH", schedule.in_flight),
         ("PASS_ROWS", schedule.rows),
         ("SPLITS", schedule.splits),
-        ("COMBINE_THREADS", COMBINE_THREADS),
         ("GROUPS", problem.groups),
         ("KV_HEADS", plain.kv_heads),
         ("GROUP_ROWS", problem.group_rows),

@@ -11,7 +11,7 @@ PANEL_ELEMENTS = 64
 ROW_BYTES = 128
 ALIGNMENT_BYTES = 1024
 BARRIER_BYTES = 8
-Combine = Literal["last_block", "launch", "cluster"]
+Combine = Literal["last_block", "cluster"]
 Loads = Literal["tiles", "pieces"]
 
 
@@ -28,10 +28,10 @@ class DecodeSchedule:
         rows: Query rows of a block, a multiple of 8; more need further passes over the keys.
         splits: Blocks that share the keys of a group of rows.
         in_turns: Whether these blocks take steps in turn, else each has a range of its own.
-        combine: Who combines what these blocks found: the ``last_block`` to finish, a second
-            ``launch``, or the blocks together as a ``cluster`` (compute capability 9.0). The last
-            block is found by counters that live in the loaded module and are zero again after
-            every call: calls of one module must not overlap.
+        combine: Who combines what these blocks found: the ``last_block`` to finish, or all of them
+            as a ``cluster`` (compute capability 9.0). The last block is found by counters that
+            live in the loaded module and are zero again after every call: calls of one module
+            must not overlap.
         early: Whether blocks start before the kernel in front has ended, and ask the second
             cache for their first steps until it has (compute capability 9.0, ``tiles``).
     """

@@ -51,12 +51,13 @@ class ElementwiseSpace(RowSpace[ElementwiseProblem]):
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
-        """Vector width, threads per block, vectors per thread, cache hint."""
+        """Vector width, threads per block, vectors per thread, cache hint, early start."""
         return (
             Knob(name="vector", values=tuple(self.lanes)),
             Knob(name="threads", values=(64, 128, 256, 512, 1024)),
             Knob(name="each", values=(1, 2, 4, 8)),
             Knob(name="stream", values=("no", "yes")),
+            Knob(name="early", values=self.early_choices),
         )
 
     def schedule(self, values: Values) -> ElementwiseSchedule:
@@ -66,6 +67,7 @@ class ElementwiseSpace(RowSpace[ElementwiseProblem]):
             threads=int(values["threads"]),
             each=int(values["each"]),
             streams=values["stream"] == "yes",
+            early=values["early"] == "yes",
         )
 
     def refusal(self, values: Values) -> str | None:

@@ -10,7 +10,7 @@ from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.elementwise_lanes import LAST, Lanes
 from schedules.elementwise_problem import ElementwiseProblem
 from schedules.elementwise_words import Word
-from schedules.row_space import C_TYPES, constants
+from schedules.row_space import C_TYPES, constants, early_headers, early_start
 from schedules.workload import TensorSpec, Workload
 
 
@@ -23,12 +23,14 @@ class ElementwiseSchedule:
         threads: Of a block.
         each: Vectors per thread, all read before the first is computed.
         streams: Whether what is read and written once tells the cache that it does not come back.
+        early: Whether blocks are there before the kernel in front has ended, and wait for it.
     """
 
     vector: int
     threads: int
     each: int
     streams: bool
+    early: bool = False
 
 
 def n_vectors(problem: ElementwiseProblem, schedule: ElementwiseSchedule) -> int:
@@ -61,10 +63,11 @@ def elementwise_launch(
     return CudaLaunch(
         function="elementwise",
         source=_source(problem, lanes, schedule),
-        headers=(device_code("rows.cuh"),),
+        headers=early_headers(schedule.early, device_code("rows.cuh")),
         arguments=problem.names,
         grid=(n_blocks(problem, schedule),),
         block=(schedule.threads,),
+        early=schedule.early,
     )
 
 
@@ -82,6 +85,7 @@ def _source(problem: ElementwiseProblem, lanes: Lanes, schedule: ElementwiseSche
                 }
             ),
             _head(problem),
+            early_start(schedule.early),
             "  using namespace effcompile_rows;",
             *(f"  {_chunk(problem, word)} w{i}[EACH];" for i, word in words),
             "#pragma unroll",

@@ -17,7 +17,7 @@ from schedules.elementwise_problem import ElementwiseProblem
 from schedules.elementwise_words import Reading, Word, gathered
 from schedules.index_text import index_text
 from schedules.row_space import ELEMENT_BYTES, WORD_BYTES
-from schedules.tir_text import NotTranslated, Read, Translator
+from schedules.tir_text import NotTranslated, Read, Translator, is_about_integers
 
 MOST_TEXT = 40_000
 LAST = "q"
@@ -72,6 +72,7 @@ class _Lane:
     lane: int
     reads: list[Reading] = field(default_factory=list)
     guards: list[str] = field(default_factory=list)
+    is_sure: bool = True
 
     def __post_init__(self) -> None:
         tvm = _tvm.load()
@@ -102,6 +103,8 @@ class _Lane:
         return translator.text(self.problem.expression)
 
     def _branch(self, condition: Any, yes: Callable[[], str], no: Callable[[], str]) -> str:
+        if not is_about_integers(condition):
+            return self._unsure(condition, yes, no)
         tvm = _tvm.load()
         known = self.analyzer.simplify(condition)
         if type(known).__name__ == "IntImm":
@@ -109,6 +112,14 @@ class _Lane:
         # Only in its simplest form does a condition tell the analyzer the range of a variable.
         otherwise = self.analyzer.simplify(tvm.tirx.Not(known))
         return f"({self._index(known)} ? {self._under(known, yes)} : {self._under(otherwise, no)})"
+
+    def _unsure(self, condition: Any, yes: Callable[[], str], no: Callable[[], str]) -> str:
+        """A choice by values: both sides are read, so both have to lie inside."""
+        chosen = Translator(self._read, index=self._index, branch=self._branch).text(condition)
+        before, self.is_sure = self.is_sure, False
+        sides = yes(), no()
+        self.is_sure = before
+        return f"({chosen} ? {sides[0]} : {sides[1]})"
 
     def _under(self, condition: Any, part: Callable[[], str]) -> str:
         self.guards.append(self._index(condition))
@@ -119,7 +130,7 @@ class _Lane:
 
     def _read(self, load: Read) -> str:
         name, dtype = str(load.source.name), str(load.source.dtype)
-        if dtype not in ELEMENT_BYTES:
+        if dtype not in ELEMENT_BYTES or not (self.is_sure or self._is_inside(load)):
             raise NotTranslated
         place = self._place(load)
         known = self.analyzer.modular_set(place)

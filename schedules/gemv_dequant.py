@@ -22,7 +22,7 @@ from schedules.gemv_dequant_layout import (
     step_groups,
     step_units,
 )
-from schedules.gemv_dequant_problem import ELEMENT_BYTES, GemvProblem, gemv_problem
+from schedules.gemv_dequant_problem import ELEMENT_BYTES, MOST_ROWS, GemvProblem, gemv_problem
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.limits import launch_refusal
 from schedules.task import Task
@@ -31,8 +31,6 @@ FIRST_ARCH = 80
 # With bulk copies, and kernels that start before the one in front has ended.
 FIRST_ARCH_OF_HOPPER = 90
 MOST_REGISTERS = 200
-# More are a matter of arithmetic, which other kernels do better.
-MOST_ROWS = 256
 # Estimates from compiled points: beside x, sums and codes, and per eight columns of x.
 REGISTERS_OF_BULK = 24
 REGISTERS_OF_LOADS = 34

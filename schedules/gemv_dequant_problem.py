@@ -24,8 +24,10 @@ ELEMENT_BYTES = {"int8": 1, "float16": 2, "bfloat16": 2, "float32": 4}
 DTYPES = ("float16", "bfloat16", "float32")
 ACTIVATIONS = ("", "silu", "gelu", "gelu_tanh", "relu")
 SMALLEST_GROUP = 32
-# Rows that one reading of the weights serves; products of more are not joined.
+# Rows that one reading of the weights serves.
 FEW_ROWS = 64
+# More are a matter of arithmetic, which other kernels do better.
+MOST_ROWS = 256
 # Columns of a tile that a gate has; as many lie beside them that it multiplies.
 GATED_COLUMNS = TILE_COLUMNS // 2
 OPTIONAL = ("zeros", "bias", "residual", "x_scales")

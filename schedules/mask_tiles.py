@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 GRAIN = 64
 EMPTY, WHOLE = 0, 1
-RowsOf = Callable[[int, int, slice], np.ndarray]
 _DECLARED = np.array([[[0, 0]] * GRAIN, [[-1, -1]] * GRAIN], dtype=np.int32)
 
 
@@ -37,16 +36,6 @@ class MaskTiles:
     index: np.ndarray
     patterns: np.ndarray
 
-    @property
-    def n_live(self) -> int:
-        """Blocks that hold a pair that is attended."""
-        return int(np.count_nonzero(self.index))
-
-    @property
-    def n_mixed(self) -> int:
-        """Blocks that hold pairs of both kinds."""
-        return int(np.count_nonzero(self.index > WHOLE))
-
 
 def blocks_of(n_tokens: int) -> int:
     """Blocks that some tokens take."""
@@ -59,26 +48,23 @@ def mask_tiles(mask: np.ndarray) -> MaskTiles:
     Args:
         mask: bool, (batch or 1, heads or 1, queries or 1, keys), true where a key may be attended.
     """
-    return tiles_of_rows(mask.shape, lambda b, h, rows: mask[b, h, rows])
-
-
-def tiles_of_rows(shape: tuple[int, ...], rows_of: RowsOf) -> MaskTiles:
-    """The blocks of a mask that is never held whole.
-
-    Args:
-        shape: Of the mask, as in :func:`mask_tiles`.
-        rows_of: From batch, head and a slice of queries to booleans (queries, keys).
-    """
-    *planes, n_rows, n_keys = shape
-    blocks = (*planes, 1 if n_rows == 1 else blocks_of(n_rows), blocks_of(n_keys))
-    known = {_DECLARED[kind].tobytes(): kind for kind in (EMPTY, WHOLE)}
-    index = np.empty(blocks, np.int32)
-    for b, h, row in np.ndindex(*blocks[:3]):
-        words = _words(rows_of(b, h, slice(row * GRAIN, min((row + 1) * GRAIN, n_rows))))
+    *planes, n_rows, n_keys = mask.shape
+    known = _declared()
+    index = np.empty((*planes, blocks_of(n_rows), blocks_of(n_keys)), np.int32)
+    for b, h, row in np.ndindex(*index.shape[:3]):
+        words = _words(mask[b, h, row * GRAIN : (row + 1) * GRAIN])
         for block, own in enumerate(words):
             index[b, h, row, block] = known.setdefault(own.tobytes(), len(known))
-    patterns = np.frombuffer(b"".join(known), np.int32).reshape(-1, GRAIN, 2)
-    return MaskTiles(index, patterns)
+    return MaskTiles(index, _patterns(known))
+
+
+def _declared() -> dict[bytes, int]:
+    """Numbers of patterns by their bytes."""
+    return {_DECLARED[kind].tobytes(): kind for kind in (EMPTY, WHOLE)}
+
+
+def _patterns(known: dict[bytes, int]) -> np.ndarray:
+    return np.frombuffer(b"".join(known), np.int32).reshape(-1, GRAIN, 2)
 
 
 def _words(rows: np.ndarray) -> np.ndarray:
@@ -102,10 +88,26 @@ def frame_tiles(frame_lengths: Sequence[int], n_queries: int) -> MaskTiles:
     """
     ends = np.cumsum(frame_lengths)
     n_keys = int(ends[-1])
-    seen = np.repeat(ends, frame_lengths)[n_keys - n_queries :]  # keys of every query
-    key = np.arange(n_keys)
-    shape = (1, 1, n_queries, n_keys)
-    return tiles_of_rows(shape, lambda _b, _h, rows: key < seen[rows, None])
+    return prefix_tiles(np.repeat(ends, frame_lengths)[n_keys - n_queries :], n_keys)
+
+
+def prefix_tiles(ends: np.ndarray, n_keys: int) -> MaskTiles:
+    """Every query sees the keys before an end of its own; only blocks that hold ends are made.
+
+    Args:
+        ends: int, (queries,).
+        n_keys: At least the largest end.
+    """
+    known = _declared()
+    index = np.full((blocks_of(len(ends)), blocks_of(n_keys)), EMPTY, np.int32)
+    for row in range(len(index)):
+        own = ends[row * GRAIN : (row + 1) * GRAIN]
+        first, last = int(own.min()) // GRAIN, blocks_of(int(own.max()))
+        index[row, :first] = WHOLE
+        key = np.arange(first * GRAIN, last * GRAIN)
+        for block, words in enumerate(_words(key < own[:, None]), start=first):
+            index[row, block] = known.setdefault(words.tobytes(), len(known))
+    return MaskTiles(index[None, None], _patterns(known))
 
 
 def coarse_tiles(live: np.ndarray, n_queries: int, n_keys: int, *, block: int) -> MaskTiles:

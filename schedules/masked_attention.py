@@ -54,6 +54,7 @@ class MaskedAttentionSpace(HopperAttentionSpace):
             )
         self._masked: MaskedProblem = problem
         self._problem, self._workload, self._target = problem.plain, task.workload, task.target
+        self._lengths = {groups: lengths(problem, groups) for groups in (1, 2, 3)}
 
     @property
     def gains_nothing(self) -> bool:
@@ -81,7 +82,7 @@ class MaskedAttentionSpace(HopperAttentionSpace):
     @property
     def is_uneven(self) -> bool:
         """Whether some query tiles have more keys than others."""
-        return bool(np.ptp(self._lengths(1))) if self._masked.known else super().is_uneven
+        return bool(np.ptp(self._lengths[1])) if self._masked.known else super().is_uneven
 
     def other_registers(self, schedule: HopperSchedule) -> int:
         """Beside scores, probabilities and outputs: the bits of two rows, and what is added."""
@@ -102,7 +103,7 @@ class MaskedAttentionSpace(HopperAttentionSpace):
     def numbers(self, values: Values) -> list[float]:
         """Work per processor in key steps, its longest tile, done for all, memory, registers."""
         schedule, problem = self.schedule(values), self._problem
-        steps = -(-self._lengths(schedule.warpgroups) * GRAIN // schedule.key_tile)
+        steps = -(-self._lengths[schedule.warpgroups] * GRAIN // schedule.key_tile)
         share = problem.batch * problem.heads / (steps.shape[0] * steps.shape[1])
         total = max(1.0, float(steps.sum()) * share)
         done = total * schedule.query_tile * schedule.key_tile
@@ -116,10 +117,14 @@ class MaskedAttentionSpace(HopperAttentionSpace):
             float(accumulators(problem, schedule)),
         ]
 
-    def _lengths(self, warpgroups: int) -> np.ndarray:
-        """Blocks that query tiles load, all of them where the mask is not known."""
-        masked = self._masked
-        if masked.known is not None:
-            return tile_lengths(masked.known, warpgroups)
-        tiles = -(-masked.plain.queries // (GRAIN * warpgroups))
-        return np.full((1, 1, tiles), blocks_of(masked.plain.keys))
+
+def lengths(problem: MaskedProblem, warpgroups: int) -> np.ndarray:
+    """Blocks that query tiles load, all of them where the mask is not known.
+
+    Shape (batch or 1, heads or 1, query tiles).
+    """
+    tiles = -(-problem.plain.queries // (GRAIN * warpgroups))
+    if problem.known is None:
+        return np.full((1, 1, tiles), blocks_of(problem.plain.keys))
+    found = tile_lengths(problem.known, warpgroups)
+    return np.broadcast_to(found, (*found.shape[:2], tiles))

@@ -106,11 +106,6 @@ class MaskedProblem:
             step *= extent
         return tuple(reversed(strides))
 
-    @property
-    def live_share(self) -> float:
-        """Blocks that are not empty among all; 1 where that is not known."""
-        return 1.0 if self.known is None else self.known.n_live / self.known.index.size
-
 
 def masked_problem(workload: Workload) -> MaskedProblem | None:
     """The problem behind a workload, ``None`` if another family's programs say the same."""

@@ -34,12 +34,13 @@ class RowNormSpace(RowSpace[RowNormProblem]):
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
-        """Vector width, threads per row, rows per block, cache hint."""
+        """Vector width, threads per row, rows per block, cache hint, early start."""
         return (
             Knob(name="vector", values=self._vectors),
             Knob(name="lanes", values=self._lanes()),
             Knob(name="height", values=(1, 2, 4, 8, 16, 32)),
             Knob(name="stream", values=("no", "yes")),
+            Knob(name="early", values=self.early_choices),
         )
 
     @property
@@ -60,6 +61,7 @@ class RowNormSpace(RowSpace[RowNormProblem]):
             lanes=int(values["lanes"]),
             height=int(values["height"]),
             streams=values["stream"] == "yes",
+            early=values["early"] == "yes",
         )
 
     def refusal(self, values: Values) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.row_norm_problem import RowNormProblem
-from schedules.row_space import C_TYPES, constants
+from schedules.row_space import C_TYPES, constants, early_headers, early_start
 from schedules.workload import Workload
 
 
@@ -20,12 +20,14 @@ class RowNormSchedule:
         lanes: Threads of a row.
         height: Rows of a block.
         streams: Whether loads and stores tell the cache that nothing comes back.
+        early: Whether blocks are there before the kernel in front has ended, and wait for it.
     """
 
     vector: int
     lanes: int
     height: int
     streams: bool
+    early: bool = False
 
 
 def row_norm_cuda(workload: Workload, problem: RowNormProblem, schedule: RowNormSchedule) -> Any:
@@ -38,13 +40,15 @@ def row_norm_cuda(workload: Workload, problem: RowNormProblem, schedule: RowNorm
                 _constants(problem, schedule),
                 device_code("row_norm.cuh"),
                 f"__device__ __forceinline__ void row_norm_rows({', '.join(parameters)}) {{",
+                early_start(schedule.early),
                 f"  row_norm({', '.join(arguments)});\n}}",
             ]
         ),
-        headers=(device_code("rows.cuh"),),
+        headers=early_headers(schedule.early, device_code("rows.cuh")),
         arguments=problem.names,
         grid=(-(-problem.n_rows // schedule.height),),
         block=(schedule.lanes, schedule.height),
+        early=schedule.early,
     )
     return cuda_program(workload, [launch])
 

@@ -55,8 +55,8 @@ class Translator:
     Attributes:
         read: Of a buffer element.
         index: Of an integer, and of a condition on integers; neither has a text by default.
-        branch: Of a condition on integers and what it chooses from, of which only the chosen one
-            may be computed.
+        branch: Of a condition and what it chooses from, of which only the chosen one may be
+            computed.
     """
 
     read: Callable[[Read], str]
@@ -112,7 +112,7 @@ class Translator:
         return f"{CALLS[name]}({', '.join(arguments)})"
 
     def _choice(self, condition: Any, yes: Any, no: Any) -> str:
-        if self.branch is not None and is_about_integers(condition):
+        if self.branch is not None:
             return self.branch(condition, lambda: self.text(yes), lambda: self.text(no))
         return f"({self.text(condition)} ? {self.text(yes)} : {self.text(no)})"
 

@@ -37,7 +37,6 @@ SWEEPS: tuple[tuple[Matcher, ...], ...] = (
     (match_softmax, mark_norm, mark_attention, widen_products, widen_sums),
     (match_modulated_norm,),
 )
-# Likewise, where there are packed products at all.
 PRODUCT_SWEEPS: tuple[tuple[Matcher, ...], ...] = (
     (match_quantised_input,),
     (match_bias,),
@@ -47,16 +46,12 @@ PRODUCT_SWEEPS: tuple[tuple[Matcher, ...], ...] = (
 )
 
 
-def match_patterns(sweeps: Sequence[tuple[Matcher, ...]] | None = None) -> Any:
-    """The pass that replaces every match; what it read becomes dead code.
-
-    Args:
-        sweeps: Matchers of each sweep; unless given, those that suit the module.
-    """
+def match_patterns(sweeps: Sequence[tuple[Matcher, ...]] = SWEEPS) -> Any:
+    """The pass that replaces every match; what it read becomes dead code."""
     tvm = _tvm.load()
 
     def run(module: Any, _context: Any) -> Any:
-        for matchers in _fitting(module) if sweeps is None else sweeps:
+        for matchers in sweeps:
             mutator = _mutator_class()(module, matchers)
             for variable, function in module.functions_items():
                 if isinstance(function, tvm.relax.Function):
@@ -69,8 +64,14 @@ def match_patterns(sweeps: Sequence[tuple[Matcher, ...]] | None = None) -> Any:
     return tvm.transform.module_pass(run, opt_level=0, name="MatchPatterns")
 
 
-def _fitting(module: Any) -> tuple[tuple[Matcher, ...], ...]:
-    return (*SWEEPS, *PRODUCT_SWEEPS) if has_packed_products(module) else SWEEPS
+def match_surroundings() -> Any:
+    """The pass that gives packed products, where there are any, what surrounds them."""
+    sweeps = match_patterns(PRODUCT_SWEEPS)
+
+    def run(module: Any, _context: Any) -> Any:
+        return sweeps(module) if has_packed_products(module) else module
+
+    return _tvm.load().transform.module_pass(run, opt_level=0, name="MatchSurroundings")
 
 
 @cache

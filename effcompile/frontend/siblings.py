@@ -14,7 +14,6 @@ from effcompile.frontend.kernels.joined_products import is_joinable, side_by_sid
 from effcompile.frontend.matchers.expressions import Scope
 from effcompile.frontend.matchers.packed_products import (
     Product,
-    few_rows,
     has_packed_products,
     product_of,
     shared_inputs,
@@ -61,7 +60,7 @@ def _groups(function: Any, builder: Any) -> list[Group]:
 
 def _may_join(product: Product) -> bool:
     given, attrs = product
-    return is_joinable(given) and few_rows(product) and not (attrs["gated"] or attrs["residual"])
+    return is_joinable(given) and not (attrs["gated"] or attrs["residual"])
 
 
 def _shared(product: Product, scope: Scope) -> tuple[Hashable, ...]:

@@ -240,9 +240,19 @@ class Session:
 
         wrong = opened.checker.check(launch_and_wait, opened.copies[0])
         if wrong:
-            # A kernel that wrote where it should not has spoilt the inputs.
-            self._open.clear()
+            self._restore(opened)
             raise WrongResult(f"{wrong}.")
+
+    def _restore(self, opened: OpenWorkload) -> None:
+        """Write inputs and references again, in their place: a kernel that wrote where it should
+        not may have spoilt them. If it spoilt another workload's, that one's next candidate is
+        wrong, and they are written again then.
+        """
+        for copy in opened.copies:
+            for argument, data in zip(copy.inputs, opened.prepared.inputs, strict=True):
+                argument.write(data)
+        screen = self._make_screen(opened.workload, opened.prepared)
+        opened.checker = Checker(opened.prepared, screen)
 
     def _launcher(self, library_path: str, arguments: Arguments) -> timing.Launch:
         import tvm

@@ -73,12 +73,3 @@ __device__ __forceinline__ void attention_decode(const elem* query, Tokens key, 
   __syncthreads();
   combine(warps, partial, y, place);
 }
-
-__device__ __forceinline__ void attention_decode_combine(float* partial, elem* y) {
-  if constexpr (EARLY) {
-    release_next_kernel();
-    wait_for_previous_kernel();
-  }
-  int at = blockIdx.x;
-  combine_blocks(partials_of(partial, at), y, Place{0, at % PASSES, at / PASSES}, COMBINE_THREADS);
-}

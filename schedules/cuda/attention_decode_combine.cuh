@@ -106,10 +106,9 @@ __device__ __forceinline__ Weighted of_warps(const Found& found, int i) {
 }
 
 // Of a group's and pass's blocks in device memory; loads of several are outstanding at once.
-__device__ __forceinline__ void combine_blocks(const Found& found, elem* y, const Place& place,
-                                               int n_threads) {
+__device__ __forceinline__ void combine_blocks(const Found& found, elem* y, const Place& place) {
   constexpr int AT_ONCE = SPLITS < 8 ? SPLITS : 8;
-  for (int i = threadIdx.x; i < QUADS; i += n_threads) {
+  for (int i = threadIdx.x; i < QUADS; i += THREADS) {
     int row = Found::row_of(i);
     Weighted one;
     for (int first = 0; first < SPLITS; first += AT_ONCE) {
@@ -172,5 +171,5 @@ __device__ __forceinline__ void combine(const Found& warps, float* partial, elem
   }
   if constexpr (IN_CLUSTER) combine_cluster(blocks, y, place);
   if constexpr (COMBINES_LAST)
-    if (is_last(at)) combine_blocks(blocks, y, place, THREADS);
+    if (is_last(at)) combine_blocks(blocks, y, place);
 }

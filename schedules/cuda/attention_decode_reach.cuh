@@ -46,7 +46,7 @@ __device__ __forceinline__ Reach reach_of(const length_t* lengths, int batch) {
   if constexpr (HAS_LEFT) {
     r.begin = max(0, r.position - LEFT);
     r.all_begin = last - LEFT;
-    if constexpr (PAGED) r.begin -= r.begin % STEP_KEYS;  // a step lies in a page, or pages in a step
+    if constexpr (PAGED) r.begin -= r.begin % BOX_KEYS;  // a step lies in a page, or pages in a step
   }
   if constexpr (HAS_RIGHT) {
     r.end = min(r.length, last + RIGHT + 1);

@@ -60,7 +60,7 @@ def test_another_seed_searches_otherwise(recording: Path, tmp_path: Path) -> Non
 def test_the_policy_is_part_of_the_identity(recording: Path, tmp_path: Path) -> None:
     tune_recorded(str(recording), tmp_path, config=CONFIG)
     other = replace(CONFIG, search=replace(CONFIG.search, energy_policy="snr"))
-    with pytest.raises(IdentityMismatch, match=r"search\.energy_policy: recorded 'overlap'"):
+    with pytest.raises(IdentityMismatch, match=r"search\.energy_policy: recorded 'worth'"):
         tune_recorded(str(recording), tmp_path, config=other)
 
 

@@ -323,9 +323,5 @@ extern "C" int run(const elem* query, const elem* key, const elem* value, const 
                        lengths, y, partial, arena);
     });
   }
-  if (SPLITS > 1 && !COMBINES_LAST && !IN_CLUSTER)
-    for (int i = 0; i < GROUPS * PASSES; ++i)
-      run_blocks({{i, 0, 0}}, COMBINE_THREADS, 0,
-                 [=](unsigned char*) { attention_decode_combine(partial, y); });
   return fault;
 }

@@ -26,7 +26,7 @@ from tests.effcompile.lowered_models import graph_model
 from tests.schedules.decode_emulation import emulate
 from tests.schedules.decode_workloads import Decode, decode_inputs, spoiled
 
-H200 = known_target("h200")
+H200, A100 = known_target("h200"), known_target("a100")
 GROUPED = Decode(heads=40, kv_heads=10, keys=32768, width=64)
 MOST_THREADS = 64
 
@@ -108,7 +108,7 @@ def test_splits_fill_every_multiprocessor_with_whole_blocks() -> None:
 
 def point(**changes: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {"splits": 13, "order": "turns", "warps": 4, "tiles": 2, "in_flight": 3}
-    plain |= {"loads": "tiles", "rows": 8, "combine": "last_block", "early": "yes"}
+    plain |= {"rows": 8, "combine": "last_block"}
     return plain | changes
 
 
@@ -116,12 +116,12 @@ def point(**changes: Any) -> dict[str, Any]:
     ("changes", "reason"),
     [
         ({"splits": 1}, "one block has no turns"),
-        ({"splits": 1, "order": "ranges", "combine": "launch"}, "nothing is to be combined"),
+        ({"splits": 1, "order": "ranges", "combine": "cluster"}, "nothing is to be combined"),
         ({"splits": 52, "warps": 16, "in_flight": 3}, "more steps would be in flight"),
+        ({"splits": 39}, "blocks of a group would wait"),
         ({"splits": 26, "combine": "cluster"}, "a cluster holds 16 blocks"),
         ({"tiles": 1, "in_flight": 1}, "memory would be idle"),
         ({"warps": 8, "in_flight": 4}, "bytes of shared memory"),
-        ({"loads": "pieces"}, "only tiles can be asked for early"),
     ],
 )
 def test_points_that_cannot_be_good_are_refused(changes: dict[str, Any], reason: str) -> None:
@@ -159,11 +159,11 @@ MASKED = Decode(
 @pytest.mark.parametrize(
     ("device", "shape", "changes"),
     [
-        ("h200", GROUPED, {"combine": "launch"}),
-        ("h200", MASKED, {"splits": 8, "tiles": 1, "in_flight": 6, "combine": "cluster"}),
-        ("a100", MASKED, {"tiles": 1, "loads": "pieces", "early": "no"}),
+        ("h200", GROUPED, {}),
+        ("h200", MASKED, {"splits": 8, "tiles": 1, "in_flight": 2, "combine": "cluster"}),
+        ("a100", MASKED, {"splits": 3, "tiles": 1}),
     ],
-    ids=["launch", "cluster", "a100"],
+    ids=["last_block", "cluster", "a100"],
 )
 def test_points_become_machine_code_without_spills(
     device: str, shape: Decode, changes: dict[str, Any], tmp_path: Path
@@ -177,7 +177,7 @@ def test_points_become_machine_code_without_spills(
     assert [kernel.spill_bytes for kernel in kernels] == [0] * len(kernels)
     groups = shape.batch * shape.kv_heads
     assert kernels[0].grid == (values["splits"], 1 if shape is GROUPED else 4, groups)
-    assert len(kernels) == 1 + (values["combine"] == "launch")
+    assert len(kernels) == 1
     estimate = space._registers(space.schedule(values))
     assert 0.6 * estimate <= kernels[0].registers_per_thread <= 1.3 * estimate
 
@@ -196,11 +196,12 @@ PAGED = Decode(
     window_left=55,
     value_width=40,
 )
-# Workloads, each with a form of the kernel.
-EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
+# Workloads, each with a device and a form of the kernel.
+EMULATED: dict[str, tuple[Decode, Target, dict[str, Any]]] = {
     "value_24": (
         Decode(heads=4, kv_heads=2, keys=200, width=40, value_width=24, dtype="bfloat16", batch=2),
-        {"loads": "tiles", "combine": "launch", "order": "ranges"},
+        H200,
+        {"combine": "last_block", "order": "ranges"},
     ),
     "cache": (
         Decode(
@@ -215,7 +216,8 @@ EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
             at_end=True,
             window_left=77,
         ),
-        {"loads": "tiles", "combine": "last_block", "order": "turns"},
+        H200,
+        {"combine": "last_block", "order": "turns"},
     ),
     "softcap": (
         Decode(
@@ -227,7 +229,8 @@ EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
             mask=((1, 4, 3, 100), "float32"),
             softcap=4.0,
         ),
-        {"loads": "pieces", "combine": "last_block", "order": "turns"},
+        A100,
+        {"combine": "last_block", "order": "turns"},
     ),
     "tree": (
         Decode(
@@ -239,17 +242,18 @@ EMULATED: dict[str, tuple[Decode, dict[str, Any]]] = {
             queries=15,
             mask=((2, 1, 15, 111), "bool"),
         ),
-        {"loads": "tiles", "combine": "cluster", "order": "ranges"},
+        H200,
+        {"combine": "cluster", "order": "ranges"},
     ),
-    "pages": (PAGED, {"loads": "tiles", "combine": "last_block", "tiles": 2}),
-    "pages_in_pieces": (PAGED, {"loads": "pieces", "combine": "launch", "tiles": 2}),
+    "pages": (PAGED, H200, {"combine": "last_block", "tiles": 2}),
+    "pages_in_pieces": (PAGED, A100, {"combine": "last_block", "tiles": 2}),
 }
 
 
 def emulated_fault(name: str, folder: Path) -> str | None:
     """What is wrong with a random point of a form that shares keys among blocks."""
-    shape, form = EMULATED[name]
-    workload, space = shape.workload(), space_of(shape)
+    shape, target, form = EMULATED[name]
+    workload, space = shape.workload(), space_of(shape, target)
     assert space is not None
     points = [
         one

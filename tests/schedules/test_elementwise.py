@@ -14,6 +14,7 @@ from effcompile.measure.libraries import LibraryMaker
 from schedules.dtypes import numpy_dtype
 from schedules.elementwise import ElementwiseSpace, elementwise_space
 from schedules.elementwise_cuda import elementwise_launch
+from schedules.elementwise_lanes import lanes_of
 from schedules.elementwise_problem import elementwise_problem
 from schedules.families import own_spaces
 from schedules.inputs import make_inputs
@@ -40,7 +41,9 @@ def space_of(name: str) -> ElementwiseSpace:
 def points_of(space: ElementwiseSpace) -> list[Values]:
     """One per vector width: fewest threads and vectors, or the most."""
     ends = {vector: (0, -1)[i % 2] for i, vector in enumerate(space.lanes)}
-    by_width = {v: [one for one in space.points if one["vector"] == v] for v in space.lanes}
+    by_width = {
+        v: [p for p in space.points if (p["vector"], p["early"]) == (v, "no")] for v in space.lanes
+    }
     return [points[ends[vector]] for vector, points in by_width.items()]
 
 
@@ -104,6 +107,25 @@ def test_sums_and_transpositions_without_words_are_left_to_others(
     turned = describe(lambda a: topi.transpose(a, (1, 0)), ((64, 96), "float16"))
     space = elementwise_space(Task(workload=turned, target=H200))
     assert space is not None and list(space.lanes) == [1]  # type: ignore[attr-defined]
+
+
+def test_a_choice_by_values_reads_both_sides_only_inside(
+    describe: Callable[..., Workload],
+) -> None:
+    def shifted(distance: int) -> Workload:
+        def chosen(a: Any) -> Any:
+            from tvm import te, tirx
+
+            return te.compute(
+                (64,), lambda i: tirx.if_then_else(a(i) > 0.0, a(i + distance), a(i)), name="chosen"
+            )
+
+        return describe(chosen, ((64,), "float32"))
+
+    inside, outside = (elementwise_problem(shifted(distance)) for distance in (0, 8))
+    assert inside is not None and outside is not None
+    assert lanes_of(inside, 4) is not None
+    assert lanes_of(outside, 4) is None
 
 
 def test_points_compile_without_spills(tmp_path: Path) -> None:

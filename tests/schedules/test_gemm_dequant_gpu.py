@@ -19,6 +19,9 @@ SHAPES: list[tuple[tuple[Any, ...], str, dict[str, Any]]] = [
     ((100, 200, 520, 3, 64), "bfloat16", {"zeros": True, "bias": True, "activation": "silu"}),
     ((333, 1000, 264, 8, 264), "float16", {"residual": True, "activation": "gelu_tanh"}),
     ((512, 2048, 2048, 4, 128), "bfloat16", {"bias": True, "residual": True}),
+    ((300, (200, 64, 40), 520, 4, 520), "float16", {"bias": True}),
+    ((300, 200, 520, 3, 64), "bfloat16", {"gated": True, "activation": "silu", "zeros": True}),
+    ((128, 200, 520, 8, 520), "float32", {"bias": True, "activation": "gelu"}),
     ((70, 24, 1024, 2, 32), "float16", {"zeros": True, "activation": "relu"}),
 ]
 

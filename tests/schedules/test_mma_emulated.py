@@ -60,6 +60,10 @@ SHAPES: dict[str, tuple[Decode | Masked, dict[str, int]]] = {
         Masked(mask=blocks(140, 200, planes=(1, 2)), kv_heads=1, width=16),
         DEEP | {"key_tile": 64},
     ),
+    "blocks_for_all_rows": (
+        Masked(mask=blocks(64, 140)[:, :, :1], queries=70, width=16, kv_heads=1),
+        TALL,
+    ),
     "packed": (
         Masked(mask=packed([30, 3, 62, 15]), form="packed", starts=(0, 30, 33, 95), width=16),
         DEEP | {"key_tile": 16},

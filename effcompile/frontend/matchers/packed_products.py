@@ -11,7 +11,7 @@ from effcompile.frontend.kernels.gemv_dequant import gemv_dequant_call
 from effcompile.frontend.kernels.joined_products import gated, is_joinable
 from effcompile.frontend.kernels.marking import marks_of, type_of
 from effcompile.frontend.matchers.expressions import Scope
-from schedules.gemv_dequant_problem import FEW_ROWS, OP, columns_of, input_roles
+from schedules.gemv_dequant_problem import FEW_ROWS, MOST_ROWS, OP, columns_of, input_roles
 from schedules.workload import Attribute
 
 ACTIVATIONS = {
@@ -38,15 +38,18 @@ def product_of(expression: Any, scope: Scope) -> Product | None:
     return dict(zip(input_roles(attrs), inputs, strict=True)), dict(attrs)
 
 
-def few_rows(product: Product) -> bool:
-    """Whether one kernel serves all outputs."""
-    return int(prod(type_of(product[0]["x"])[0][:-1])) <= FEW_ROWS
+def _rows(product: Product) -> int:
+    return int(prod(type_of(product[0]["x"])[0][:-1]))
 
 
 def match_quantised_input(call: Any, scope: Scope) -> Any:
-    """A product of ``int8 * scale`` as one of the int8 array."""
+    """A product of ``int8 * scale`` as one of the int8 array, where integers are the faster way."""
     product = product_of(call, scope)
-    if product is None or "x_scales" in product[0] or not few_rows(product):
+    if product is None or "x_scales" in product[0]:
+        return None
+    # Many rows of 16-bit floats have tensor cores of their own.
+    most = MOST_ROWS if type_of(product[0]["x"])[1] == "float32" else FEW_ROWS
+    if _rows(product) > most:
         return None
     given, attrs = product
     scaled = scope.call(given["x"], "multiply")
@@ -125,7 +128,9 @@ def match_gate(call: Any, scope: Scope) -> Any:
         if gate is None or up is None or gate[1]["gated"] or gate[1]["residual"]:
             continue
         alike = {**gate[1], "activation": "", "bias": False} == {**up[1], "bias": False}
-        if alike and _share_inputs(gate[0], up[0], scope) and few_rows(gate):
+        # Biases of two interleaved matrices lie in turns, which only kernels of few rows read.
+        readable = _rows(gate) <= FEW_ROWS or not (gate[1]["bias"] or up[1]["bias"])
+        if alike and readable and _share_inputs(gate[0], up[0], scope):
             return gated(scope.builder, gate[0], up[0], gate[1])
     return None
 

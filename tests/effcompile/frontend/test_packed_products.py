@@ -83,7 +83,8 @@ def close(found: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found.astype(np.float64), expected, rtol=2e-3, atol=2e-3 * scale)
 
 
-def test_queries_keys_and_values_are_one_launch_with_an_output_each() -> None:
+@pytest.mark.parametrize("rows", [3, 100])
+def test_queries_keys_and_values_are_one_launch_with_an_output_each(rows: int) -> None:
     layers = Layers()
     biases = {}
     for name, columns in (("q", 40), ("k", 16), ("v", 7)):
@@ -91,7 +92,7 @@ def test_queries_keys_and_values_are_one_launch_with_an_output_each() -> None:
         biases[name] = layers.vector(f"{name}_b", columns) if name != "v" else 0.0
         if name != "v":
             layers.add("Add", [f"{name}_b", f"{name}0"], name)
-    x = normal(1, 3, DEPTH)
+    x = normal(1, rows, DEPTH)
     program = layers.lowered({"x": x}, ["q", "k", "v0"])
     assert operators(program) == ["gemv_dequant"]
     assert functions(program) == 1
@@ -241,6 +242,20 @@ def test_activations_quantised_by_the_graph_reach_the_product_as_integers() -> N
     assert attributes(program)["x_scales"] is True
     rounded = np.clip(np.rint(x / np.float32(0.05)), -128, 127) * 0.05
     close(run_lowered(program, [x])[0], rounded @ layers.matrices["y"])
+
+
+@pytest.mark.parametrize(("dtype", "integers"), [("float32", True), ("float16", False)])
+def test_many_quantised_rows_stay_integers_where_floats_are_slow(
+    dtype: str, integers: bool
+) -> None:
+    layers = Layers(dtype)
+    layers.add("DequantizeLinear", ["q", "s"], "d")
+    layers.layer("y", 24, source="d", bits=8)
+    q = np.random.default_rng(2).integers(-127, 128, (128, DEPTH)).astype(np.int8)
+    s = np.array(0.01, dtype)
+    program = layers.lowered({"q": q, "s": s}, ["y"])
+    assert attributes(program)["x_scales"] is integers
+    close(run_lowered(program, [q, s])[0], (q * np.float64(s)) @ layers.matrices["y"])
 
 
 def test_the_own_operator_takes_scales_of_an_int8_input() -> None:
