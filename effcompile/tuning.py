@@ -105,7 +105,7 @@ def tune_models(
         DeviceUnavailable: The target's device is not here.
         MeterUnavailable: The meter named in ``config`` is not here, or may not be read.
         IdentityMismatch: The folder belongs to another run.
-        UnknownSpace: A design space named in ``config`` serves no task.
+        UnknownSpace: The design spaces named in ``config`` serve no task.
     """
     from effcompile.measure.environment import detect_target, require_device, require_meter_for
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from schedules.attention_problem import AttentionProblem, attention_problem
+from schedules.masked_problem import PACKED, TILES
 from schedules.workload import TensorSpec, Workload
 
 LENGTH_DTYPES = ("int32", "int64")
@@ -12,8 +13,7 @@ MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
 MOST_QUERIES = 32
 MOST_ROWS = 128
 WIDEST = 256
-TABLE_DTYPE = INDEX_DTYPE = "int32"
-BLOCKS = "tiles"
+TABLE_DTYPE = "int32"
 PAGED_OP = "paged_attention"
 # Keys of a product: pages hold whole multiples.
 PAGE_GRAIN = 16
@@ -41,14 +41,14 @@ class DecodeProblem:
 
     Attributes:
         plain: The same attention without mask, lengths, soft cap and pages.
-        mask: Added to the scores, or true where a key may be attended, or with ``patterns`` the
-            index of its blocks (``schedules/mask_tiles.py``); ``None`` for none.
+        mask: Added to the scores, or true where a key may be attended; ``None`` for none.
         lengths: Valid keys per sequence, ``None`` if all are.
         at_end: Whether queries are the last of the valid keys.
         softcap: Scores become ``softcap * tanh(score / softcap)``; 0 leaves them.
+        patterns: Of a mask in blocks (:mod:`schedules.mask_tiles`), whose index ``mask`` is then.
+        starts: Of packed sequences and the end of the last one, ``None`` if there is one sequence.
         pages: Where keys and values are, (pages, key heads, tokens of a page, width) each;
             ``None`` if they are (batch, key heads, keys, width).
-        patterns: Of the blocks of a mask.
     """
 
     plain: AttentionProblem
@@ -56,8 +56,9 @@ class DecodeProblem:
     lengths: TensorSpec | None
     at_end: bool
     softcap: float
-    pages: Pages | None = None
     patterns: TensorSpec | None = None
+    starts: TensorSpec | None = None
+    pages: Pages | None = None
 
     @property
     def group_rows(self) -> int:
@@ -96,8 +97,9 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     attrs = workload.attrs
     if workload.op != "attention" or len(workload.inputs) < 3:
         return None
-    mask, patterns, lengths = _extras(workload)
-    expected = 3 + sum(extra is not None for extra in (mask, patterns, lengths))
+    kind = attrs.get("mask", "none")
+    mask, lengths = _extras(workload)
+    expected = 3 + (mask is not None) + (lengths is not None) + (kind == TILES)
     bare = replace(
         workload,
         inputs=workload.inputs[:3],
@@ -106,19 +108,24 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
     plain = attention_problem(bare)
     if plain is None or len(workload.inputs) != expected:
         return None
-    known = MASK_DTYPES if patterns is None else (INDEX_DTYPE,)
-    if mask is not None and (mask.dtype not in known or len(mask.shape) != 4):
+    special = kind in (TILES, PACKED)
+    if mask is not None and not special and not _is_mask(mask):
         return None
-    if lengths is not None and lengths.dtype not in LENGTH_DTYPES:
+    if lengths is not None and (special or lengths.dtype not in LENGTH_DTYPES):
         return None
     return DecodeProblem(
         plain=plain,
-        mask=mask,
+        mask=None if kind == PACKED else mask,
         lengths=lengths,
         at_end=bool(attrs.get("at_end", False)),
         softcap=float(attrs.get("softcap", 0.0)),
-        patterns=patterns,
+        patterns=workload.inputs[4] if kind == TILES else None,
+        starts=mask if kind == PACKED else None,
     )
+
+
+def _is_mask(spec: TensorSpec) -> bool:
+    return spec.dtype in MASK_DTYPES and len(spec.shape) == 4
 
 
 def _pages(workload: Workload) -> Pages:
@@ -143,26 +150,23 @@ def in_one_piece(workload: Workload) -> Workload:
     return replace(workload, op="attention", inputs=inputs)
 
 
-def _extras(
-    workload: Workload,
-) -> tuple[TensorSpec | None, TensorSpec | None, TensorSpec | None]:
-    """Mask or index of blocks, their patterns, lengths."""
+def _extras(workload: Workload) -> tuple[TensorSpec | None, TensorSpec | None]:
     rest = workload.inputs[3:]
-    kind = workload.attrs.get("mask", "none")
+    has_mask = workload.attrs.get("mask", "none") != "none"
     has_lengths = bool(workload.attrs.get("lengths", False))
-    mask = rest[0] if kind != "none" and rest else None
-    patterns = rest[1] if kind == BLOCKS and len(rest) > 1 else None
-    return mask, patterns, rest[-1] if has_lengths and rest else None
+    mask = rest[0] if has_mask and rest else None
+    return mask, rest[-1] if has_lengths and rest else None
 
 
 def _is_served(problem: DecodeProblem) -> bool:
-    """Whether queries are few, and pieces of 16 bytes make up the rows."""
+    """Whether queries are few, one sequence, in pieces of 16 bytes, under no mask in blocks."""
     plain, pages = problem.plain, problem.pages
     widths = (plain.width, plain.value_width)
     return (
         all(width % 8 == 0 and width <= WIDEST for width in widths)
         and plain.queries <= MOST_QUERIES
         and problem.patterns is None
+        and problem.starts is None
         and problem.group_rows <= MOST_ROWS
         and (pages is None or pages.tokens % PAGE_GRAIN == 0)
         and (pages is None or pages.table.dtype == TABLE_DTYPE)

@@ -19,6 +19,7 @@ from schedules.attention_mma_cuda import (
 from schedules.errors import UnknownSpace
 from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, ceil_div
 from schedules.knobs import Knob, KnobSpace, Values
+from schedules.mask_tiles import GRAIN
 from schedules.matmul_mma_cuda import SLOWER_PRODUCTS
 from schedules.matmul_simt import MOST_REGISTERS, has_async_copies
 from schedules.matmul_simt_costs import CACHE_BYTES_PER_CYCLE, RESERVED_SHARED_BYTES
@@ -27,6 +28,8 @@ from schedules.task import Task
 WIDEST = 256
 FEWEST_QUERIES = 16
 REGISTERS_BESIDE_DATA = 44
+REGISTERS_OF_SEQUENCES = 12
+"""Ends of the packed sequences of 16 rows, and what comparing with them takes."""
 THREADS_PER_CORE = 1536
 PRODUCT_CYCLES = 1.83
 SCORE_CYCLES = 1.58
@@ -52,7 +55,7 @@ def _problem(task: Task) -> DecodeProblem | None:
     if problem is None or problem.plain.queries < FEWEST_QUERIES:
         return None
     # A mask is added to sums that begin with it, before a cap could apply.
-    if problem.mask is not None and problem.softcap:
+    if problem.mask is not None and problem.patterns is None and problem.softcap:
         return None
     widths = (problem.plain.width, problem.plain.value_width)
     return problem if all(w % 8 == 0 and w <= WIDEST for w in widths) else None
@@ -82,6 +85,7 @@ class AttentionMmaSpace(JudgedSpace):
         "half of the keys of a step would not exist",
         "more stages than steps",
         "all tiles are equally long",
+        "blocks of the mask hold 64 keys",
     )
 
     def __init__(self, task: Task, *, patience: float = MOST_SLOWER) -> None:
@@ -104,6 +108,7 @@ class AttentionMmaSpace(JudgedSpace):
         depth, columns = self._sixteens
         queries = np.where(values["kept"], 4 * depth, 4)
         own = values["key_tile"] // 2 + 8 * columns + queries + 4
+        own = own + (REGISTERS_OF_SEQUENCES if self._problem.starts is not None else 0)
         return values["row_tiles"] * own + REGISTERS_BESIDE_DATA
 
     @cached_property
@@ -131,9 +136,9 @@ class AttentionMmaSpace(JudgedSpace):
 
     def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
         """See :class:`JudgedSpace`."""
-        plain = self._problem.plain
+        problem, plain = self._problem, self._problem.plain
         rows, key_tile = self._rows(values), values["key_tile"]
-        windowed = plain.left is not None or plain.right is not None
+        windowed = plain.left is not None or plain.right is not None or problem.starts is not None
         return [
             self._registers(values) > MOST_REGISTERS,
             self._resident(values) < 1,
@@ -141,6 +146,7 @@ class AttentionMmaSpace(JudgedSpace):
             (key_tile > 16) & (key_tile >= 2 * plain.keys),
             values["stages"] > np.maximum(1, ceil_div(plain.keys, key_tile)),
             (values["longest_first"] == 1) & (not windowed),
+            (problem.patterns is not None) & (GRAIN % key_tile != 0) & (key_tile % GRAIN != 0),
         ]
 
     @cached_property

@@ -62,7 +62,10 @@ def shared_bytes(
     query = rows * line_bytes(plain.width)
     lines = line_bytes(plain.width) + line_bytes(plain.value_width)
     streamed = stages * key_tile * lines
-    return np.where(kept, np.maximum(query, streamed), query + streamed)
+    tiles = np.where(kept, np.maximum(query, streamed), query + streamed)
+    # The numbers of key tiles of which a mask in blocks leaves something, and how many.
+    listed = 4 * (ceil_div(plain.keys, key_tile) + 1) if problem.patterns is not None else 0
+    return tiles + ceil_div(listed, 16) * 16
 
 
 def n_blocks(problem: DecodeProblem, rows: Grid) -> Grid:
@@ -81,7 +84,12 @@ def attention_mma_cuda(
 def launch(problem: DecodeProblem, schedule: AttentionMmaSchedule) -> CudaLaunch:
     """See :func:`attention_mma_cuda`."""
     query, key, value, result = problem.plain.names
-    extras = {"mask": problem.mask, "patterns": problem.patterns, "lengths": problem.lengths}
+    extras = {
+        "mask": problem.mask,
+        "patterns": problem.patterns,
+        "starts": problem.starts,
+        "lengths": problem.lengths,
+    }
     present = {role: spec.name for role, spec in extras.items() if spec is not None}
     rows = 16 * schedule.row_tiles * schedule.warps
     return CudaLaunch(
@@ -106,7 +114,12 @@ def launch(problem: DecodeProblem, schedule: AttentionMmaSchedule) -> CudaLaunch
 
 def _entry_text(extras: list[str]) -> str:
     """The launched function: inputs that are not there become null pointers."""
-    types = {"mask": "Config::mask_type", "patterns": "int", "lengths": "Config::length_type"}
+    types = {
+        "mask": "Config::mask_type",
+        "patterns": "int",
+        "starts": "int",
+        "lengths": "Config::length_type",
+    }
     parameters = [f"const Config::element* {role}" for role in ("q", "k", "v")]
     parameters += [f"const {types[role]}* {role}" for role in extras]
     given = [role if role in extras else "nullptr" for role in types]
@@ -163,8 +176,9 @@ def _sizes(problem: DecodeProblem) -> dict[str, int]:
         "RIGHT": -1 if plain.right is None else plain.right,
         "AT_END": int(problem.at_end and problem.lengths is not None),
         "HAS_LENGTHS": int(problem.lengths is not None),
-        "HAS_MASK": int(problem.mask is not None),
-        "MASK_BLOCKS": int(problem.patterns is not None),
+        "HAS_MASK": int(problem.mask is not None and problem.patterns is None),
+        "STARTS": 0 if problem.starts is None else problem.starts.shape[0],
+        "BLOCKED": int(problem.patterns is not None),
         "MASK_PAIRS": int(_has_pairs(problem)),
         **{f"MASK_{name}": stride for name, stride in strides},
         "CAPPED": int(bool(problem.softcap)),

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal, cast
 
-from schedules.attention_decode_problem import BLOCKS
 from schedules.attention_problem import AttentionProblem, attention_problem
 from schedules.mask_tiles import GRAIN, MaskTiles, blocks_of, tiles_of_text
 from schedules.workload import TensorSpec, Workload
 
 LENGTH_DTYPES = ("int32", "int64")
 MASK_DTYPES = ("bool", "float16", "bfloat16", "float32")
-TILES, PACKED = BLOCKS, "packed"
+TILES, PACKED = "tiles", "packed"
 # Up to so many queries, the heads that share a key head are rows of one.
 MOST_PACKED_QUERIES = 256
 FEWEST_SPLIT_KEYS = 2048

@@ -64,17 +64,15 @@ def _stand_in(task: Task) -> KnobSpace | None:
 
 
 def require_spaces(tasks: Sequence[Task], names: Collection[str]) -> None:
-    """Refuse names of spaces that serve none of the tasks.
+    """Refuse names of spaces of which none serves any of the tasks.
 
     Raises:
         UnknownSpace: The message lists the spaces that do.
     """
-    if not names or not tasks:
-        return
     known = {own.name for task in tasks for own in _own_spaces(task)} | {TvmSpace.name}
-    if unknown := sorted(set(names) - known):
+    if names and tasks and not known & set(names):
         raise UnknownSpace(
-            f"no kernel of this model can be searched in {', '.join(unknown)} on "
+            f"no kernel of this model can be searched in {' or '.join(names)} on "
             f"{tasks[0].target.name}: expected {' or '.join(sorted(known))}."
         )
 

@@ -139,7 +139,7 @@ template <class C>
 __device__ __forceinline__ void run(const typename C::element* q, const typename C::element* k,
                                     const typename C::element* v,
                                     const typename C::mask_type* mask, const int* patterns,
-                                    const typename C::length_type* lengths,
+                                    const int* starts, const typename C::length_type* lengths,
                                     typename C::element* out, unsigned char* raw) {
   using A = Arena<C>;
   using Keys = typename A::Keys;
@@ -155,12 +155,20 @@ __device__ __forceinline__ void run(const typename C::element* q, const typename
   k += (long long)kv * C::KEYS * C::WIDTH;
   v += (long long)kv * C::KEYS * C::VALUE_WIDTH;
   out += (long long)head * C::QUERIES * C::VALUE_WIDTH;
-  if constexpr (C::HAS_MASK)
+  if constexpr (C::HAS_MASK || C::BLOCKED)
     mask += (long long)batch * C::MASK_BATCH + (long long)inside * C::MASK_HEAD;
-  const Reach reach = reach_of<C>(row, batch, lengths);
   const u32 lane = threadIdx.x % 32;
+  Reach reach = reach_of<C>(row, batch, starts, lengths);
+  const int* list = (const int*)(raw + A::LIST);
+  if constexpr (C::BLOCKED) {
+    if (threadIdx.x < 32) list_tiles<C>((int*)(raw + A::LIST), mask, row, lane);
+    __syncthreads();
+    reach.n_tiles = list[0];
+  }
   const int own_row = row + (int)threadIdx.x / 32 * A::WARP_ROWS;
   const int lane_row = own_row + lane / 4, lane_column = lane % 4 * 2;
+
+  const Sequences<C> sequences(starts, own_row, lane_row);
 
   const u32 arena = shared_address(raw), stages = arena + A::FIRST_STAGE;
   const u32 value_stages = stages + C::STAGES * A::KEY_BYTES;
@@ -169,7 +177,10 @@ __device__ __forceinline__ void run(const typename C::element* q, const typename
   const u32 key_place = warp_tiles::pieces_first<Keys>(lane);
   const u32 value_place = warp_tiles::lines_first<Values>(lane);
   constexpr bool WHOLE_KEYS = !C::HAS_LENGTHS && C::KEYS % C::KEY_TILE == 0;
-  auto key_of = [&](int j) { return (reach.first_tile + reach.n_tiles - 1 - j) * C::KEY_TILE; };
+  auto key_of = [&](int j) {
+    const int place = reach.n_tiles - 1 - j;
+    return (C::BLOCKED ? list[1 + place] : reach.first_tile + place) * C::KEY_TILE;
+  };
   auto fetch_keys = [&](int j) {
     if (j < reach.n_tiles)
       copy_lines<Keys, A::THREADS, C::KEY_TILE, C::WIDTH, WHOLE_KEYS>(
@@ -214,9 +225,10 @@ __device__ __forceinline__ void run(const typename C::element* q, const typename
 #pragma unroll 1
   for (int j = 0; j < reach.n_tiles; ++j) {
     const int key = key_of(j);
-    const bool is_own = is_reached<C>(own_row, key, reach) && is_live<C>(mask, own_row, key);
+    const Blocks<C> blocks(mask, own_row, key);
+    const bool is_own = is_reached<C>(own_row, key, reach, sequences) && blocks.some();
     Scores<C> scores;
-    if (is_own) begin_scores<C>(scores, mask, patterns, lane_row, key + lane_column);
+    if (is_own) begin_scores<C>(scores, mask, lane_row, key + lane_column);
     wait_for_copies<2 * C::STAGES - 2>();
     __syncthreads();
     fetch_values(j + C::STAGES - 1);
@@ -228,7 +240,9 @@ __device__ __forceinline__ void run(const typename C::element* q, const typename
     fetch_keys(j + C::STAGES);
     if (is_own) {
       if constexpr (C::CAPPED) cap_scores<C>(scores);
-      if (is_cut<C>(own_row, key, reach)) cut_scores<C>(scores, lane_row, key + lane_column, reach);
+      blocks.cut(scores, patterns, lane_row, key + lane_column);
+      if (is_cut<C>(own_row, key, reach, sequences))
+        cut_scores<C>(scores, lane_row, key + lane_column, reach, sequences);
       raise<C>(sums, scores);
       add_values<C>(sums, scores, value_stages + j % C::STAGES * A::VALUE_BYTES, value_place);
     }

@@ -75,6 +75,16 @@ inline float __shfl_xor_sync(unsigned, float v, int mask) {
   return other;
 }
 
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+inline unsigned __ballot_sync(unsigned, bool is_true) {
+  Warp& warp = own_warp();
+  warp.addresses[threadIdx.x % 32] = is_true;
+  warp.barrier.arrive_and_wait();
+  unsigned found = 0;
+  for (int lane = 0; lane < 32; ++lane) found |= warp.addresses[lane] << lane;
+  warp.barrier.arrive_and_wait();
+  return found;
+}
 // The threads of a block, and no others, see one.
 #define __shared__ static
 inline int __shfl_up_sync(unsigned, int v, int distance) {

@@ -13,6 +13,7 @@ from schedules.spaces import spaces_for
 from schedules.target import KNOWN_TARGETS, known_target
 from schedules.task import Task
 from tests.schedules.decode_workloads import Decode
+from tests.schedules.masked_workloads import Masked, frames, packed
 from tests.schedules.products import built_point
 
 WIDE = Decode(heads=8, kv_heads=2, queries=700, keys=900, width=128, causal=True)
@@ -33,6 +34,21 @@ def test_on_hopper_it_serves_only_what_warpgroups_do_not() -> None:
     masked = spaces_for(task_of(replace(WIDE, lengths="int32"), "h100"))
     assert len([name for name in masked if name.startswith("attention")]) == 1
     assert spaces_for(task_of(WIDE, "h100"), only=["attention_mma"]) == ["attention_mma"]
+
+
+@pytest.mark.parametrize(
+    "masked",
+    [
+        Masked(mask=frames([100, 92])),
+        Masked(mask=packed([100, 92]), form="packed", starts=(0, 100, 192)),
+    ],
+    ids=["frames", "packed"],
+)
+def test_masks_in_blocks_and_packed_sequences_are_covered(masked: Masked) -> None:
+    space = attention_mma_space(masked.task(known_target("a100")))
+    assert isinstance(space, AttentionMmaSpace)
+    tiles = {point["key_tile"] for point in space.points}
+    assert masked.form == "packed" or tiles <= {16, 32, 64, 128}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from schedules.attention_mma import AttentionMmaSpace
 from schedules.references.attention import make, reference
 from schedules.task import Task
 from tests.schedules.decode_workloads import Decode
+from tests.schedules.masked_workloads import Masked, blocks, frames, packed, sliding
 from tests.schedules.products import built_point
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
@@ -30,7 +31,7 @@ def shape(**more: Any) -> Decode:
     return Decode(**{"heads": 2, "kv_heads": 2, "queries": 64, "keys": 64, "width": 64} | more)
 
 
-CASES = {
+CASES: dict[str, tuple[Decode | Masked, dict[str, int]]] = {
     "one_tile": (shape(), PLAIN),
     "more_keys": (shape(queries=128, keys=300), TALL),
     "queries_in_registers": (shape(queries=300, keys=500), KEPT),
@@ -60,10 +61,18 @@ CASES = {
         shape(queries=200, keys=300, batch=2, mask=((2, 1, 1, 300), "bool"), causal=True),
         EIGHT,
     ),
+    "blocks": (Masked(mask=blocks(700, 1000, planes=(1, 4)), heads=4, kv_heads=2), KEPT),
+    "frames": (Masked(mask=frames([200, 300, 77]), width=128), TALL | {"key_tile": 32}),
+    "wide_tiles": (Masked(mask=sliding(777, 90), dtype="bfloat16"), PLAIN | {"key_tile": 128}),
+    "packed": (
+        Masked(mask=packed([300, 3, 150, 247]), form="packed", starts=(0, 300, 303, 453, 700)),
+        TALL,
+    ),
+    "no_row_blocks": (Masked(mask=np.arange(500)[None, None, None] % 7 > 2, queries=300), KEPT),
 }
 
 
-def space_of(one: Decode) -> AttentionMmaSpace:
+def space_of(one: Decode | Masked) -> AttentionMmaSpace:
     """Of the GPU here."""
     return AttentionMmaSpace(Task(workload=one.workload(), target=detect_target("cuda")))
 
@@ -77,7 +86,7 @@ def on_gpu(array: np.ndarray) -> Any:
     return torch.from_numpy(array.view(np.int16)).cuda().view(torch.bfloat16)
 
 
-def check(one: Decode, values: dict[str, Any], folder: Path) -> None:
+def check(one: Decode | Masked, values: dict[str, Any], folder: Path) -> None:
     """Build one point, run it twice and compare every element."""
     import torch
 
@@ -89,7 +98,8 @@ def check(one: Decode, values: dict[str, Any], folder: Path) -> None:
 
     function = tvm.runtime.load_module(build.library_path)["main"]
     workload = one.workload()
-    inputs = make(workload, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    inputs = one.inputs(0) if isinstance(one, Masked) else make(workload, rng)
     (wanted,) = reference(workload, inputs)
     tensors = [on_gpu(array) for array in inputs]
     kind = getattr(torch, one.dtype)
@@ -109,7 +119,9 @@ def test_right(name: str, tmp_path: Path) -> None:
     check(*CASES[name], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["ragged_128", "causal", "width_72", "bool_mask"])
+@pytest.mark.parametrize(
+    "name", ["ragged_128", "causal", "width_72", "bool_mask", "blocks", "packed"]
+)
 def test_random_points(name: str, tmp_path: Path) -> None:
     one = CASES[name][0]
     space = space_of(one)

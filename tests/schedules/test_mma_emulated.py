@@ -18,7 +18,7 @@ from schedules.target import known_target
 from schedules.task import Task
 from tests.schedules.cuda_emulation import emulate
 from tests.schedules.decode_workloads import Decode
-from tests.schedules.masked_workloads import Masked, blocks
+from tests.schedules.masked_workloads import Masked, blocks, frames, packed
 from tests.schedules.products import Product, product_workload
 from tests.schedules.test_simt_emulated import expected
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(120)
 PLAIN = {"warps": 2, "row_tiles": 1, "key_tile": 32, "stages": 1, "kept": 0, "longest_first": 0}
 DEEP = PLAIN | {"stages": 2, "kept": 1}
 TALL = PLAIN | {"warps": 1, "row_tiles": 2, "key_tile": 16, "stages": 3}
-SHAPES: dict[str, tuple[Decode, dict[str, int]]] = {
+SHAPES: dict[str, tuple[Decode | Masked, dict[str, int]]] = {
     "ragged": (
         Decode(heads=1, kv_heads=1, queries=37, keys=77, width=72, value_width=40), DEEP
     ),
@@ -56,26 +56,30 @@ SHAPES: dict[str, tuple[Decode, dict[str, int]]] = {
         ),
         TALL,
     ),
-}  # fmt: skip
-
-
-BLOCKS = {
-    "blocks": (Masked(mask=blocks(70, 140, planes=(1, 2)), width=16), DEEP | {"key_tile": 48}),
+    "blocks": (
+        Masked(mask=blocks(140, 200, planes=(1, 2)), kv_heads=1, width=16),
+        DEEP | {"key_tile": 64},
+    ),
     "blocks_for_all_rows": (
         Masked(mask=blocks(64, 140)[:, :, :1], queries=70, width=16, kv_heads=1),
         TALL,
     ),
-}
-SHAPES_AND_BLOCKS: dict[str, tuple[Decode | Masked, dict[str, int]]] = {**SHAPES, **BLOCKS}
+    "packed": (
+        Masked(mask=packed([30, 3, 62, 15]), form="packed", starts=(0, 30, 33, 95), width=16),
+        DEEP | {"key_tile": 16},
+    ),
+    "parts_of_blocks": (Masked(mask=frames([30, 50, 41]), heads=1, width=16), TALL),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SHAPES_AND_BLOCKS)
+@pytest.mark.parametrize("name", SHAPES)
 def test_attention(name: str, tmp_path: Path) -> None:
-    shape, values = SHAPES_AND_BLOCKS[name]
+    shape, values = SHAPES[name]
     workload = shape.workload()
     space = AttentionMmaSpace(Task(workload=workload, target=known_target("a100")), patience=1e9)
     assert space.refusal(values) is None, space.refusal(values)
-    inputs = make(workload, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    inputs = shape.inputs(0) if isinstance(shape, Masked) else make(workload, rng)
     if name == "float_mask":
         mask = inputs[3]
         mask[0, 0, 3], mask[0, 0, 4, ::2] = -np.inf, -np.inf

@@ -158,6 +158,7 @@ def test_clusters_are_for_long_rows_and_devices_that_have_them(
         ]
 
     assert sizes(131072, gpu) == (1, 2, 4, 8, 16)
+    assert sizes(131072, known_target("rtx5090")) == (1, 2, 4, 8)
     assert sizes(4096, gpu) == sizes(131072, known_target("a100")) == (1,)
 
 
