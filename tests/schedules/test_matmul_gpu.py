@@ -70,7 +70,7 @@ def test_persistent_blocks_take_several_tiles(blocks_per_core: int, tmp_path: Pa
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_two_blocks_that_share_columns(layout: str, tmp_path: Path) -> None:
     values = {**PLAIN, "tile_column": 128, "stages": 4, "group": 4, "cluster": 2}
-    run(Product(m=500, n=392, k=520, layout=layout, ending="gelu"), values, tmp_path)
+    run(Product(m=504, n=392, k=520, layout=layout, ending="gelu"), values, tmp_path)
     run(Product(m=256, n=256, k=640, layout=layout, batch=3), values, tmp_path)
 
 
