@@ -105,8 +105,7 @@ def kernels(
         raise UsageError(f"cannot use --cache {cache!r}: expected hot, cold or both.")
     chosen = chosen_cases(family or (), case or ())
     if names:
-        for one in chosen:
-            print_text(one.name)
+        _print_names([one.name for one in chosen], json)
         return
     from effcompile.bench.kernels.compare import bench_kernels, cold_tuning
 
@@ -216,8 +215,7 @@ def workloads(
     from effcompile.config import preset
 
     if names:
-        for name in workload_set():
-            print_text(name)
+        _print_names(list(workload_set()), json)
         return
     config = merged(preset("quick"), {"measure": {"meter": meter}}, "the command line")
     rows = record_workloads(
@@ -396,6 +394,13 @@ def _recording(device: str) -> Recording:
 
 def _say(text: str) -> None:
     typer.echo(text, err=True)
+
+
+def _print_names(names: list[str], json: bool) -> None:
+    if json:
+        print_json(names)
+    else:
+        print_text("\n".join(names))
 
 
 def _print(rows: list[Any], json: bool) -> None:

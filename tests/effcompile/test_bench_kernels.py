@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,13 @@ def test_names_can_be_listed_without_a_gpu() -> None:
     result = CliRunner().invoke(app, ["bench", "kernels", "--family", "softmax", "--names"])
     assert result.exit_code == 0
     assert "softmax-8192x4096-float32" in result.stdout.split()
+
+
+@pytest.mark.parametrize("command", ["kernels", "workloads --out run"])
+def test_names_are_a_json_document_too(command: str) -> None:
+    result = CliRunner().invoke(app, ["bench", *command.split(), "--names", "--json"])
+    assert result.exit_code == 0
+    assert len(json.loads(result.stdout)) > 3
 
 
 def test_first_difference_is_named() -> None:
