@@ -9,6 +9,7 @@ from typing import Any
 from effcompile.frontend.kernels.marking import GENERIC, marks_of
 from effcompile.lower import LoweredProgram
 from schedules import _tvm
+from schedules.analysis import launches_threads
 from schedules.programs import workload_of
 from schedules.target import Target
 from schedules.task import Task
@@ -17,6 +18,9 @@ from schedules.task import Task
 SMALLEST_MOVE_BYTES = 64 * 1024
 # Below this many, neither does one with arithmetic: index bookkeeping, mostly.
 FEWEST_OPERATIONS = 512
+# Networks of today fuse up to 25 stages. TVM's rules inline them one by one, and take a quarter of
+# a minute for each candidate of a recurrent network's 67.
+MOST_STAGES = 48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,10 @@ def reason_not_to_tune(function: Any) -> str:
         return "a view of its input: no kernel runs"
     if _calls_external_code(function):
         return "calls library code"
+    if launches_threads(function):
+        return "launches its own threads"
+    if (n_stages := _n_stages(function)) > MOST_STAGES:
+        return f"computes in {n_stages} stages: every candidate would take minutes"
     return _reason_if_tiny(function)
 
 
@@ -142,6 +150,11 @@ def _reason_if_tiny(function: Any) -> str:
     if flops < FEWEST_OPERATIONS:
         return f"computes only {flops:.0f} operations"
     return ""
+
+
+def _n_stages(function: Any) -> int:
+    """Loop nests that a fused function computes one after another."""
+    return len(function.body.block.alloc_buffers) + 1
 
 
 def _has_symbolic_shape(function: Any) -> bool:

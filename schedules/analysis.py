@@ -72,6 +72,11 @@ def is_bound(schedule: Any, block: Any) -> bool:
     return bool(children) and all(is_bound(schedule, child) for child in children)
 
 
+def launches_threads(function: Any) -> bool:
+    """Whether a function binds GPU threads in its own body, where no schedule reaches."""
+    return '"thread_extent"' in str(_tvm.load().ir.save_json(function))
+
+
 def unbound_nests(schedule: Any) -> list[Any]:
     """Outermost blocks that a GPU program would run on the host."""
     nests = schedule.get_child_blocks(schedule.get_sblock("root"))

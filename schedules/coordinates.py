@@ -6,10 +6,9 @@ whatever is read or interpolated there. Read from the program in TVM's JSON form
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import msgspec
 
 from schedules.dtypes import is_float
 
@@ -22,7 +21,7 @@ def largest_coordinate(program: str) -> int:
     Args:
         program: A schedulable function, serialised by TVM.
     """
-    nodes: Nodes = msgspec.json.decode(program)["nodes"]
+    nodes: Nodes = json.loads(program)["nodes"]  # TVM writes infinities, which JSON lacks
     extents = _extents(nodes)
     return max((_largest_index(nodes, cast, extents) for cast in _casts_to_float(nodes)), default=0)
 

@@ -12,6 +12,7 @@ from schedules import _tvm
 from schedules.analysis import (
     SPATIAL,
     axis_kinds,
+    launches_threads,
     new_schedule,
     unbound_nests,
 )
@@ -26,8 +27,11 @@ def gpu_schedule(function: Any, target: Target) -> Any:
     """The function with every nest bound to GPU threads.
 
     The first of these whose nests are all bound: the schedule of TVM's rules, that
-    schedule with its unbound nests bound, and the plain function bound nest by nest.
+    schedule with its unbound nests bound, and the plain function bound nest by nest. A
+    function that launches threads by itself, as TVM's scatter does, stays as it is.
     """
+    if launches_threads(function):
+        return function
     by_rules = _schedule_by_rules(function, target)
     if by_rules is not None and _bind_rest(by_rules):
         return by_rules.mod["main"]
@@ -55,13 +59,20 @@ def _schedule_by_rules(function: Any, target: Target) -> Any | None:
         try:
             with tvm_target:
                 found = apply(private_copy(function), tvm_target, False)
+                schedule = found[0] if isinstance(found, list | tuple) else found
+                if schedule is not None:
+                    _check_reductions(schedule.mod)
+                    return schedule
         # A rule written for another shape of program fails in its own ways: assertions,
         # missing attributes, schedule errors. The next rule is the answer to all of them.
         except (RuntimeError, AssertionError, *_PYTHON_ERRORS):
             continue
-        if found is not None:
-            return found[0] if isinstance(found, list | tuple) else found
     return None
+
+
+def _check_reductions(module: Any) -> None:
+    """Raise for a reduction over threads that later code generation would refuse."""
+    _tvm.load().s_tir.transform.LowerCrossThreadReduction()(module)
 
 
 _PYTHON_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from effcompile.dtypes import is_extended
 from schedules import _tvm
 
 
@@ -66,10 +67,9 @@ def constant_array(expression: Any) -> np.ndarray | None:
     value: Any = getattr(expression, "value", None)
     if type(expression).__name__ != "GenericConst" or not hasattr(value, "numpy"):
         return None
-    try:
-        array: np.ndarray = np.from_dlpack(value)
-    except RuntimeError:  # bfloat16 and 8-bit floats, which NumPy does not share
-        array = value.numpy()
+    # NumPy shares no memory of bfloat16 and 8-bit floats.
+    is_shared = not is_extended(str(value.dtype))
+    array: np.ndarray = np.from_dlpack(value) if is_shared else value.numpy()
     array.flags.writeable = False
     return array
 

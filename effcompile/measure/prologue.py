@@ -38,6 +38,24 @@ _TENSOR_MAP = """\
 struct alignas(64) CUtensorMap_st { unsigned long long opaque[16]; };
 typedef struct CUtensorMap_st CUtensorMap;
 """
+# TVM prints eight int32 lanes as a type of four, and makes it from eight values; likewise eight
+# 16-bit elements that are read at such places.
+_EIGHT_LANES = """\
+template <class Whole, class Lane>
+__device__ __forceinline__ Whole effcompile_eight(Lane a, Lane b, Lane c, Lane d, Lane e, Lane f,
+                                                  Lane g, Lane h) {
+  static_assert(sizeof(Whole) == 8 * sizeof(Lane), "eight lanes");
+  alignas(Whole) Lane lanes[8] = {a, b, c, d, e, f, g, h};
+  return *(Whole*)lanes;
+}
+#define EFFCOMPILE_EIGHT(whole)                                                               \\
+  template <class T>                                                                          \\
+  __device__ __forceinline__ whole make_##whole(T a, T b, T c, T d, T e, T f, T g, T h) {     \\
+    return effcompile_eight<whole, T>(a, b, c, d, e, f, g, h);                                \\
+  }
+EFFCOMPILE_EIGHT(longlong4)
+EFFCOMPILE_EIGHT(uint4)
+"""
 
 
 def slim(source: str) -> str | None:
@@ -49,12 +67,13 @@ def slim(source: str) -> str | None:
     rest = source[end + len(_CLOSE) :]
     if "std::" in rest or "#include <cuda/" in rest:
         return None
-    return _tensor_map(rest) + _NAMES + _MACROS + source[:start] + rest
+    return _tensor_map(rest) + _eight_lanes(rest) + _NAMES + _MACROS + source[:start] + rest
 
 
 def full(source: str) -> str:
     """The source as generated, with what run-time compilation does not provide."""
-    return _guarded(_tensor_map(source)) + "#include <cuda/std/limits>\n" + _MACROS + source
+    own = _guarded(_tensor_map(source)) + _eight_lanes(source)
+    return own + "#include <cuda/std/limits>\n" + _MACROS + source
 
 
 def _guarded(text: str) -> str:
@@ -64,3 +83,7 @@ def _guarded(text: str) -> str:
 
 def _tensor_map(source: str) -> str:
     return _TENSOR_MAP if "CUtensorMap" in source else ""
+
+
+def _eight_lanes(source: str) -> str:
+    return _EIGHT_LANES if "make_longlong4(" in source else ""

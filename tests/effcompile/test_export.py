@@ -36,6 +36,29 @@ class Scores(nn.Module):
         )
 
 
+class RelativeAttention(nn.Module):
+    """Attention with a learned bias, which takes another path with gradients than without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.bias = nn.Embedding(31, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        query, key = (part(x).view(1, 16, 4, 16).transpose(1, 2) for part in (self.query, self.key))
+        places = torch.arange(16)[:, None] - torch.arange(16)[None] + 15
+        bias = self.bias(places).permute(2, 0, 1).unsqueeze(0)
+        result = nn.functional.scaled_dot_product_attention(query, key, key, attn_mask=bias)
+        return result.transpose(1, 2).reshape(1, 16, -1)
+
+
+def test_attention_with_a_learned_bias_is_one_node() -> None:
+    module, x = RelativeAttention(), torch.randn(1, 16, 64)
+    model = export.export_module(module, (x,))
+    assert "Attention" in [node.op_type for node in model.graph.node]
+    assert module.training and torch.is_grad_enabled()
+
+
 def test_builder_is_loaded_by_reference() -> None:
     source = export.load_builder(f"{EXAMPLES / 'conv_net.py'}:build")
     assert isinstance(source.module, nn.Module)

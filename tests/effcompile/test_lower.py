@@ -213,6 +213,20 @@ def test_extraction_says_why_views_and_small_copies_are_left_out() -> None:
     }
 
 
+def test_function_of_very_many_stages_keeps_its_default_schedule() -> None:
+    ends = [f"h{i}" for i in range(61)]
+    nodes = [
+        helper.make_node("Add" if i % 2 else "Mul", [ends[i], "x"], [ends[i + 1]])
+        for i in range(60)
+    ]
+    x = normal(64, 512)
+    extraction = extract(lowered(graph_model(nodes, {"x": x, "h0": x}, ["h60"])), CPU)
+    assert not extraction.tasks
+    assert [one.reason.partition(":")[0] for one in extraction.left_out] == [
+        "computes in 60 stages"
+    ]
+
+
 def test_task_weight_counts_calls() -> None:
     nodes = [helper.make_node("Softmax", [f"h{i}"], [f"h{i + 1}"], axis=-1) for i in range(3)]
     tasks = extract_tasks(lowered(graph_model(nodes, {"h0": normal(4, 6)}, ["h3"])), CPU)

@@ -7,6 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from effcompile.bench.kernels.custom_models import custom_model
+from effcompile.extract import extract_tasks
+from effcompile.frontend.checking import prepare_model
+from effcompile.lower import lower
 from schedules.inputs import draw_tensor
 from schedules.mask_tiles import mask_text, mask_tiles
 from schedules.target import Target, known_target
@@ -147,3 +151,14 @@ class Masked:
 
     def task(self, target: Target | None = None) -> Task:
         return Task(workload=self.workload(), target=target or known_target("h200"))
+
+
+def lowered_frames(lengths: list[int]) -> Workload:
+    """Frame-causal attention as the front end makes it of an ONNX model, program included."""
+    target, shape = known_target("h200"), (1, 2, sum(lengths), 64)
+    tokens = (shape, "float16")
+    model = custom_model(
+        "FrameCausalAttention", dict.fromkeys("qkv", tokens), {"y": tokens}, frame_lengths=lengths
+    )
+    (found,) = extract_tasks(lower({"main": prepare_model(model)}, target), target)
+    return found.task.workload

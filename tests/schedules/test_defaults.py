@@ -46,6 +46,12 @@ def convolution(a: Any, b: Any) -> Any:
     return topi.nn.relu(topi.nn.conv2d(a, b, 1, 1, 1))
 
 
+def grouped(a: Any, b: Any, c: Any) -> Any:
+    from tvm import topi
+
+    return topi.add(topi.nn.group_conv2d_nchw(a, b, 1, 0, 1, 2), c)
+
+
 def chain(a: Any) -> Any:
     from tvm import topi
 
@@ -60,6 +66,14 @@ PROGRAMS = {
     "largest": (largest, (MATRIX,)),
     "running_sum": (running_sum, (MATRIX,)),
     "chain": (chain, (MATRIX,)),
+    # TVM's rule for reductions gives this one a schedule that its code generation refuses.
+    "grouped": (
+        grouped,
+        (
+            *(((1, 4, 10, 10), "float32"), ((8, 2, 3, 3), "float32")),
+            ((1, 8, 1, 1), "float32"),
+        ),
+    ),
     "convolution": (convolution, (((1, 3, 9, 9), "float32"), ((8, 3, 3, 3), "float32"))),
 }
 
@@ -125,6 +139,22 @@ def test_symbolic_extents_build(
 def test_scheduled_functions_stay_as_they_are(workload: Workload, gpu: Target) -> None:
     once = default_schedule(function_of(workload), gpu)
     assert default_schedule(once, gpu).same_as(once)
+
+
+def test_threads_that_a_function_launches_itself_stay(
+    gpu: Target, cuda_source: Callable[..., str]
+) -> None:
+    from tvm import te, topi
+
+    data = te.placeholder((8, 4), "float32", name="data")
+    places = te.placeholder((8, 2), "int64", name="places")
+    updates = te.placeholder((8, 2), "float32", name="updates")
+    with _tvm.tvm_target(gpu):
+        result = topi.gpu.scatter_elements(data, places, updates, axis=1)
+        function = te.create_prim_func([data, places, updates, result])
+    function = function.with_attr("global_symbol", "main")
+    source = cuda_source(module(default_schedule(function, gpu)), gpu)
+    assert source.count("__launch_bounds__(1024)") >= 2
 
 
 def test_sums_along_rows_are_shared_by_threads(

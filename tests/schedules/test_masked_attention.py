@@ -18,6 +18,8 @@ from effcompile.errors import BadModel
 from effcompile.export import export_module
 from effcompile.extract import extract_tasks
 from effcompile.frontend.checking import prepare_model
+from effcompile.frontend.kernels.attention_rule import AttentionRule
+from effcompile.frontend.kernels.mask_blocks import window_rule
 from effcompile.lower import lower
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.libraries import LibraryMaker
@@ -170,6 +172,36 @@ def test_a_constant_mask_of_a_torch_module_becomes_blocks(form: str) -> None:
     np.testing.assert_array_equal(dense(MaskTiles(*inputs[3:]), 180, 180), mask)
     (wanted,) = reference(workload, [*(x.numpy() for x in tokens), *inputs[3:]])
     np.testing.assert_allclose(layer(*tokens).numpy(), wanted.values, atol=4e-3)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "rule"),
+    [
+        (np.tri(50, dtype=bool), AttentionRule(causal=True)),
+        (np.tri(20, 50, 30, dtype=bool), AttentionRule(causal=True, offset=30)),
+        (sliding(90, 7)[0, 0], AttentionRule(causal=True, offset=7, window_left=14)),
+        (np.ones((20, 50), bool), AttentionRule()),
+        (np.ones((1, 50), bool), AttentionRule()),
+        (packed([20, 30])[0, 0], None),
+        (frames([20, 30])[0, 0], None),
+        (np.tri(50, k=-1, dtype=bool), None),
+    ],
+    ids=["causal", "cache", "window", "all", "all_keys", "packed", "frames", "empty_row"],
+)
+def test_masks_of_positions_become_rules(pairs: np.ndarray, rule: AttentionRule | None) -> None:
+    plain = AttentionRule(scale=0.5, softcap=3.0)
+    wanted = rule and replace(rule, scale=0.5, softcap=3.0)
+    assert window_rule(pairs[None, None], plain, max(len(pairs), 20)) == wanted
+
+
+def test_a_constant_causal_mask_needs_no_mask() -> None:
+    tokens = tuple(torch.randn(1, 2, 180, 64, dtype=torch.float16) for _ in range(3))
+    model = prepare_model(
+        export_module(Attend(np.tri(180, dtype=bool)[None, None], "bool"), tokens)
+    )
+    (found,) = extract_tasks(lower({"main": model}, H200), H200)
+    assert spaces_for(found.task)[0] == "attention"
+    assert found.task.workload.attrs["causal"] and len(found.task.workload.inputs) == 3
 
 
 def test_a_mask_that_adds_numbers_stays_one_of_numbers() -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from schedules.contraction import contraction_of
-from schedules.families import own_spaces
 from schedules.judged_space import JudgedSpace
 from schedules.matmul_rows import MatmulRowsSpace, matmul_rows_space
 from schedules.matmul_simt import MatmulSimtSpace, matmul_simt_space
 from schedules.matmul_simt_cuda import chunk
+from schedules.spaces import spaces_for
 from schedules.target import known_target
 from schedules.task import Task
 from tests.schedules.products import Product, built_point, product_workload
@@ -46,14 +46,11 @@ def test_few_aligned_rows_of_half_precision_are_covered() -> None:
     assert not any(matmul_rows_space(task_of(one)) for one in others)
 
 
-def test_families_of_a_few_rows_on_hopper() -> None:
-    assert [space.name for space in own_spaces(task_of(Product(m=16, n=512, k=512)))] == [
-        "matmul_rows",
-        "matmul",
-    ]
-    assert [s.name for s in own_spaces(task_of(Product(m=1, n=512, k=512), "a100"))] == [
-        "matmul_rows"
-    ]
+def test_families_of_a_few_rows() -> None:
+    searched = spaces_for(task_of(Product(m=16, n=512, k=512)))
+    assert searched == ["matmul_rows", "matmul", "tvm"]
+    searched = spaces_for(task_of(Product(m=1, n=512, k=512), "a100"))
+    assert searched == ["matmul_rows", "matmul_mma", "tvm"]
 
 
 @pytest.mark.parametrize(

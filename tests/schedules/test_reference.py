@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from schedules import _tvm
+from schedules.coordinates import largest_coordinate
 from schedules.counts import flops_of, unique_bytes_of
 from schedules.inputs import make_inputs
+from schedules.program_reference import raise_floats
 from schedules.reference import Tolerance, compare, compute_reference, tolerance_of
 from schedules.workload import Workload
 
@@ -130,3 +133,11 @@ def test_tolerance_follows_positions_computed_from_indices(
     plain = describe(topi.nn.relu, ((1, 1, 16, 16), "float32"))
     small, large = tolerance_of(enlarged(32)), tolerance_of(enlarged(512))
     assert tolerance_of(plain).atol < small.atol < large.atol < 1e-3
+
+
+def test_programs_with_infinities_are_read() -> None:
+    """TVM writes them in a way that strict JSON lacks."""
+    tvm = _tvm.load()
+    program = tvm.ir.save_json(tvm.tirx.const(float("-inf"), "float32"))
+    assert str(tvm.ir.load_json(raise_floats(program))) == 'T.float64("-inf")'
+    assert largest_coordinate(program) == 0

@@ -24,6 +24,7 @@ from tests.schedules.elementwise_workloads import SWIGLU, workload_of
 from tests.schedules.gemv_workloads import gemv_workload
 from tests.schedules.importance_workloads import Importance
 from tests.schedules.integer_softmax_workloads import integer_softmax
+from tests.schedules.masked_workloads import lowered_frames
 from tests.schedules.merge_workloads import chains, mean
 from tests.schedules.norm_workloads import norm
 from tests.schedules.products import Product, product_workload
@@ -48,6 +49,7 @@ OTHERS = {
         2, 100, 512, 4, 128, gated=True, activation="silu", bias=True
     ),
     "gemm_dequant": lambda: gemv_workload(300, 200, 512, 3, 128, residual=True),
+    "attention_masked": lambda: lowered_frames([100, 60]),
     "last_row_importance": lambda: (
         Importance(heads=6, kv_heads=2, keys=300, width=64).task().workload
     ),
@@ -68,6 +70,8 @@ def case(request: pytest.FixtureRequest, softmax: Callable[..., Workload]) -> tu
     target: Target = request.getfixturevalue(kind)
     if name == "attention_mma":  # on Hopper other families serve what it does
         target = known_target("a100")
+    if name == "attention_masked":
+        target = known_target("h200")
     workload = OTHERS[name]() if name in OTHERS else softmax((8, 96))
     return Task(workload=workload, target=target), name
 

@@ -6,6 +6,7 @@ soon as a case is measured.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from effcompile.bench.kernels.ceilings import Ceilings, measure_ceilings
 from effcompile.bench.kernels.contenders import contenders, n_sets
 from effcompile.config import CacheMode, MeasureConfig, TuneConfig
 from schedules.errors import EffcompileError
+
+logger = logging.getLogger(__name__)
 
 Report = Callable[[str, Sequence[Row]], None]
 
@@ -56,7 +59,7 @@ def bench_kernels(
     found = _kept(
         "ceilings", [_placed(row, "cold", ceilings) for row in ceilings.rows], work, report
     )
-    joint = tuned(_entries(cases), config, work / "together") if together else None
+    joint = _joint(cases, config, work) if together else None
     for own_entry, case in _entries(cases).items():
         entry = "main" if joint is None else own_entry
         artifact = joint or tuned({entry: case}, config, work / case.name)
@@ -70,6 +73,15 @@ def bench_kernels(
         ]
         found += _kept(case.name, rows, work / case.name, report)
     return found
+
+
+def _joint(cases: Sequence[KernelCase], config: TuneConfig, work: Path) -> Path | None:
+    """The artifact of all cases; ``None``, said in the log, if one of them spoils it."""
+    found = tuned(_entries(cases), config, work / "together")
+    if isinstance(found, Path):
+        return found
+    logger.warning("the cases cannot be tuned together, so each is by itself: %s", found)
+    return None
 
 
 def _entries(cases: Sequence[KernelCase]) -> dict[str, KernelCase]:

@@ -40,6 +40,7 @@ _BUILT_IN = (
     "recurrent",
     "resize",
     "rotary",
+    "transcendental",
     "variadic",
 )
 _converters: dict[tuple[str, str], Converter] = {}

@@ -15,7 +15,7 @@ from effcompile.frontend.kernels.marking import marked_call, type_of
 from effcompile.frontend.kernels.mask_blocks import (
     MaskBlocks,
     broadcast_index,
-    constant_blocks,
+    constant_mask,
     in_blocks,
 )
 from schedules.masked_problem import PACKED, TILES
@@ -36,7 +36,7 @@ def attention_call(
 ) -> Any:
     """Attention as one function.
 
-    A constant mask of booleans becomes blocks where there are enough queries for them.
+    A constant mask of booleans becomes part of the rule, or blocks.
 
     Args:
         builder: The ``relax.BlockBuilder`` of the module.
@@ -57,9 +57,7 @@ def attention_call(
     width = type_of(query)[0][3]
     scale = float(width) ** -0.5 if rule.scale is None else rule.scale
     if tiles is None and mask is not None and lengths is None:
-        tiles = constant_blocks(mask, rule, query, key)
-    if tiles is not None:
-        mask, rule = None, AttentionRule(scale=scale, softcap=rule.softcap)
+        mask, rule, tiles = constant_mask(mask, rule, query, key)
     has_mask, has_lengths = mask is not None, lengths is not None
 
     def definition(q: Any, k: Any, v: Any, *rest: Any) -> Any:

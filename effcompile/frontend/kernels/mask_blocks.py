@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,22 +34,52 @@ class MaskBlocks:
     text: str = ""
 
 
-def constant_blocks(mask: Any, rule: AttentionRule, query: Any, key: Any) -> MaskBlocks | None:
-    """The blocks of a constant mask and of a rule's positions.
+def constant_mask(
+    mask: Any, rule: AttentionRule, query: Any, key: Any
+) -> tuple[Any, AttentionRule, MaskBlocks | None]:
+    """A mask in its simplest form: as part of the rule, as blocks, or as it is.
 
-    ``None`` if the mask comes at run time, adds anything but zero and minus infinity, has no
-    structure, or is one of a few queries, which have kernels of their own.
+    It stays as it is if it comes at run time, adds anything but zero and minus infinity, or has no
+    structure; also for a few queries, which have kernels of their own.
     """
     values, n_queries, n_keys = constant_array(mask), type_of(query)[0][2], type_of(key)[0][2]
     if values is None or not isinstance(n_queries, int) or not isinstance(n_keys, int):
-        return None
+        return mask, rule, None
     allowed = as_booleans(values)
-    if allowed is None or n_queries <= MOST_QUERIES:
-        return None
+    if allowed is None:
+        return mask, rule, None
     seen = positions_seen(rule, n_queries, n_keys)
-    wide = np.broadcast_to(allowed, (*allowed.shape[:3], n_keys))
-    blocks = stored_blocks(mask_tiles(wide if seen is None else wide & seen))
-    return blocks if blocks.text else None
+    shape = (*allowed.shape[:2], max(allowed.shape[2], 1 if seen is None else n_queries), n_keys)
+    pairs = np.broadcast_to(allowed if seen is None else allowed & seen, shape)
+    plain = replace(rule, causal=False, offset=0, window_left=-1, window_right=-1)
+    simple = window_rule(pairs, plain, n_queries)
+    if simple is not None:
+        return None, simple, None
+    blocks = stored_blocks(mask_tiles(pairs)) if n_queries > MOST_QUERIES else None
+    if blocks is None or not blocks.text:
+        return mask, rule, None
+    return None, plain, blocks
+
+
+def window_rule(pairs: np.ndarray, plain: AttentionRule, n_queries: int) -> AttentionRule | None:
+    """The rule of causality and window that a mask amounts to, ``None`` if it is another one.
+
+    Args:
+        pairs: bool, (batch or 1, heads or 1, queries or 1, keys).
+        plain: The rule without positions.
+        n_queries: Also where all have one row.
+    """
+    if pairs.all():
+        return plain
+    if pairs.shape[:3] != (1, 1, n_queries) or not (pairs[0, 0, 0].any() and pairs[0, 0, -1].any()):
+        return None
+    rows, n_keys = pairs[0, 0], pairs.shape[3]
+    offset = n_keys - 1 - int(rows[0, ::-1].argmax())  # the last key of the first query
+    first = int(rows[-1].argmax())  # the first key of the last query
+    left = n_queries - 1 + offset - first if first else -1
+    found = replace(plain, causal=True, offset=offset, window_left=left)
+    wanted = positions_seen(found, n_queries, n_keys)
+    return found if wanted is not None and np.array_equal(wanted[0, 0], rows) else None
 
 
 def stored_blocks(tiles: MaskTiles) -> MaskBlocks:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from effcompile.frontend.constants import constant_array
 from effcompile.frontend.kernels.attention import attention_call
 from effcompile.frontend.kernels.attention_rule import AttentionRule
 from effcompile.frontend.kernels.marking import type_of
 from effcompile.frontend.matchers.expressions import Scope, is_last_axis
-
-# Masks are written as minus infinity or as a number that large.
-MASKED_BELOW = -1e4
 
 
 def match_attention(call: Any, scope: Scope) -> Any:
@@ -34,7 +29,7 @@ def match_attention(call: Any, scope: Scope) -> Any:
     ranks = {len(type_of(part)[0]) for part in parts}
     if key is None or len(ranks) != 1 or not ranks <= {3, 4} or not _fit(parts):
         return None
-    rule, mask = _rule(scale * query_scale * key_scale, mask, scope)
+    rule = AttentionRule(scale=scale * query_scale * key_scale)
     return _emitted(scope, parts, rule, mask, type_of(call))
 
 
@@ -83,22 +78,6 @@ def _fit(parts: list[Any]) -> bool:
         and shapes[1][-2] == shapes[2][-2]
         and all(isinstance(extent, int) for shape in shapes for extent in shape)
     )
-
-
-def _rule(scale: float, mask: Any, scope: Scope) -> tuple[AttentionRule, Any]:
-    """A constant causal mask becomes part of the rule."""
-    values = None if mask is None else constant_array(scope.resolved(mask))
-    if values is not None and _is_causal(values):
-        return AttentionRule(scale=scale, causal=True), None
-    return AttentionRule(scale=scale), mask
-
-
-def _is_causal(mask: np.ndarray) -> bool:
-    if mask.ndim < 2 or mask.size != mask.shape[-2] * mask.shape[-1]:
-        return False
-    square = mask.reshape(mask.shape[-2:]).astype(np.float64)
-    allowed = np.tril(np.ones(square.shape, dtype=bool))
-    return bool(np.all(square[allowed] == 0) and np.all(square[~allowed] < MASKED_BELOW))
 
 
 def _emitted(

@@ -52,6 +52,18 @@ def test_the_short_opening_gives_the_same_kernel(compiler: CudaCompiler) -> None
     assert compiler._run(short).reports == compiler._run(prologue.full(SIMPLE)).reports
 
 
+def test_eight_lanes_are_made_as_tvm_prints_them(compiler: CudaCompiler) -> None:
+    source = OPENING + (
+        '#include <cuda_fp16.h>\nextern "C" __global__ void k(uint4* x, const half* h, int n) {\n'
+        "  longlong4 i = make_longlong4(n, n, n, n, n, n, n, (n * 2));\n"
+        "  int j = ((int2*)(&(i.w)))->y;\n"
+        "  x[j] = make_uint4(h[j], h[1], h[2], h[3], h[4], h[5], h[6], h[7]);\n}"
+    )
+    short = prologue.slim(source)
+    assert short is not None
+    assert compiler._run(short).reports == compiler._run(prologue.full(source)).reports
+
+
 def test_machine_code_depends_on_the_code_and_not_on_comments(compiler: CudaCompiler) -> None:
     # Otherwise equal kernels of different candidates would be measured twice.
     code = compiler.machine_code(SIMPLE)
