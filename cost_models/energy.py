@@ -20,9 +20,9 @@ from cost_models.work_costs import WorkCosts, power_terms
 
 MIN_ROWS = 6
 
-ROWS_BEYOND_PRIOR = 12
-"""Own rows that tell more than any other workload. On an H100, with one workload left out: a
-prior orders best before any energy, own costs after sixteen."""
+ROWS_BESIDE_PRIOR = 12
+"""Own rows from which costs learnt from them have as much say as a prior. On an H100, one workload
+left out: a prior orders best before any energy, the two together after sixteen."""
 
 
 class EnergyModel(Protocol):
@@ -45,9 +45,9 @@ class EnergyModel(Protocol):
 class PowerModel:
     """Power as costs of work, corrected by boosted trees.
 
-    What work costs on the device is learnt from the run's own rows; while these are few, a
-    prior from other workloads may stand in. Both say how candidates differ before trees know
-    anything; the mean of the task then takes away what they share. Between the fast
+    What work costs on the device is learnt from the run's own rows, and a prior from other
+    workloads may know it too; where both do, the answer is the geometric mean of theirs. Both say
+    how candidates differ; the mean of the task takes away what they share. Between the fast
     candidates of one task powers differ by a few per cent, between tasks by a factor of five.
     Before building nothing is known of a candidate's work: the mean of its task stands alone.
 
@@ -59,62 +59,71 @@ class PowerModel:
     def __init__(self, *, seed: int = 0, prior: TransferModel | None = None) -> None:
         self._seed = seed
         self._prior = prior
-        self._ensemble: BoostedEnsemble | None = None
-        self._below: _Expectation | None = None
-        self._uses_prior = prior is not None
+        self._corrected: _Expectation | None = None
+        self._own: _OwnPower | None = None
 
     @property
     def is_fitted(self) -> bool:
         """True once enough rows were seen, or a prior is there."""
-        return self._prior is not None or self._ensemble is not None
+        return self._prior is not None or self._own is not None
 
     def fit(self, rows: EnergyRows, energies_mj: np.ndarray) -> None:
         """Learn from energies; few rows correct the mean of a prior, or teach nothing."""
-        self._ensemble, self._below = None, None
-        self._uses_prior = self._prior is not None and len(rows) < ROWS_BEYOND_PRIOR
-        if not len(rows) or (not self._uses_prior and len(rows) < MIN_ROWS):
+        self._corrected, self._own = None, None
+        if not len(rows):
             return
         power = power_w(energies_mj, rows.latency_us)
-        prior = self._of_prior(rows)
         # The fast ones are asked for: their errors count most.
         weights = 1.0 / over_group_best(rows.latency_us, rows.groups)
-        self._below = _Expectation()
-        self._below.fit(rows, power, prior, weights)
-        if self._uses_prior:
-            return
-        left = np.log(power) - self._below.of(rows, prior)
-        self._ensemble = BoostedEnsemble(BoostingConfig(n_members=5, max_depth=4), seed=self._seed)
-        self._ensemble.fit(rows.features, left, weights)
+        if self._prior is not None:
+            self._corrected = _Expectation()
+            self._corrected.fit(rows, power, self._prior.predict(rows.late).mean, weights)
+        if len(rows) >= (MIN_ROWS if self._prior is None else ROWS_BESIDE_PRIOR):
+            self._own = _OwnPower(self._seed)
+            self._own.fit(rows, power, weights)
 
     def predict(self, rows: EnergyRows) -> Prediction:
         """See :class:`EnergyModel`."""
-        prior = self._of_prior(rows)
-        if self._below is not None:
-            below = self._below.of(rows, prior)
-        elif prior is not None:
-            below = prior
-        else:
+        logs = []
+        if self._prior is not None:
+            logs.append(self._by_prior(rows, self._prior))
+        if self._own is not None:
+            logs.append(self._own.predict(rows))
+        if not logs:
             raise ValueError("the power model was asked for before it was fitted")
-        if self._ensemble is not None and self._below is not None:
-            trees = self._ensemble.predict(rows.features)
-            answer = Prediction(mean=below + trees.mean, spread=trees.spread * self._below.optimism)
-        else:
-            answer = Prediction(mean=below, spread=np.full(len(rows), self._prior_error()))
-        mean = energy_mj(np.exp(answer.mean), rows.latency_us)
-        return Prediction(mean=mean, spread=mean * answer.spread)
+        mean = energy_mj(np.exp(np.mean([one.mean for one in logs], axis=0)), rows.latency_us)
+        return Prediction(mean=mean, spread=mean * np.mean([one.spread for one in logs], axis=0))
 
-    def _prior_error(self) -> float:
-        """The mean of the task is known once there is a row."""
-        if self._prior is None:
-            return 0.0
-        level = self._prior.level_error if self._below is None else 0.0
-        return float(np.hypot(self._prior.within_error, level))
+    def _by_prior(self, rows: EnergyRows, prior: TransferModel) -> Prediction:
+        """Logarithm of watts; the mean of the task is known once there is a row."""
+        known = prior.predict(rows.late).mean if len(rows) else np.empty(0)
+        if self._corrected is None:
+            error = np.hypot(prior.within_error, prior.level_error)
+            return Prediction(mean=known, spread=np.full(len(rows), error))
+        mean = self._corrected.of(rows, known)
+        return Prediction(mean=mean, spread=np.full(len(rows), prior.within_error))
 
-    def _of_prior(self, rows: EnergyRows) -> np.ndarray | None:
-        """The prior's logarithm of watts, ``None`` where it is not in use."""
-        if self._prior is None or not self._uses_prior:
-            return None
-        return self._prior.predict(rows.late).mean if len(rows) else np.empty(0)
+
+class _OwnPower:
+    """Logarithm of watts by costs of work and trees, learnt from the run's own rows."""
+
+    def __init__(self, seed: int) -> None:
+        self._below = _Expectation()
+        self._ensemble = BoostedEnsemble(BoostingConfig(n_members=5, max_depth=4), seed=seed)
+
+    def fit(self, rows: EnergyRows, power: np.ndarray, weights: np.ndarray) -> None:
+        """Learn from powers in watts, shape (n,)."""
+        self._below.fit(rows, power, None, weights)
+        left = np.log(power) - self._below.of(rows, None)
+        self._ensemble.fit(rows.features, left, weights)
+
+    def predict(self, rows: EnergyRows) -> Prediction:
+        """Logarithms with the standard deviations of their errors."""
+        trees = self._ensemble.predict(rows.features)
+        return Prediction(
+            mean=self._below.of(rows, None) + trees.mean,
+            spread=trees.spread * self._below.optimism,
+        )
 
 
 class _Expectation:

@@ -114,6 +114,23 @@ class TestPrior:
         # What work costs is learnt exactly from eight rows of a device without noise.
         assert max(one.mean() for one in errors) < 0.02
 
+    def test_own_costs_and_a_prior_have_equal_say_from_twelve_rows_on(
+        self, rows: DeviceRows, models: files.DeviceModels
+    ) -> None:
+        new = rows.of(rows.groups == 9)
+
+        def learnt(n_rows: int, model: PowerModel) -> np.ndarray:
+            known = np.arange(n_rows)
+            model.fit(new.of(known).energy_rows(), new.energies_mj[known])
+            return model.predict(new.energy_rows()).mean
+
+        prior = learnt(11, PowerModel(prior=models.power))
+        assert np.all(prior != learnt(11, PowerModel()))
+        own, both = learnt(12, PowerModel()), learnt(12, PowerModel(prior=models.power))
+        corrected = both**2 / own
+        # What is left of the average is the prior with the mean of the task: nearly as before.
+        np.testing.assert_allclose(corrected, prior, rtol=0.05)
+
 
 class TestFile:
     def test_models_answer_as_before_and_equal_ones_make_equal_files(
