@@ -68,6 +68,15 @@ __device__ __forceinline__ void scale_scores(Scores& s) {
   }
 }
 
+// Of a mask's numbers: finite in powers of two as well, so that a row of which all keys have the least
+// float32 attends them alike.
+constexpr float LEAST_SCORE = -1e36f;
+
+__device__ __forceinline__ float masked(float score, float given) {
+  float sum = score + given;
+  return sum == -INFINITY ? sum : fmaxf(sum, LEAST_SCORE);
+}
+
 // The mask, and minus infinity where a key may not be seen.
 __device__ __forceinline__ void restrict_scores(Scores& s, int first, const Lane& lane, const Place& place,
                                                 const Reach& reach, const Given& given) {
@@ -77,7 +86,7 @@ __device__ __forceinline__ void restrict_scores(Scores& s, int first, const Lane
     int row = place.first_row() + t * 8 + lane.c * 2 + i % 2, key = first + sub * 16 + lane.g + i / 2 * 8;
     bool seen = row < GROUP_ROWS && reach.sees(row % QUERIES, key);
     if constexpr (MASK == 1) seen = seen && given[sub][t][i] != 0.0f;
-    if constexpr (MASK == 2) s[sub][t][i] += given[sub][t][i];
+    if constexpr (MASK == 2) s[sub][t][i] = masked(s[sub][t][i], given[sub][t][i]);
     if (!seen) s[sub][t][i] = -INFINITY;
   }
 }

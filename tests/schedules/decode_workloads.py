@@ -112,12 +112,21 @@ def tree_mask(batch: int, queries: int, keys: int) -> Any:
 
 
 def decode_inputs(shape: Decode, seed: int = 3) -> list[Any]:
-    """Random ones; a boolean mask of several queries is a tree; lengths of none and of one."""
+    """Random ones; masks as models have them; lengths of none and of one.
+
+    A boolean mask of several queries is a tree; a float one hides half of the keys from one query and
+    has the least number everywhere for another, which then attends all keys alike.
+    """
+    import numpy as np
+
     from schedules.inputs import make_inputs
 
     inputs = make_inputs(shape.workload(), seed)
     if shape.mask is not None and shape.mask[1] == "bool" and shape.queries > 1:
         inputs[3] = tree_mask(shape.batch, shape.queries, shape.keys)
+    elif shape.mask is not None and shape.mask[1] == "float32" and shape.mask[0][2] > 2:
+        inputs[3][:, :, 1, ::2] = -np.inf
+        inputs[3][:, :, 2] = np.finfo(np.float32).min
     if shape.lengths and shape.batch > 2:
         inputs[-1][:2] = (0, 1)
     return inputs
