@@ -114,8 +114,8 @@ def tree_mask(batch: int, queries: int, keys: int) -> Any:
 def decode_inputs(shape: Decode, seed: int = 3) -> list[Any]:
     """Random ones; masks as models have them; lengths of none and of one.
 
-    A boolean mask of several queries is a tree; a float one hides half of the keys from one query and
-    has the least number everywhere for another, which then attends all keys alike.
+    A boolean mask of several queries is a tree; a float one hides half of the keys from one query
+    and has the least number everywhere for another, which then attends all keys alike.
     """
     import numpy as np
 
