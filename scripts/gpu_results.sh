@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every figure of docs/results.md that needs a GPU, some two hours on one H100 or H200 with 16 cores
-# (kernels: 69 cases); recordings are made by scripts/gpu_recordings.sh.
+# (kernels: 107 cases); recordings are made by scripts/gpu_recordings.sh.
 #   PYTHON=python3 bash scripts/gpu_results.sh OUT [demo|kernels|tuner|meter|winners ...]
 #   FAMILIES="gemv_dequant attention_decode" bash scripts/gpu_results.sh OUT kernels
 # Each part writes OUT/<part>.json and OUT/<part>.log, so a part can be run alone and again.
@@ -20,12 +20,13 @@ demo() {  # about 3 minutes
   effcompile record "$work/block" --out "$out/block.effrec"
 }
 
-kernels() {  # about a minute a case, two where Inductor compiles
-  local all="softmax integer_softmax row_norm merge attention headwise_attention attention_decode gemv_dequant matmul conv"
+kernels() {  # half a minute a case, more where Inductor or FlexAttention compile; rows come to kernels.log at once
+  local all="softmax integer_softmax row_norm elementwise merge attention attention_masked headwise_attention
+    attention_decode last_row_importance gemv_dequant gemm_dequant conv matmul"
   for family in ${FAMILIES:-$all}; do
     # Inductor's search for products takes longer than everything else together.
     local skipped=(); [[ $family == matmul ]] && skipped=(--skip-peer inductor)
-    effcompile bench kernels --family "$family" --trials 48 --rounds 5 "${skipped[@]}" \
+    effcompile bench kernels --family "$family" --trials 48 --rounds 5 --together "${skipped[@]}" \
       --work "$work/kernels" --json > "$out/kernels-$family.json"
   done
 }
