@@ -19,6 +19,7 @@ from schedules.attention_decode_schedule import (
 from schedules.errors import UnknownSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.limits import launch_refusal
+from schedules.resident_blocks import RESERVED_SHARED_BYTES
 from schedules.task import Task
 
 FIRST_ARCH = 80
@@ -34,7 +35,6 @@ REGISTERS_BESIDE_DATA = 40
 REGISTERS_OF_COPIES = 16
 THREADS_PER_CORE = 2048
 # What the device keeps for itself, per block.
-RESERVED_SHARED_BYTES = 1024
 # What split counts aim at.
 BLOCKS_PER_CORE = (0.5, 1, 2, 3, 4)
 TILES_PER_SPLIT = (2, 4, 8, 16)

@@ -22,7 +22,8 @@ from schedules.knobs import Knob, KnobSpace, Values
 from schedules.mask_tiles import GRAIN
 from schedules.matmul_mma_cuda import SLOWER_PRODUCTS
 from schedules.matmul_simt import MOST_REGISTERS, has_async_copies
-from schedules.matmul_simt_costs import CACHE_BYTES_PER_CYCLE, RESERVED_SHARED_BYTES
+from schedules.matmul_simt_costs import CACHE_BYTES_PER_CYCLE
+from schedules.resident_blocks import resident_blocks
 from schedules.task import Task
 
 WIDEST = 256
@@ -128,11 +129,13 @@ class AttentionMmaSpace(JudgedSpace):
 
     def _resident(self, values: Mapping[str, Grid]) -> Grid:
         """Blocks that fit a multiprocessor."""
-        threads = WARP * values["warps"]
-        memory = self._target.shared_memory_per_block_bytes + RESERVED_SHARED_BYTES
-        registers = self._target.registers_per_block // (self._registers(values) * threads)
-        blocks = memory // (self._shared(values) + RESERVED_SHARED_BYTES)
-        return np.minimum(np.minimum(THREADS_PER_CORE // threads, registers), blocks)
+        return resident_blocks(
+            self._target,
+            threads=WARP * values["warps"],
+            registers=self._registers(values),
+            shared_bytes=self._shared(values),
+            most_threads=THREADS_PER_CORE,
+        )
 
     def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
         """See :class:`JudgedSpace`."""

@@ -24,9 +24,9 @@ from schedules.matmul_simt_costs import (
     BLOCK_CYCLES,
     CACHE_BYTES_PER_CYCLE,
     FMA_PER_CYCLE,
-    RESERVED_SHARED_BYTES,
     STEP_CYCLES,
 )
+from schedules.resident_blocks import RESERVED_SHARED_BYTES
 from schedules.task import Task
 
 WIDEST = 256

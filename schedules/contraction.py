@@ -20,6 +20,7 @@ from typing import Any
 from schedules import _tvm
 from schedules.affine import Axes, NotAffine, linear
 from schedules.analysis import REDUCTION, leaf_blocks, new_schedule
+from schedules.nest_parts import NotCovered, require, shape_of, uncast
 from schedules.tir_text import NotTranslated, Read, translated
 from schedules.workload import Workload
 
@@ -96,10 +97,6 @@ class Contraction:
     result: str
 
 
-class NotCovered(Exception):
-    """The program is of another kind."""
-
-
 def contraction_of(workload: Workload) -> Contraction | None:
     """The product behind a generic workload, ``None`` if it is something else."""
     if workload.op != "generic" or len(workload.outputs) != 1 or len(workload.inputs) < 2:
@@ -155,13 +152,13 @@ def is_reduction(block: Any) -> bool:
 def _copy(block: Any) -> tuple[str, str]:
     """The buffer that a block fills, and the one of which it is a copy."""
     store = block.body
-    _require(type(store).__name__ == "BufferStore" and type(store.value).__name__ == "TensorLoad")
+    require(type(store).__name__ == "BufferStore" and type(store.value).__name__ == "TensorLoad")
     load, extents = store.value, _extents(block)
-    _require(_shape(store.buffer) == _shape(load.source))
-    _require(str(store.buffer.dtype) == str(load.source.dtype))
-    written = linear(_shape(store.buffer), store.indices, extents)
-    _require(written == linear(_shape(load.source), load.indices, extents) and written[1] == 0)
-    _require(prod(extents.values()) == prod(_shape(store.buffer)))
+    require(shape_of(store.buffer) == shape_of(load.source))
+    require(str(store.buffer.dtype) == str(load.source.dtype))
+    written = linear(shape_of(store.buffer), store.indices, extents)
+    require(written == linear(shape_of(load.source), load.indices, extents) and written[1] == 0)
+    require(prod(extents.values()) == prod(shape_of(store.buffer)))
     return str(store.buffer.name), str(load.source.name)
 
 
@@ -184,11 +181,11 @@ class ProductBlock:
             str(axis.var.name) for axis in block.iter_vars if int(axis.iter_type) == REDUCTION
         ]
         store = block.body
-        _require(type(store).__name__ == "BufferStore" and type(store.value).__name__ == "Add")
+        require(type(store).__name__ == "BufferStore" and type(store.value).__name__ == "Add")
         self.buffer = store.buffer
-        self.shape = _shape(store.buffer)
+        self.shape = shape_of(store.buffer)
         self.written = self._strides(store.buffer, store.indices)
-        _require(len(store.indices) == len(block.iter_vars) - len(reduced))
+        require(len(store.indices) == len(block.iter_vars) - len(reduced))
         self._check_accumulation(store)
         self.axes = [name for name in self.extents if name not in reduced]
         self._name_operands(store)
@@ -196,24 +193,24 @@ class ProductBlock:
 
     def _check_accumulation(self, store: Any) -> None:
         old = store.value.a
-        _require(type(old).__name__ == "TensorLoad" and old.source.same_as(store.buffer))
-        _require(self._strides(old.source, old.indices) == self.written)
-        _require(str(store.buffer.dtype) in FLOATS)
+        require(type(old).__name__ == "TensorLoad" and old.source.same_as(store.buffer))
+        require(self._strides(old.source, old.indices) == self.written)
+        require(str(store.buffer.dtype) in FLOATS)
 
     def _name_operands(self, store: Any) -> None:
         product = store.value.b
-        _require(type(product).__name__ == "Mul")
-        first, second = (_uncast(factor) for factor in (product.a, product.b))
+        require(type(product).__name__ == "Mul")
+        first, second = (uncast(factor) for factor in (product.a, product.b))
         unit = [name for name in self.axes if self.written.get(name) == 1]
-        _require(len(unit) == 1)
+        require(len(unit) == 1)
         one, two = (self._strides(load.source, load.indices) for load in (first, second))
         if unit[0] in one and unit[0] not in two:
             first, second, one, two = second, first, two, one
-        _require(unit[0] in two and unit[0] not in one)
+        require(unit[0] in two and unit[0] not in one)
         self.a, self.b = one, two
         self.names = {id(one): str(first.source.name), id(two): str(second.source.name)}
         self.dtype = str(first.source.dtype)
-        _require(self.dtype in FLOATS and str(second.source.dtype) == self.dtype)
+        require(self.dtype in FLOATS and str(second.source.dtype) == self.dtype)
 
     def _divide(self, reduced: list[str]) -> None:
         """Fold axes: the longest run of own axes is m (or n), what is left is batch."""
@@ -223,7 +220,7 @@ class ProductBlock:
         rest = [name for name in real if name not in columns and name not in rows]
         depth = [name for name in reduced if self.extents[name] > 1]
         self.roles = {"batch": rest, "m": rows, "n": columns, "k": depth}
-        _require(bool(columns) and bool(depth))
+        require(bool(columns) and bool(depth))
 
     def _run(self, names: list[str], operand: Mapping[str, int]) -> list[str]:
         """The longest suffix of axes that folds in the operand and in the product."""
@@ -242,7 +239,7 @@ class ProductBlock:
     def step(self, role: str, strides: Mapping[str, int]) -> int:
         """Step of a folded axis."""
         names = self.roles[role]
-        _require(self._folds(names, strides))
+        require(self._folds(names, strides))
         return strides.get(names[-1], 0) if names else 0
 
     def extent(self, role: str) -> int:
@@ -264,8 +261,8 @@ class ProductBlock:
         return name
 
     def _strides(self, buffer: Any, indices: Any) -> dict[str, int]:
-        strides, offset = linear(_shape(buffer), indices, self.extents)
-        _require(offset == 0)
+        strides, offset = linear(shape_of(buffer), indices, self.extents)
+        require(offset == 0)
         return strides
 
 
@@ -286,8 +283,8 @@ class EndingBlocks:
     def _block(self, block: Any, number: int) -> Any:
         """One block: ``t<number> = expression``; answers the buffer it writes."""
         store = block.body
-        _require(type(store).__name__ == "BufferStore")
-        _require(_shape(store.buffer) == self.product.shape)
+        require(type(store).__name__ == "BufferStore")
+        require(shape_of(store.buffer) == self.product.shape)
         extents = _extents(block)
         self.renamed = self._positions(store, extents)
         self.extents = extents
@@ -299,31 +296,31 @@ class EndingBlocks:
 
     def _positions(self, store: Any, extents: Axes) -> dict[str, str]:
         """The product's axis for each axis of a block that writes the same position."""
-        strides, offset = linear(_shape(store.buffer), store.indices, extents)
+        strides, offset = linear(shape_of(store.buffer), store.indices, extents)
         by_stride = {
             step: name
             for name, step in self.product.written.items()
             if self.product.extents[name] > 1
         }
-        _require(offset == 0)
+        require(offset == 0)
         renamed = {}
         for name, step in strides.items():
             if extents[name] > 1:
-                _require(step in by_stride)
-                _require(self.product.extents[by_stride[step]] == extents[name])
+                require(step in by_stride)
+                require(self.product.extents[by_stride[step]] == extents[name])
                 renamed[name] = by_stride[step]
-        _require(len(set(renamed.values())) == len(by_stride))
+        require(len(set(renamed.values())) == len(by_stride))
         return renamed
 
     def _read(self, load: Read) -> str:
         """The text of a read: an earlier value, or an argument of the ending."""
-        strides, offset = linear(_shape(load.source), load.indices, self.extents)
+        strides, offset = linear(shape_of(load.source), load.indices, self.extents)
         renamed = {
             self.renamed[name]: step for name, step in strides.items() if name in self.renamed
         }
         for buffer, text in self.known:
             if load.source.same_as(buffer):
-                _require(offset == 0 and renamed == self._written_real())
+                require(offset == 0 and renamed == self._written_real())
                 return text
         side = self._side(load.source, renamed, offset)
         if side not in self.reads:
@@ -336,7 +333,7 @@ class EndingBlocks:
 
     def _side(self, buffer: Any, strides: Mapping[str, int], offset: int) -> Side:
         dtype = str(buffer.dtype)
-        _require(dtype in FLOATS)
+        require(dtype in FLOATS)
         return Side(
             buffer=str(buffer.name),
             dtype=dtype,
@@ -345,19 +342,3 @@ class EndingBlocks:
             n=self.product.step("n", strides),
             offset=offset,
         )
-
-
-def _require(condition: bool) -> None:
-    if not condition:
-        raise NotCovered
-
-
-def _uncast(expression: Any) -> Any:
-    while type(expression).__name__ == "Cast":
-        expression = expression.value
-    _require(type(expression).__name__ == "TensorLoad")
-    return expression
-
-
-def _shape(buffer: Any) -> tuple[int, ...]:
-    return tuple(int(extent) for extent in buffer.shape)

@@ -24,11 +24,11 @@ from schedules.contraction import (
     HALF,
     Contraction,
     EndingBlocks,
-    NotCovered,
     Operand,
     ProductBlock,
     is_reduction,
 )
+from schedules.nest_parts import NotCovered, require, shape_of, uncast
 from schedules.tir_text import NotTranslated
 from schedules.workload import Workload
 
@@ -120,9 +120,9 @@ def _recognised(blocks: Sequence[Any]) -> Convolution:
         raise NotCovered
     block = _SumBlock(blocks[first])
     padded = _Padded.of(blocks[0]) if first else _Padded.none(block.data.source)
-    _require(padded.buffer.same_as(block.data.source) and block.dtype in HALF)
-    images, _, _, channels = _shape(padded.source)
-    _require(channels == _shape(block.weights.source)[3])
+    require(padded.buffer.same_as(block.data.source) and block.dtype in HALF)
+    images, _, _, channels = shape_of(padded.source)
+    require(channels == shape_of(block.weights.source)[3])
     ending = EndingBlocks(block, blocks[first + 1 :])
     height, width = (block.direction(1, padded), block.direction(2, padded))
     product = Contraction(
@@ -158,7 +158,7 @@ def _windows(problem: Convolution) -> Convolution:
     """
     width, channels = problem.width, problem.channels
     end = (width.out - 1) * width.stride + width.kernel
-    _require(width.padding == 0 and width.dilation == 1 and end <= width.extent)
+    require(width.padding == 0 and width.dilation == 1 and end <= width.extent)
     return replace(
         problem,
         width=Direction(extent=width.out, out=width.out, kernel=1, stride=1, dilation=1, padding=0),
@@ -175,21 +175,21 @@ class _SumBlock(ProductBlock):
         super().__init__(block, {})
         self.out_names = [_single(index) for index in block.body.indices]
         self.kernel_names = [_single(index) for index in self.weights.indices]
-        _require(len(self.out_names) == 4 and len(self.kernel_names) == 4)
-        _require(self.kernel_names[0] == self.out_names[3])
+        require(len(self.out_names) == 4 and len(self.kernel_names) == 4)
+        require(self.kernel_names[0] == self.out_names[3])
         steps = [affine(index) for index in self.data.indices]
-        _require(steps[0] == ({self.out_names[0]: 1}, 0))
-        _require(steps[3] == ({self.kernel_names[3]: 1}, 0))
+        require(steps[0] == ({self.out_names[0]: 1}, 0))
+        require(steps[3] == ({self.kernel_names[3]: 1}, 0))
         self.steps = steps
         extents = [self.extents[name] for name in self.kernel_names]
-        _require(tuple(extents) == _shape(self.weights.source))
+        require(tuple(extents) == shape_of(self.weights.source))
 
     def _divide(self, reduced: list[str]) -> None:
         """Pixels of all images are rows, filters are columns."""
         real = [name for name in self.axes if self.extents[name] > 1]
         rows = [name for name in real if name not in self.b]
         columns = [name for name in real if name not in self.a]
-        _require(len(columns) == 1 and bool(rows) and len(rows) + 1 == len(real))
+        require(len(columns) == 1 and bool(rows) and len(rows) + 1 == len(real))
         depth = [name for name in reduced if self.extents[name] > 1]
         self.roles = {"batch": [], "m": rows, "n": columns, "k": depth}
 
@@ -197,9 +197,9 @@ class _SumBlock(ProductBlock):
         """Dimension 1 of the images is the height, 2 the width."""
         out, kernel = self.out_names[dimension], self.kernel_names[dimension]
         steps, start = self.steps[dimension]
-        _require(start == 0 and set(steps) <= {out, kernel})
+        require(start == 0 and set(steps) <= {out, kernel})
         return Direction(
-            extent=_shape(padded.source)[dimension],
+            extent=shape_of(padded.source)[dimension],
             out=self.extents[out],
             kernel=self.extents[kernel],
             stride=steps.get(out, 1),
@@ -231,41 +231,41 @@ class _Padded:
     def of(block: Any) -> _Padded:
         """What a block that pads, or merely copies, stands for."""
         store = block.body
-        _require(type(store).__name__ == "BufferStore" and len(store.indices) == 4)
+        require(type(store).__name__ == "BufferStore" and len(store.indices) == 4)
         condition, load = _guarded(store.value)
-        _require(type(load).__name__ == "TensorLoad" and len(load.indices) == 4)
-        _require(str(load.source.dtype) == str(store.buffer.dtype))
+        require(type(load).__name__ == "TensorLoad" and len(load.indices) == 4)
+        require(str(load.source.dtype) == str(store.buffer.dtype))
         names = [_single(index) for index in store.indices]
         before = []
         for name, index in zip(names, load.indices, strict=True):
             steps, start = affine(index)
-            _require(steps == {name: 1} and start <= 0)
+            require(steps == {name: 1} and start <= 0)
             before.append(-start)
         padded = _Padded(store.buffer, load.source, tuple(before))
-        _require(before[0] == before[3] == 0)
+        require(before[0] == before[3] == 0)
         padded._check(dict(zip(names, range(4), strict=True)), _bounds(condition))
         return padded
 
     def _check(self, dimensions: dict[str, int], bounds: list[tuple[str, int, int]]) -> None:
         """The condition must be true exactly where there is a pixel."""
-        whole = _shape(self.buffer)
+        whole = shape_of(self.buffer)
         low, high = [0] * 4, list(whole)
         for name, least, end in bounds:
-            _require(name in dimensions)
+            require(name in dimensions)
             place = dimensions[name]
             low[place], high[place] = max(low[place], least), min(high[place], end)
-        for place, extent in enumerate(_shape(self.source)):
+        for place, extent in enumerate(shape_of(self.source)):
             first = self.before[place]
-            _require((low[place], high[place]) == (first, first + extent))
+            require((low[place], high[place]) == (first, first + extent))
 
 
 def _guarded(value: Any) -> tuple[Any, Any]:
     """The condition, ``None`` without one, and what is read if it is true; zero else."""
     if type(value).__name__ != "Call":
         return None, value
-    _require(str(value.op.name).endswith("if_then_else"))
+    require(str(value.op.name).endswith("if_then_else"))
     condition, load, other = value.args
-    _require(type(other).__name__ == "FloatImm" and float(other.value) == 0.0)
+    require(type(other).__name__ == "FloatImm" and float(other.value) == 0.0)
     return condition, load
 
 
@@ -279,46 +279,30 @@ def _bounds(condition: Any) -> list[tuple[str, int, int]]:
     kind = type(condition).__name__
     if kind == "And":
         return [*_bounds(condition.a), *_bounds(condition.b)]
-    _require(kind in ("LE", "LT", "GE", "GT"))
+    require(kind in ("LE", "LT", "GE", "GT"))
     (left, low), (right, high) = affine(condition.a), affine(condition.b)
     if kind in ("GE", "GT"):
         left, low, right, high = right, high, left, low
     strict = kind in ("LT", "GT")
     if right and not left:  # low < variable + high
-        _require(list(right.values()) == [1])
+        require(list(right.values()) == [1])
         return [(next(iter(right)), low - high + strict, ENDLESS)]
-    _require(list(left.values()) == [1] and not right)
+    require(list(left.values()) == [1] and not right)
     return [(next(iter(left)), -ENDLESS, high - low + (not strict))]
 
 
 def _factors(block: Any) -> tuple[Any, Any]:
     """Reads of the images and of the weights."""
     store = block.body
-    _require(type(store).__name__ == "BufferStore" and type(store.value).__name__ == "Add")
+    require(type(store).__name__ == "BufferStore" and type(store.value).__name__ == "Add")
     product = store.value.b
-    _require(type(product).__name__ == "Mul")
-    loads = [_uncast(product.a), _uncast(product.b)]
-    _require(all(len(load.indices) == 4 for load in loads))
+    require(type(product).__name__ == "Mul")
+    loads = [uncast(product.a), uncast(product.b)]
+    require(all(len(load.indices) == 4 for load in loads))
     return loads[0], loads[1]
 
 
 def _single(index: Any) -> str:
     """The variable that an index is."""
-    _require(type(index).__name__ == "Var")
+    require(type(index).__name__ == "Var")
     return str(index.name)
-
-
-def _uncast(expression: Any) -> Any:
-    while type(expression).__name__ == "Cast":
-        expression = expression.value
-    _require(type(expression).__name__ == "TensorLoad")
-    return expression
-
-
-def _shape(buffer: Any) -> tuple[int, ...]:
-    return tuple(int(extent) for extent in buffer.shape)
-
-
-def _require(condition: bool) -> None:
-    if not condition:
-        raise NotCovered

@@ -23,12 +23,12 @@ from schedules.matmul_cuda import (
     n_rows,
     n_works,
 )
+from schedules.resident_blocks import RESERVED_SHARED_BYTES
 from schedules.task import Task
 
 ALIGNED_ELEMENTS = 8
 MOST_SUMS = {240: 192, 208: 128, 160: 96}
 """Accumulators per thread that leave room for addresses, by registers of a multiplier."""
-RESERVED_SHARED_BYTES = 1024
 """What every further block on a multiprocessor takes beside its own."""
 
 

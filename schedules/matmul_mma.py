@@ -26,10 +26,10 @@ from schedules.matmul_simt_costs import (
     LAUNCH_CYCLES,
     MEMORY_BYTES_PER_CYCLE,
     MEMORY_LATENCY_CYCLES,
-    RESERVED_SHARED_BYTES,
     START_CYCLES,
 )
 from schedules.matmul_simt_cuda import WARP
+from schedules.resident_blocks import resident_blocks
 from schedules.task import Task
 
 LEAST_TILE_ROW = 16
@@ -147,13 +147,12 @@ class MatmulMmaSpace(JudgedSpace):
         registers = warp_row * warp_column // WARP + (warp_row + warp_column) // 2
         shared = values["stages"] * stage_bytes(row, column, values["step"])
         registers = registers + REGISTERS_BESIDE_DATA
-        resident = np.minimum.reduce(
-            np.broadcast_arrays(
-                THREADS_PER_CORE // (WARP * warps),
-                target.registers_per_block // (registers * WARP * warps),
-                (target.shared_memory_per_block_bytes + RESERVED_SHARED_BYTES)
-                // (shared + RESERVED_SHARED_BYTES),
-            )
+        resident = resident_blocks(
+            target,
+            threads=WARP * warps,
+            registers=registers,
+            shared_bytes=shared,
+            most_threads=THREADS_PER_CORE,
         )
         return _Needs(
             warp_row=warp_row,

@@ -25,11 +25,11 @@ from schedules.matmul_simt_costs import (
     LAUNCH_CYCLES,
     MEMORY_BYTES_PER_CYCLE,
     MEMORY_LATENCY_CYCLES,
-    RESERVED_SHARED_BYTES,
     START_CYCLES,
     meeting_cycles,
 )
 from schedules.matmul_simt_cuda import WARP, by_depth
+from schedules.resident_blocks import resident_blocks
 from schedules.target import Target
 
 CORE_BYTES_PER_CYCLE = 24.0
@@ -73,13 +73,8 @@ def needs(problem: Contraction, target: Target, values: Mapping[str, Grid]) -> N
     rows = flight * tiles * (4 if by_depth(problem.b) else 2)
     registers = 4 * loads + sums + rows + ADDRESS_REGISTERS
     shared = 4 * values["warps_depth"] * problem.m * (columns + PADDING_FLOATS)
-    resident = np.minimum.reduce(
-        np.broadcast_arrays(
-            2048 // threads,
-            target.registers_per_block // (registers * threads),
-            (target.shared_memory_per_block_bytes + RESERVED_SHARED_BYTES)
-            // (shared + RESERVED_SHARED_BYTES),
-        )
+    resident = resident_blocks(
+        target, threads=threads, registers=registers, shared_bytes=shared, most_threads=2048
     )
     return Needs(
         columns=columns,

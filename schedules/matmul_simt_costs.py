@@ -16,9 +16,9 @@ import numpy as np
 from schedules.contraction import Contraction, Operand
 from schedules.judged_space import Grid, ceil_div
 from schedules.matmul_simt_cuda import MOST_VECTOR, WARP, by_depth, chunk
+from schedules.resident_blocks import resident_blocks
 from schedules.target import Target
 
-RESERVED_SHARED_BYTES = 1024
 FMA_PER_CYCLE = 112
 SHARED_READS_PER_CYCLE = 0.39
 CACHE_BYTES_PER_CYCLE = 32.0
@@ -86,13 +86,8 @@ def needs(problem: Contraction, target: Target, values: Mapping[str, Grid]) -> N
         + _fragment(problem.b, thread_column)
         + ADDRESS_REGISTERS
     )
-    resident = np.minimum.reduce(
-        np.broadcast_arrays(
-            2048 // threads,
-            target.registers_per_block // (registers * threads),
-            (target.shared_memory_per_block_bytes + RESERVED_SHARED_BYTES)
-            // (shared + RESERVED_SHARED_BYTES),
-        )
+    resident = resident_blocks(
+        target, threads=threads, registers=registers, shared_bytes=shared, most_threads=2048
     )
     return Needs(
         lanes_row=lanes_row,
