@@ -1,4 +1,4 @@
-"""Benchmarks on this device: ``bench tuner``, ``kernels``, ``meter``, ``workloads`` and ``peers``."""
+"""Benchmarks on this device: ``bench tuner``, ``kernels``, ``meter``, ``workloads``, ``peers``."""
 
 from __future__ import annotations
 
