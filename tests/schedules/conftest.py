@@ -140,7 +140,9 @@ def run_on_gpu(
     from search.trial import Build, LatencyMeasurement
 
     folder: Path = tmp_path_factory.mktemp("gpu")
-    builder = ProcessBuilder(BuildConfig(cache_dir=str(folder / "cache")), work_dir=folder)
+    # Few: pytest-xdist may run many of these side by side.
+    build_config = BuildConfig(cache_dir=str(folder / "cache"), n_workers=2)
+    builder = ProcessBuilder(build_config, work_dir=folder)
     config = MeasureConfig(repeat_ms=0.5, n_repeats=3, meter="none")
     runner = DeviceRunner(card, config, work_dir=folder)
 
