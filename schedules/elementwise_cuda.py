@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code, early_headers, early_start
 from schedules.elementwise_lanes import LAST, Lanes
 from schedules.elementwise_problem import ElementwiseProblem
 from schedules.elementwise_words import Word
-from schedules.row_space import C_TYPES, constants, early_headers, early_start
+from schedules.row_space import C_TYPES, constants
 from schedules.workload import TensorSpec, Workload
 
 

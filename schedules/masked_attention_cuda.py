@@ -8,7 +8,7 @@ import numpy as np
 
 from schedules.attention_decode_cuda import C_TYPES
 from schedules.attention_hopper import HopperSchedule, Pattern, attention_launch
-from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code, early_headers
 from schedules.mask_tiles import GRAIN, MaskTiles
 from schedules.masked_problem import TILES, MaskedProblem
 from schedules.workload import TensorSpec, Workload
@@ -135,7 +135,7 @@ def find_launch(problem: MaskedProblem, *, early: bool = False) -> CudaLaunch:
     members = ", ".join(role if role in given else "nullptr" for role in types)
     return CudaLaunch(
         function="find_tiles",
-        headers=(INCLUDES, device_code("early_launch.cuh")),
+        headers=early_headers(early, INCLUDES),
         source="\n".join(
             [
                 "namespace tiles {",
@@ -143,7 +143,7 @@ def find_launch(problem: MaskedProblem, *, early: bool = False) -> CudaLaunch:
                 "}",
                 device_code("mask_tiles.cuh"),
                 f"__device__ __forceinline__ void find_tiles({parameters}int* index, int* rest) {{",
-                "  let_next_launch_start();" if early else "",
+                "  hopper::release_next_kernel();" if early else "",
                 f"  tiles::find(tiles::Given{{{members}}}, index, rest);",
                 "}",
             ]
@@ -195,7 +195,7 @@ def combine_launch(problem: MaskedProblem, schedule: HopperSchedule) -> CudaLaun
     }
     return CudaLaunch(
         function="combine_splits",
-        headers=(INCLUDES, device_code("early_launch.cuh")),
+        headers=early_headers(schedule.early, INCLUDES),
         source="\n".join(
             [
                 "namespace splits {",
@@ -206,7 +206,7 @@ def combine_launch(problem: MaskedProblem, schedule: HopperSchedule) -> CudaLaun
                 device_code("attention_splits.cuh"),
                 "__device__ __forceinline__ void combine_splits(const float* partial, "
                 "splits::element* out) {",
-                "  wait_for_previous_launch();" if schedule.early else "",
+                "  hopper::wait_for_previous_kernel();" if schedule.early else "",
                 "  splits::combine(partial, out);",
                 "}",
             ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from schedules.contraction import Contraction, Side
-from schedules.cuda_kernel import CudaLaunch, device_code
+from schedules.cuda_kernel import CudaLaunch, device_code, early_headers, early_start
 from schedules.workload import TensorSpec
 
 ELEMENT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
@@ -13,7 +13,6 @@ CUDA_TYPES = {"float16": "half", "bfloat16": "nv_bfloat16", "float32": "float"}
 WIDE = 8
 PARTIALS = "partial_sums"
 SUM_THREADS = 256
-EARLY_START = "  hopper::wait_for_previous_kernel();\n  hopper::release_next_kernel();\n"
 
 
 def ending_sides(problem: Contraction) -> list[Side]:
@@ -76,13 +75,13 @@ def addition(problem: Contraction, splits: int, *, early: bool = False) -> CudaL
         f"{ending_text(problem)}\n"
         f"__device__ __forceinline__ void matmul_sum(const float* partials, "
         f"{parameters(sides)}) {{\n"
-        f"{EARLY_START if early else ''}"
+        f"{early_start(early)}\n"
         f"  effcompile_ending::add_partials<Ending, {shape}>(partials, {{{names}}});\n}}\n"
     )
     return CudaLaunch(
         function="matmul_sum",
         source=source,
-        headers=tuple(map(device_code, ("hopper.cuh",) * early + ("product_ending.cuh",))),
+        headers=early_headers(early, device_code("product_ending.cuh")),
         arguments=(PARTIALS, *(side.buffer for side in sides)),
         grid=(-(-n_threads // SUM_THREADS),),
         block=(SUM_THREADS,),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code, early_headers, early_start
 from schedules.row_norm_problem import RowNormProblem
-from schedules.row_space import C_TYPES, constants, early_headers, early_start
+from schedules.row_space import C_TYPES, constants
 from schedules.workload import Workload
 
 

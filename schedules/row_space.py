@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Generic, Self, TypeVar
 
-from schedules.cuda_kernel import device_code
 from schedules.errors import UnknownSpace
 from schedules.knobs import KnobSpace
 from schedules.task import Task
@@ -59,17 +58,6 @@ class RowSpace(KnobSpace, Generic[Problem]):
             return None
         space = cls(task)
         return None if space.is_empty else space
-
-
-def early_start(early: bool) -> str:
-    """CUDA text in front of everything that touches memory; see ``schedules/early_launch.py``."""
-    wait = "hopper::wait_for_previous_kernel();\n  hopper::release_next_kernel();"
-    return f"  {wait}" if early else ""
-
-
-def early_headers(early: bool, *headers: str) -> tuple[str, ...]:
-    """Headers with what :func:`early_start` needs."""
-    return (device_code("hopper.cuh"), *headers) if early else headers
 
 
 def widest_vectors(
