@@ -51,10 +51,10 @@ class ExactWorkspace:
         library = ctypes.CDLL(library_path)
         for name, function in (("Alloc", self._allocate), ("Free", self._free)):
             try:
-                place = ctypes.c_void_p.in_dll(library, f"__TVMBackend{name}Workspace")
+                pointer = ctypes.c_void_p.in_dll(library, f"__TVMBackend{name}Workspace")
             except ValueError:
                 continue  # a library without workspaces
-            place.value = ctypes.cast(function, ctypes.c_void_p).value
+            pointer.value = ctypes.cast(function, ctypes.c_void_p).value
 
     def forget(self) -> None:
         """Free everything; nothing runs any more."""
