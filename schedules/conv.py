@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from schedules.conv_costs import Costs, Needs, costs, needs, threads
-from schedules.conv_cuda import REGISTERS, ConvSchedule, can_keep_halo, conv_cuda, n_steps
-from schedules.conv_problem import ALIGNED_ELEMENTS, Convolution, Direction, convolution_of
+from schedules.conv_cuda import REGISTERS, conv_cuda
+from schedules.conv_layout import ConvSchedule, can_keep_halo, n_steps
+from schedules.conv_problem import ALIGNED_ELEMENTS, convolution_of
+from schedules.convolution import Convolution, Direction
 from schedules.errors import UnknownSpace
 from schedules.judged_space import Grid, JudgedSpace, ceil_div
 from schedules.knobs import Knob, Values

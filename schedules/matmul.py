@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from schedules.contraction import HALF, Contraction, Operand, contraction_of
+from schedules.contraction import HALF, Contraction, Operand
+from schedules.contraction_problem import contraction_of
 from schedules.errors import UnknownSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.limits import launch_refusal
@@ -29,7 +30,6 @@ from schedules.task import Task
 ALIGNED_ELEMENTS = 8
 MOST_SUMS = {240: 192, 208: 128, 160: 96}
 """Accumulators per thread that leave room for addresses, by registers of a multiplier."""
-"""What every further block on a multiprocessor takes beside its own."""
 
 
 def matmul_space(task: Task) -> KnobSpace | None:

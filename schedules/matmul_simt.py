@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from schedules.contraction import Contraction, contraction_of
+from schedules.contraction import Contraction
+from schedules.contraction_problem import contraction_of
 from schedules.errors import UnknownSpace
 from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
 from schedules.knobs import Knob, KnobSpace, Values
