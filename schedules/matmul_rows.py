@@ -9,12 +9,12 @@ import numpy as np
 
 from schedules.contraction import HALF, Contraction
 from schedules.contraction_problem import contraction_of
-from schedules.errors import UnknownSpace
+from schedules.covering import required
 from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_rows_costs import costs, needs
 from schedules.matmul_rows_cuda import RowsSchedule, matmul_rows_cuda, unit_columns
-from schedules.matmul_simt import LARGE_CLUSTER, MOST_REGISTERS, has_async_copies
+from schedules.matmul_simt import LARGE_CLUSTER, MOST_REGISTERS
 from schedules.matmul_simt_cuda import by_depth
 from schedules.task import Task
 
@@ -25,12 +25,13 @@ MOST_LOADS = 16
 
 def matmul_rows_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
-    if not has_async_copies(task.target):
-        return None
+    problem = _problem(task) if task.target.has_async_copies else None
+    return None if problem is None else MatmulRowsSpace(task, problem)
+
+
+def _problem(task: Task) -> Contraction | None:
     problem = contraction_of(task.workload)
-    if problem is None or not _covers(problem):
-        return None
-    return MatmulRowsSpace(task, problem)
+    return problem if problem is not None and _covers(problem) else None
 
 
 def _covers(problem: Contraction) -> bool:
@@ -83,15 +84,13 @@ class MatmulRowsSpace(JudgedSpace):
     def __init__(
         self, task: Task, problem: Contraction | None = None, *, patience: float = MOST_SLOWER
     ) -> None:
-        problem = problem or contraction_of(task.workload)
-        if problem is None or not _covers(problem):
-            raise UnknownSpace(
-                f"the matmul_rows family does not cover {task.workload.name}: expected at most "
-                f"{MOST_ROWS} aligned rows times one matrix of float16 or bfloat16."
-            )
-        self._problem = problem
-        self._workload = task.workload
-        self._target = task.target
+        self._problem = required(
+            problem or _problem(task),
+            task,
+            family=self.name,
+            expected=f"at most {MOST_ROWS} aligned rows times one matrix of float16 or bfloat16",
+        )
+        self._workload, self._target = task.workload, task.target
         self.patience = patience
 
     def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
