@@ -24,7 +24,7 @@ from schedules.wgmma import wgmma_shared
 from schedules.workload import Workload
 
 HEADERS = (
-    *("hopper.cuh", "ampere.cuh", "product_ending.cuh"),
+    *("hopper.cuh", "early_launch.cuh", "ampere.cuh", "product_ending.cuh"),
     *("conv.cuh", "conv_halo.cuh", "conv_ending.cuh"),
 )
 REGISTERS = {

@@ -215,10 +215,10 @@ def _argument(tir: Any, one: str | TensorMap, buffers: Mapping[str, Any]) -> Any
 
 def early_start(early: bool) -> str:
     """CUDA text in front of everything that touches memory; see ``schedules/early_launch.py``."""
-    wait = "hopper::wait_for_previous_kernel();\n  hopper::release_next_kernel();"
+    wait = "early::wait_for_previous_kernel();\n  early::release_next_kernel();"
     return f"  {wait}" if early else ""
 
 
 def early_headers(early: bool, *headers: str) -> tuple[str, ...]:
     """Headers with what :func:`early_start` needs."""
-    return (device_code("hopper.cuh"), *headers) if early else headers
+    return (device_code("early_launch.cuh"), *headers) if early else headers
