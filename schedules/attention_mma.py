@@ -17,7 +17,7 @@ from schedules.attention_mma_cuda import (
     shared_bytes,
 )
 from schedules.covering import required, unless_empty
-from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, ceil_div
+from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, ceil_div, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.mask_tiles import GRAIN
 from schedules.matmul_mma_cuda import SLOWER_PRODUCTS
@@ -184,7 +184,7 @@ class AttentionMmaSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> AttentionMmaSchedule:
         """The decisions that knob values stand for."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         return AttentionMmaSchedule(
             warps=chosen["warps"],
             row_tiles=chosen["row_tiles"],
@@ -201,7 +201,7 @@ class AttentionMmaSpace(JudgedSpace):
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, blocks, waves, warps, shared bytes; registers, idling."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         blocks = int(n_blocks(self._problem, self._rows(chosen)))
         resident = int(self._resident(chosen))
         waves = blocks / (self._target.n_cores * resident)

@@ -17,7 +17,7 @@ from schedules.attention_simt_cuda import (
     shared_floats,
 )
 from schedules.covering import required
-from schedules.judged_space import Grid, JudgedSpace, ceil_div
+from schedules.judged_space import Grid, JudgedSpace, ceil_div, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_simt import MOST_REGISTERS
 from schedules.matmul_simt_costs import (
@@ -146,7 +146,7 @@ class AttentionSimtSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> AttentionSimtSchedule:
         """The decisions that knob values stand for."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         return AttentionSimtSchedule(**chosen, min_blocks=int(self._resident(chosen)))
 
     def program(self, values: Values) -> Any:
@@ -155,7 +155,7 @@ class AttentionSimtSpace(JudgedSpace):
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, blocks, waves, threads; registers."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         blocks = int(n_blocks(self._problem, dict(chosen)))
         slots = self._target.n_cores * int(self._resident(chosen))
         return [

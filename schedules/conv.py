@@ -18,7 +18,7 @@ from schedules.conv_layout import ConvSchedule, can_keep_halo, n_steps
 from schedules.conv_problem import ALIGNED_ELEMENTS, convolution_of
 from schedules.convolution import Convolution, Direction
 from schedules.covering import required, unless_empty
-from schedules.judged_space import Grid, JudgedSpace, ceil_div
+from schedules.judged_space import Grid, JudgedSpace, ceil_div, whole_numbers
 from schedules.knobs import Knob, Values
 from schedules.matmul_cuda import WARPGROUP
 from schedules.target import Target
@@ -154,7 +154,7 @@ class ConvSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> ConvSchedule:
         """The decisions that knob values stand for."""
-        return ConvSchedule(**{name: int(value) for name, value in values.items()})
+        return ConvSchedule(**whole_numbers(values))
 
     def program(self, values: Values) -> Any:
         """The bound program."""
@@ -162,7 +162,7 @@ class ConvSpace(JudgedSpace):
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, of parts of them, bytes in flight, blocks; padding, idling."""
-        needed, cost = self._costs({name: int(value) for name, value in values.items()})
+        needed, cost = self._costs(whole_numbers(values))
         held = needed.held
         computed = needed.tiles * held.rows * int(values["tile_column"])
         slots = self._target.n_cores * int(values["blocks_per_core"])

@@ -11,7 +11,7 @@ import numpy as np
 from schedules.contraction import HALF, Contraction
 from schedules.contraction_problem import contraction_of
 from schedules.covering import required, unless_empty
-from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, ceil_div
+from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, ceil_div, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_mma_cuda import (
     SLOWER_PRODUCTS,
@@ -218,7 +218,7 @@ class MatmulMmaSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> MmaSchedule:
         """The decisions that knob values stand for."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         return MmaSchedule(**chosen, min_blocks=int(self._needs(chosen).resident))
 
     def program(self, values: Values) -> Any:
@@ -228,7 +228,7 @@ class MatmulMmaSpace(JudgedSpace):
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, blocks, waves, resident warps, sums, bytes in flight;
         intensity, registers, padding, idling."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         needed, problem = self._needs(chosen), self._problem
         resident, blocks = int(needed.resident), int(needed.blocks)
         waves = blocks / (self._target.n_cores * resident)

@@ -10,7 +10,7 @@ import numpy as np
 from schedules.contraction import HALF, Contraction
 from schedules.contraction_problem import contraction_of
 from schedules.covering import required
-from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
+from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_rows_costs import costs, needs
 from schedules.matmul_rows_cuda import RowsSchedule, matmul_rows_cuda, unit_columns
@@ -120,7 +120,7 @@ class MatmulRowsSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> RowsSchedule:
         """The decisions that knob values stand for."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         return RowsSchedule(
             **chosen,
             min_blocks=int(needs(self._problem, self._target, chosen).resident),
@@ -132,7 +132,7 @@ class MatmulRowsSpace(JudgedSpace):
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, bytes in flight, steps, blocks, waves, columns; idling."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         needed = needs(self._problem, self._target, chosen)
         cost = costs(self._problem, self._target, chosen, needed)
         slots = self._target.n_cores * int(needed.resident)

@@ -10,7 +10,7 @@ import numpy as np
 from schedules.contraction import Contraction
 from schedules.contraction_problem import contraction_of
 from schedules.covering import required
-from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
+from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_simt_costs import costs, needs
 from schedules.matmul_simt_cuda import WARP, SimtSchedule, matmul_simt_cuda
@@ -117,7 +117,7 @@ class MatmulSimtSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> SimtSchedule:
         """The decisions that knob values stand for."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         return SimtSchedule(
             **chosen,
             min_blocks=int(needs(self._problem, self._target, chosen).resident),
@@ -129,7 +129,7 @@ class MatmulSimtSpace(JudgedSpace):
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles in all and by cause, blocks, waves, warps; registers, idling."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         needed = needs(self._problem, self._target, chosen)
         cost = costs(self._problem, self._target, chosen, needed)
         slots = self._target.n_cores * int(needed.resident)
