@@ -386,8 +386,8 @@ __device__ __forceinline__ void forward(const CUtensorMap& q, const CUtensorMap&
                                         const CUtensorMap& v, element* __restrict__ out,
                                         Sources sources, unsigned char* raw) {
   if (EARLY) {
-    wait_for_previous_kernel();
-    release_next_kernel();
+    early::wait_for_previous_kernel();
+    early::release_next_kernel();
   }
   Arena arena(raw);
   Plan* plan = reinterpret_cast<Plan*>(raw);

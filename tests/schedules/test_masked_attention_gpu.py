@@ -11,6 +11,7 @@ import pytest
 from effcompile.measure.environment import detect_target
 from schedules.masked_attention import MaskedAttentionSpace
 from schedules.references.attention import reference
+from tests.schedules.attention_points import MASKED_POINT
 from tests.schedules.masked_workloads import (
     Masked,
     blocks,
@@ -23,17 +24,6 @@ from tests.schedules.test_headwise_attention_gpu import TOLERANCE, launch
 
 pytestmark = pytest.mark.gpu
 
-POINT: dict[str, int | str] = {
-    "warpgroups": 2,
-    "key_tile": 128,
-    "stages": 2,
-    "turns": "pingpong",
-    "products": "overlapped",
-    "blocks": "per_tile",
-    "order": "by_head",
-    "splits": 1,
-    "launches": "in_turn",
-}
 ONE: dict[str, int | str] = {"warpgroups": 1, "key_tile": 64, "turns": "free", "stages": 1}
 ONE |= {"products": "in_turn"}
 THREE: dict[str, int | str] = {"warpgroups": 3, "key_tile": 64, "order": "longest_first"}
@@ -170,7 +160,7 @@ def test_right(name: str, tmp_path: Path) -> None:
     if target.arch != "sm_90":
         pytest.skip(f"needs sm_90, found {target.arch}")
     space, inputs = MaskedAttentionSpace(case.task(target)), case.inputs(seed=3)
-    found = launch(space, POINT | changed, inputs, tmp_path)
+    found = launch(space, MASKED_POINT | changed, inputs, tmp_path)
     (wanted,) = reference(case.workload(), inputs)
     error = np.abs(wanted.known(found) - wanted.values)
     wrong = ~(error <= TOLERANCE[case.dtype])
