@@ -61,7 +61,8 @@ def blocks(n_queries: int, n_keys: int, *, planes: tuple[int, int] = (1, 1)) -> 
 class Masked:
     """Attention under a mask, which arrives as ``form`` says; shapes as of the mask.
 
-    Of ``packed``, ``starts`` says where sequences begin; of ``none``, other options say all.
+    Of ``packed``, ``starts`` says where sequences begin; of ``none``, other options say all. A
+    ``float`` mask has the number ``hidden`` where ``mask`` is false.
     """
 
     mask: np.ndarray
@@ -75,6 +76,7 @@ class Masked:
     queries: int = 0
     starts: tuple[int, ...] = ()
     known: bool = True
+    hidden: float = -np.inf
     lengths: bool = False
     attrs: dict[str, Any] = field(default_factory=dict)
 
@@ -143,7 +145,7 @@ class Masked:
             arrays.append(self.mask)
         elif self.form == "float":
             drawn = draw_tensor(workload.inputs[3], rng)
-            arrays.append(np.where(self.mask, drawn, -np.inf).astype(drawn.dtype))
+            arrays.append(np.where(self.mask, drawn, self.hidden).astype(drawn.dtype))
         if self.lengths:
             n_keys = self.mask.shape[3]
             arrays.append(np.linspace(n_keys // 3, n_keys, self.batch).astype(np.int32))
