@@ -155,12 +155,28 @@ class Masked:
         return Task(workload=self.workload(), target=target or known_target("h200"))
 
 
-def lowered_frames(lengths: list[int]) -> Workload:
+def lowered_frames(lengths: list[int], **more: Any) -> Workload:
     """Frame-causal attention as the front end makes it of an ONNX model, program included."""
-    target, shape = known_target("h200"), (1, 2, sum(lengths), 64)
-    tokens = (shape, "float16")
-    model = custom_model(
-        "FrameCausalAttention", dict.fromkeys("qkv", tokens), {"y": tokens}, frame_lengths=lengths
-    )
-    (found,) = extract_tasks(lower({"main": prepare_model(model)}, target), target)
-    return found.task.workload
+    return lowered_attention("FrameCausalAttention", sum(lengths), frame_lengths=lengths, **more)
+
+
+def lowered_attention(
+    op_type: str,
+    n_tokens: int,
+    *,
+    heads: int = 2,
+    width: int = 64,
+    dtype: str = "float16",
+    also: tuple[tuple[int, ...], str] | None = None,
+    **attrs: Any,
+) -> Workload:
+    """Attention of an operator of ours, as the front end makes it of an ONNX model.
+
+    ``also``: shape and dtype of the input behind queries, keys and values.
+    """
+    target, tokens = known_target("h200"), ((1, heads, n_tokens, width), dtype)
+    inputs = dict.fromkeys("qkv", tokens) | ({"also": also} if also else {})
+    model = custom_model(op_type, inputs, {"y": tokens}, **attrs)
+    found = extract_tasks(lower({"main": prepare_model(model)}, target), target)
+    (workload,) = [one.task.workload for one in found if one.task.workload.op == "attention"]
+    return workload
