@@ -210,6 +210,7 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
         "CONSUMER_REGISTERS": consumer,
         "PLAN_BYTES": pattern.plan_bytes,
         "EARLY": int(schedule.early),
+        "ADDITIVE": 0,
         **pattern.constants,
     }
     lines = [f"constexpr int {name} = {value};" for name, value in constants.items()]

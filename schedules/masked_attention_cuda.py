@@ -29,7 +29,7 @@ def masked_attention(workload: Workload, problem: MaskedProblem, schedule: Hoppe
         workspaces.append(TensorSpec(name=PATTERNS, shape=problem.patterns_shape, dtype="int32"))
     if schedule.splits > 1:
         launches.append(combine_launch(problem, schedule))
-        n_kept = schedule.splits * _rows(problem) * (problem.plain.value_width + 1)
+        n_kept = schedule.splits * _rows(problem) * (problem.plain.value_width + 2)
         workspaces.append(TensorSpec(name=PARTIAL, shape=(n_kept,), dtype="float32"))
     return cuda_program(workload, launches, workspaces=workspaces)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_dtypes import finfo
 
 from effcompile.measure.environment import detect_target
 from schedules.masked_attention import MaskedAttentionSpace
@@ -147,6 +148,21 @@ CASES: dict[str, tuple[Masked, dict[str, int | str]]] = {
     "added_wide": (ADDED, {}),
     "added_bfloat16": (replace(ADDED, dtype="bfloat16", mask_dtype="bfloat16", width=128), NARROW),
     "added_float32": (replace(ADDED, mask_dtype="float32"), ONE),
+    "added_least": (
+        replace(ADDED, mask_dtype="float32", hidden=float(np.finfo(np.float32).min)),
+        NARROW,
+    ),
+    "added_least_split": (
+        Masked(
+            mask=blocks(300, 700),
+            form="float",
+            dtype="bfloat16",
+            mask_dtype="bfloat16",
+            hidden=float(finfo("bfloat16").min),
+        ),
+        NARROW | {"splits": 4},
+    ),
+    "added_large": (replace(ADDED, mask_dtype="float32", hidden=-1e9, width=72), NARROW),
     "added_odd": (Masked(mask=blocks(200, 333, planes=(1, 2)), form="float"), NARROW),
     "added_window": (replace(ADDED, attrs={"window_left": 50, "window_right": 70}), NARROW),
 }
