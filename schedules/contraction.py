@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from schedules.workload import Workload
 
-HALF = ("float16", "bfloat16")
-FLOATS = (*HALF, "float32")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operand:

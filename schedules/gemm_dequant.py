@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from schedules import matmul_cuda, matmul_mma_cuda, matmul_simt_cuda
-from schedules.contraction import HALF, Contraction
+from schedules.contraction import Contraction
 from schedules.covering import required
 from schedules.cuda_kernel import CudaLaunch, cuda_program
+from schedules.dtypes import HALF
 from schedules.gemm_dequant_cuda import contractions_of, matrices_of, unpack_launch, up_of
 from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
 from schedules.knobs import KnobSpace, Value, Values
