@@ -34,10 +34,12 @@ from search.trial import EnergyMeasurement, LatencyMeasurement
 # count launches finely.
 LOAD_BATCH_US = {"cuda": 5000.0, "llvm": 1000.0}
 
-# Workloads keep their place on the device while all together take no more. Where the same data lies
-# decides about power: after each new allocation, windows of matrices that fill most of an H100's
-# cache differed by 3 to 7 % where those in between differed by 2.
-KEPT_BYTES = 2 << 30
+# Workloads keep their place on the device while all together take no more than this share of the
+# memory that was free: putting a gigabyte there takes longer than twenty trials. Where the same
+# data lies decides about power: after each new allocation, windows of matrices that fill most of
+# an H100's cache differed by 3 to 7 % where those in between differed by 2.
+KEPT_SHARE = 0.25
+KEPT_BYTES_ON_HOST = 2 << 30
 
 MakeLoad = Callable[[Sequence[timing.Launch], int], Load]
 """Launches, gone through in turn, as a load; the number is that of one batch."""
@@ -82,6 +84,7 @@ class Session:
         opened = _open_device(target, screen_path)
         self._device, self._stopwatch = opened.device, opened.stopwatch
         self._make_load, self._make_screen = opened.make_load, opened.make_screen
+        self._kept_bytes = opened.kept_bytes
         self.meter: Meter | NoMeter = open_meter(
             config.meter, kind=target.kind, gpu_uuid=opened.gpu_uuid
         )
@@ -251,7 +254,7 @@ class Session:
         for copy in opened.copies:
             for argument, data in zip(copy.inputs, opened.prepared.inputs, strict=True):
                 argument.write(data)
-        screen = self._make_screen(opened.workload, opened.prepared)
+        screen = self._make_screen(opened.prepared, opened.copies[0])
         opened.checker = Checker(opened.prepared, screen)
 
     def _launcher(self, library_path: str, arguments: Arguments) -> timing.Launch:
@@ -266,28 +269,37 @@ class Session:
         if key not in self._open:
             prepared = read_prepared(workload, folder=folder)
             self._make_room(sum(one.nbytes for one in prepared.inputs))
-            first = place(self._device, workload, prepared.inputs)
-            n_copies = timing.n_copies_for(
-                self._config,
-                footprint_bytes=first.size_bytes,
-                cache_bytes=self._target.cache_bytes,
-            )
-            others = [place(self._device, workload, prepared.inputs) for _ in range(n_copies - 1)]
-            self._open[key] = OpenWorkload(
-                workload=workload,
-                prepared=prepared,
-                checker=Checker(prepared, self._make_screen(workload, prepared)),
-                copies=[first, *others],
-            )
+            try:
+                placed = self._placed(workload, prepared)
+            except MemoryError:
+                if not self._open:
+                    raise
+                self._open.clear()
+                placed = self._placed(workload, prepared)
+            self._open[key] = placed
         self._open[key] = self._open.pop(key)  # the last to be closed
         return self._open[key]
 
+    def _placed(self, workload: Workload, prepared: Prepared) -> OpenWorkload:
+        first = place(self._device, workload, prepared.inputs)
+        n_copies = timing.n_copies_for(
+            self._config,
+            footprint_bytes=first.size_bytes,
+            cache_bytes=self._target.cache_bytes,
+        )
+        others = [place(self._device, workload, prepared.inputs) for _ in range(n_copies - 1)]
+        return OpenWorkload(
+            workload=workload,
+            prepared=prepared,
+            checker=Checker(prepared, self._make_screen(prepared, first)),
+            copies=[first, *others],
+        )
+
     def _make_room(self, size_bytes: int) -> None:
         """Close workloads, the longest unused first, until that much more may be kept."""
-        while (
-            self._open and size_bytes + sum(o.size_bytes for o in self._open.values()) > KEPT_BYTES
-        ):
-            self._open.pop(next(iter(self._open)))
+        kept = sum(one.size_bytes for one in self._open.values())
+        while self._open and size_bytes + kept > self._kept_bytes:
+            kept -= self._open.pop(next(iter(self._open))).size_bytes
 
 
 def load_runtime(kind: str) -> None:
@@ -306,14 +318,16 @@ class _OpenDevice:
         device: Memory and order.
         stopwatch: Times launches.
         make_load: Keeps launches running.
-        make_screen: A screen for a workload, if there is one.
+        make_screen: A screen for a workload whose arguments are in place, if there is one.
+        kept_bytes: What workloads that are not in use may take.
         gpu_uuid: Which GPU it is.
     """
 
     device: Device
     stopwatch: timing.Stopwatch
     make_load: MakeLoad
-    make_screen: Callable[[Workload, Prepared], Screen | None]
+    make_screen: Callable[[Prepared, Arguments], Screen | None]
+    kept_bytes: int = KEPT_BYTES_ON_HOST
     gpu_uuid: str | None = None
 
 
@@ -324,7 +338,7 @@ def _open_device(target: Target, screen_path: str | None) -> _OpenDevice:
             device=HostDevice(),
             stopwatch=timing.HostStopwatch(),
             make_load=_host_load,
-            make_screen=lambda workload, prepared: None,
+            make_screen=lambda prepared, arguments: None,
         )
     return _open_cuda(screen_path)
 
@@ -337,16 +351,17 @@ def _open_cuda(screen_path: str | None) -> _OpenDevice:
     device.take_over_stream()
     functions = device.load_functions(Path(screen_path).read_bytes()) if screen_path else None
 
-    def make_screen(workload: Workload, prepared: Prepared) -> Screen | None:
+    def make_screen(prepared: Prepared, arguments: Arguments) -> Screen | None:
         if functions is None:
             return None
-        return open_screen(device, functions, workload, prepared)
+        return open_screen(device, functions, prepared, arguments)
 
     return _OpenDevice(
         device=device,
         stopwatch=CudaStopwatch(device),
         make_load=partial(back_to_back, device),
         make_screen=make_screen,
+        kept_bytes=int(KEPT_SHARE * device.free_bytes()),
         gpu_uuid=device.uuid,
     )
 
