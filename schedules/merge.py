@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.knobs import Knob, Values
+from schedules.knobs import Knob, Values, first_fault
 from schedules.limits import launch_refusal
 from schedules.merge_cuda import MergeSchedule, merge_cuda, n_blocks, n_tiles
 from schedules.merge_problem import (
@@ -124,10 +124,7 @@ class MergeSpace(RowSpace[MergeProblem]):
             ),
             "data would not fit into registers": self._data(schedule) > MOST_DATA_REGISTERS,
         }
-        for reason, applies in faults.items():
-            if applies:
-                return reason
-        return launch_refusal(
+        return first_fault(faults) or launch_refusal(
             self._target,
             threads_per_block=schedule.lanes * schedule.height,
             registers_per_thread=REGISTERS_BESIDE_DATA + self._data(schedule),

@@ -109,10 +109,10 @@ def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:
         drawn = rng.integers(-spread, spread + 1, size=scores.shape)
         return [np.clip(drawn, -most, most).astype(scores.dtype)]
     n_drawn = min(prod(scores.shape[:-1]), ceil(MOST_DRAWN / width))
-    drawn = rng.standard_normal((n_drawn, width), dtype=np.float32)
-    drawn *= rng.choice(np.array([0.5, 1, 2, 4], np.float32), size=(n_drawn, 1))
-    drawn[rng.random(drawn.shape, dtype=np.float32) < _MASKED_SHARE] = -np.inf
-    rounded = drawn.astype(numpy_dtype(scores.dtype)).reshape(-1)
+    nats = rng.standard_normal((n_drawn, width), dtype=np.float32)
+    nats *= rng.choice(np.array([0.5, 1, 2, 4], np.float32), size=(n_drawn, 1))
+    nats[rng.random(nats.shape, dtype=np.float32) < _MASKED_SHARE] = -np.inf
+    rounded = nats.astype(numpy_dtype(scores.dtype)).reshape(-1)
     flat = repeated(rounded[:MOST_DRAWN], scores.shape).reshape(-1, width)
     flat[_masked_row(len(flat))] = -np.inf
     flat[0] = flat[0, 0] if np.isfinite(flat[0, 0].astype(np.float32)) else 0.0
