@@ -139,10 +139,15 @@ def _fused(module: Any, target: Target) -> Any:
     tvm = _tvm.load()
     from tvm.relax import transform
 
+    from effcompile.frontend.norm_endings import join_norm_endings
+    from effcompile.frontend.read_through import read_through_moves
+
     passes = [
         transform.AnnotateTIROpPattern(),
         transform.FuseOps(),
         transform.FuseTIR(),
+        join_norm_endings(target),
+        read_through_moves(target),
         transform.DeadCodeElimination(),
     ]
     with _tvm.tvm_target(target):
