@@ -5,7 +5,8 @@ Such programs come out of fusion (``matmul, add, gelu``): a contraction block
 one element of an output from the same element of ``C`` and of other inputs. Loop axes of
 one role are folded into one; a program whose axes do not fold is not covered. Blocks that copy
 an operand as it is may stand before: a convolution of extent 1 pads its input by nothing, and
-is a product.
+is a product. Where an output has half as many columns, each of its elements is made of two
+neighbours of ``C``, a gate and what it opens.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from schedules.workload import Workload
 
 HALF = ("float16", "bfloat16")
 FLOATS = (*HALF, "float32")
+PAIRED_COLUMNS = 8
+"""Columns of a product of pairs are a multiple of this, so that no thread has half of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +76,17 @@ class Contraction:
     Attributes:
         batch: Independent products.
         m: Rows of the product.
-        n: Columns; neighbours in the output.
+        n: Columns; neighbours in the output, or in pairs.
         k: Terms of every sum.
         dtype: Element type of both operands.
         a: The operand with the rows.
         b: The operand with the columns.
         out: The output.
         reads: Inputs of the ending, in the order of its arguments ``x0``, ``x1``, ...
-        lines: CUDA statements of the ending, in float32, from ``sum`` and the arguments.
+        lines: CUDA statements of the ending, in float32, from ``sum``, the arguments and, of pairs,
+            the next column's ``other``.
         result: The CUDA expression that is stored.
+        each: Columns of the product per element of the output, 1 or 2.
     """
 
     batch: int
@@ -95,6 +100,7 @@ class Contraction:
     reads: tuple[Side, ...]
     lines: tuple[str, ...]
     result: str
+    each: int = 1
 
 
 def contraction_of(workload: Workload) -> Contraction | None:
@@ -141,6 +147,7 @@ def _recognised(blocks: Sequence[Any]) -> Contraction:
         reads=tuple(ending.reads),
         lines=tuple(ending.lines),
         result=ending.result,
+        each=ending.each,
     )
 
 
@@ -274,17 +281,32 @@ class EndingBlocks:
         self.reads: list[Side] = []
         self.lines: list[str] = []
         self.result = "sum"
-        self.known: list[tuple[Any, str]] = [(product.buffer, "sum")]
+        self.known: list[tuple[Any, str]] = []
+        self.each, self.shape = 1, product.shape
+        self.written, self.own_extents = product.written, product.extents
         written = product.buffer
         for number, block in enumerate(blocks):
+            if number == 0 and shape_of(block.body.buffer) != product.shape:
+                self._pair()
             written = self._block(block, number)
-        self.out = self._side(written, product.written, 0)
+        self.out = self._side(written, self.written, 0)
+
+    def _pair(self) -> None:
+        """Every element of what follows is made of two neighbours of the product."""
+        product = self.product
+        require(len(product.roles["n"]) == 1 and product.dtype in HALF)
+        require(product.extent("n") % PAIRED_COLUMNS == 0)
+        (columns,) = product.roles["n"]
+        half = {name: step // 2 for name, step in product.written.items()}
+        self.each, self.shape = 2, (*product.shape[:-1], product.shape[-1] // 2)
+        self.written = {**half, columns: 1}
+        self.own_extents = {**product.extents, columns: product.extents[columns] // 2}
 
     def _block(self, block: Any, number: int) -> Any:
         """One block: ``t<number> = expression``; answers the buffer it writes."""
         store = block.body
         require(type(store).__name__ == "BufferStore")
-        require(shape_of(store.buffer) == self.product.shape)
+        require(shape_of(store.buffer) == self.shape)
         extents = _extents(block)
         self.renamed = self._positions(store, extents)
         self.extents = extents
@@ -298,16 +320,14 @@ class EndingBlocks:
         """The product's axis for each axis of a block that writes the same position."""
         strides, offset = linear(shape_of(store.buffer), store.indices, extents)
         by_stride = {
-            step: name
-            for name, step in self.product.written.items()
-            if self.product.extents[name] > 1
+            step: name for name, step in self.written.items() if self.own_extents[name] > 1
         }
         require(offset == 0)
         renamed = {}
         for name, step in strides.items():
             if extents[name] > 1:
                 require(step in by_stride)
-                require(self.product.extents[by_stride[step]] == extents[name])
+                require(self.own_extents[by_stride[step]] == extents[name])
                 renamed[name] = by_stride[step]
         require(len(set(renamed.values())) == len(by_stride))
         return renamed
@@ -318,18 +338,27 @@ class EndingBlocks:
         renamed = {
             self.renamed[name]: step for name, step in strides.items() if name in self.renamed
         }
+        if load.source.same_as(self.product.buffer):
+            return self._sum(renamed, offset)
         for buffer, text in self.known:
             if load.source.same_as(buffer):
-                require(offset == 0 and renamed == self._written_real())
+                require(offset == 0 and renamed == self._real(self.written))
                 return text
         side = self._side(load.source, renamed, offset)
         if side not in self.reads:
             self.reads.append(side)
         return f"x{self.reads.index(side)}"
 
-    def _written_real(self) -> dict[str, int]:
-        extents = self.product.extents
-        return {name: step for name, step in self.product.written.items() if extents[name] > 1}
+    def _sum(self, strides: Mapping[str, int], offset: int) -> str:
+        """The product's element here, or one of the two."""
+        wanted = dict(self.product.written)
+        if self.each == 2:
+            wanted[self.product.roles["n"][0]] = 2
+        require(strides == self._real(wanted) and 0 <= offset < self.each)
+        return ("sum", "other")[offset]
+
+    def _real(self, strides: Mapping[str, int]) -> dict[str, int]:
+        return {name: step for name, step in strides.items() if self.own_extents[name] > 1}
 
     def _side(self, buffer: Any, strides: Mapping[str, int], offset: int) -> Side:
         dtype = str(buffer.dtype)
