@@ -10,7 +10,7 @@ import numpy as np
 from schedules.elementwise_lanes import Lanes, lanes_of
 from schedules.head_norm_cuda import HeadNormSchedule, head_norm_cuda
 from schedules.head_norm_problem import HeadNormProblem, head_norm_problem
-from schedules.knobs import Knob, Values
+from schedules.knobs import Knob, Values, first_fault
 from schedules.limits import GRANTED_SHARED_BYTES, launch_refusal
 from schedules.row_space import ELEMENT_BYTES, RowSpace, widest_vectors
 from schedules.task import Task
@@ -110,10 +110,7 @@ class HeadNormSpace(RowSpace[HeadNormProblem]):
                 shared_bytes + self._sum_bytes(schedule) > GRANTED_SHARED_BYTES
             ),
         }
-        for reason, applies in faults.items():
-            if applies:
-                return reason
-        return launch_refusal(
+        return first_fault(faults) or launch_refusal(
             self._target,
             threads_per_block=schedule.lanes * schedule.height,
             registers_per_thread=REGISTERS_BESIDE_DATA + registers,

@@ -19,7 +19,6 @@ from typing import Any
 
 from schedules import _tvm
 from schedules.analysis import leaf_blocks, new_schedule
-from schedules.contraction import is_reduction
 from schedules.elementwise_problem import (
     INDEX_DTYPES,
     MOST_ELEMENTS,
@@ -28,6 +27,7 @@ from schedules.elementwise_problem import (
 )
 from schedules.head_norm_rows import RowRead, RowReads
 from schedules.nest_parts import NotCovered, require, shape_of
+from schedules.product_reading import is_reduction
 from schedules.row_space import ELEMENT_BYTES
 from schedules.tir_parts import depends_on, loads_of, place_of, with_loads, with_values
 from schedules.tir_text import NotTranslated

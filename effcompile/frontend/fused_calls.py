@@ -10,7 +10,7 @@ from typing import Any
 from effcompile.frontend.kernels.marking import GENERIC, marks_of
 from schedules import _tvm
 from schedules.analysis import launches_threads, leaf_blocks, new_schedule
-from schedules.contraction import is_reduction
+from schedules.product_reading import is_reduction
 from schedules.target import Target
 
 LONGEST_NAME = 100

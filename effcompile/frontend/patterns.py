@@ -28,7 +28,6 @@ from effcompile.frontend.matchers.packed_products import (
 from effcompile.frontend.matchers.softmax import match_softmax
 from effcompile.frontend.matchers.whole import mark_attention, mark_norm
 from schedules import _tvm
-from schedules.matmul_simt import has_async_copies
 from schedules.target import Target
 
 Matcher = Callable[[Any, Scope], Any]
@@ -82,7 +81,7 @@ def pair_products(target: Target) -> Any:
     pairs = match_patterns([(match_gated_product,)])
 
     def run(module: Any, _context: Any) -> Any:
-        return pairs(module) if has_async_copies(target) else module
+        return pairs(module) if target.has_async_copies else module
 
     return _tvm.load().transform.module_pass(run, opt_level=0, name="PairProducts")
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from effcompile.export import export_module
 from effcompile.frontend.checking import prepare_model
 from effcompile.lower import LoweredProgram, lower
-from schedules.contraction import contraction_of
+from schedules.contraction_problem import contraction_of
 from schedules.programs import workload_of
 from schedules.target import Target, known_target
 from tests.effcompile.lowered_models import CPU, run_lowered
