@@ -18,6 +18,8 @@ from schedules.wgmma import wgmma_registers
 
 TEXT_PARTS = ("packed_codes.cuh", "gemm_fused.cuh")
 ROWS_PER_WARPGROUP = 64
+# Of a warpgroup on their way out: four warps with 16 lines of 16 floats and 4 more.
+SUM_BYTES = 4 * 16 * (16 + 4) * 4
 COPIER_AND_MULTIPLIER_REGISTERS = {
     (1, 1): (40, 240),
     (1, 2): (40, 208),
@@ -33,7 +35,7 @@ class FusedSchedule:
 
     Attributes:
         multipliers: Warpgroups that multiply, each 64 packed columns.
-        tile_column: Rows of ``x`` of a tile, a multiple of 8.
+        tile_column: Rows of ``x`` of a tile, a multiple of 16.
         stages: Steps of ``x`` in flight.
         blocks_per_core: Blocks that share a multiprocessor.
         group: Tiles along the packed columns that are visited before other rows of ``x``.
@@ -63,8 +65,8 @@ class FusedSchedule:
 
     @property
     def shared_bytes(self) -> int:
-        """Dynamic shared memory: stages, their alignment, two barriers for each."""
-        return 1024 + self.stages * (self.stage_bytes + 16)
+        """Dynamic shared memory: stages, their alignment, two barriers for each, sums of warps."""
+        return 1024 + self.stages * (self.stage_bytes + 16) + self.multipliers * SUM_BYTES
 
     def blocks_of(self, works: int) -> int:
         """Blocks of a launch with so many tiles."""

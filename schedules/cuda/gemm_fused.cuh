@@ -185,21 +185,48 @@ struct Walk {
   }
 };
 
-// Sums of the gate and of the other matrix lie side by side in a thread.
+// Elements of a row of y that a warp has, and where it keeps them between its sums and the ending.
+constexpr int OWN = GATED ? 8 : 16, LINE = OWN + 4, AT_ONCE = 16;
+
+// Sums lie across the lanes along a row of y: by way of shared memory, AT_ONCE rows at a time, eight
+// neighbours come together. Those of a gate and of the other matrix lie side by side in a thread.
 template <class C, class Ending>
-__device__ __forceinline__ void store_gated(const float (&sum)[C::TILE_COLUMN / 2], int row, int column, int lane,
-                                            const typename Ending::Arguments& arguments) {
+__device__ __forceinline__ void store(const float (&sum)[C::TILE_COLUMN / 2], float* held, int n, int m, int split,
+                                      int lane, const typename Ending::Arguments& arguments) {
+  float* to = held + lane % 4 * 2 * LINE + lane / 4;
+  const float* from = held + lane / (OWN / 8) * LINE + lane % (OWN / 8) * 8;
+  n += lane % (OWN / 8) * 8;
+  m += lane / (OWN / 8);
 #pragma unroll
-  for (int i = 0; i < C::TILE_COLUMN / 4; ++i) {
-    const int at = i / 2 * 4 + i % 2, c = column + i / 2 * 8 + lane % 4 * 2 + i % 2;
-    float one[1] = {C::joined(sum[at], sum[at + 2])};
-    if (row < C::ROWS && c < C::COLUMNS) Ending::template finish<1>(arguments, one, 0, c, row);
+  for (int first = 0; first < C::TILE_COLUMN; first += AT_ONCE) {
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < AT_ONCE / 4; ++i) {
+      const int at = first / 2 + i / 2 * 4 + i % 2;
+      float* place = to + (i / 2 * 8 + i % 2) * LINE;
+      place[0] = GATED ? C::joined(sum[at], sum[at + 2]) : sum[at];
+      if constexpr (!GATED) place[8] = sum[at + 2];
+    }
+    __syncwarp();
+    if (lane < AT_ONCE * OWN / 8 && m + first < C::COLUMNS && n < C::ROWS) {
+      const float4 low = *(const float4*)from, high = *(const float4*)(from + 4);
+      const float eight[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+      if constexpr (Ending::WIDE) {
+        Ending::template finish<8>(arguments, eight, split, m + first, n);
+      } else {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          const float one[1] = {eight[i]};
+          if (n + i < C::ROWS) Ending::template finish<1>(arguments, one, split, m + first, n + i);
+        }
+      }
+    }
   }
 }
 
 template <class C, class Ending>
 __device__ __forceinline__ void multiply_rows(const unsigned* codes, const elem* scales, const unsigned char* zeros,
-                                              const typename Ending::Arguments& arguments, Ring<C> ring) {
+                                              const typename Ending::Arguments& arguments, float* held, Ring<C> ring) {
   const int sixteen = (threadIdx.x / 128 - 1) * 4 + threadIdx.x % 128 / 32;
   Walk<C> walk;
   walk.lane = threadIdx.x % 32;
@@ -219,10 +246,8 @@ __device__ __forceinline__ void multiply_rows(const unsigned* codes, const elem*
     wgmma_wait<0>();
     hold(sum);
     if (walk.lane == 0) mbarrier_arrive_all<C::CLUSTER>(walk.previous);
-    if constexpr (GATED)
-      store_gated<C, Ending>(sum, packed_tile * 8 + walk.lane / 4, tile.column, walk.lane, arguments);
-    else
-      product_store::rows<C, Ending>(sum, packed_tile * 16 + walk.lane / 4, tile.column, tile.split, arguments);
+    store<C, Ending>(sum, held + sixteen * AT_ONCE * LINE, packed_tile * OWN, tile.column, tile.split, walk.lane,
+                     arguments);
   }
 }
 
@@ -246,7 +271,8 @@ __device__ __forceinline__ void multiply_packed(const unsigned* codes, const ele
     if (threadIdx.x == 0) copy_rows<C>(x, {stages, barriers, 1});
   } else {
     more_registers<C::MULTIPLIER_REGISTERS>();
-    multiply_rows<C, Ending>(codes, scales, zeros, arguments, {stages, barriers, 0});
+    float* held = (float*)(raw + (barriers + C::STAGES * 16 - shared_address(raw)));
+    multiply_rows<C, Ending>(codes, scales, zeros, arguments, held, {stages, barriers, 0});
   }
   // Nobody leaves while others still copy into its memory or arrive at its barriers.
   meet_cluster<C::CLUSTER>();

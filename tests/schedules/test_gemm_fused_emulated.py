@@ -31,7 +31,7 @@ CASES: list[tuple[tuple[Any, ...], dict[str, Any], dict[str, int]]] = [
     ((19, 70, 200, 4, 64), {"zeros": True, "bias": True, "residual": True}, {"stages": 3}),
     ((24, 24, 328, 3, 64), {"dtype": "bfloat16", "zeros": True, "activation": "silu"}, {}),
     ((17, 40, 392, 2, 32), {"zeros": True}, {"splits": 2}),
-    ((17, 40, 104, 8, 96), {"zeros": True}, {"tile_column": 24}),
+    ((17, 40, 104, 8, 96), {"zeros": True}, {"tile_column": 32}),
     ((17, 40, 200, 4, 32), {"gated": True, "activation": "silu", "dtype": "bfloat16"}, {}),
     ((17, (40, 16, 7), 72, 4, 128), {"bias": True}, {}),
     ((40, 150, 136, 4, 64), {}, {"cluster": 2, "group": 2, "multipliers": 2, "n_blocks": 2}),
