@@ -18,6 +18,7 @@ from schedules.gemm_fused_cuda import (
     COPIER_AND_MULTIPLIER_REGISTERS,
     FusedSchedule,
     endings_of,
+    further_registers,
     launches,
     n_works,
     row_tiles,
@@ -36,7 +37,10 @@ from schedules.task import Task
 
 ALIGNED_ELEMENTS = 8
 MOST_COLUMNS = {240: 256, 208: 192, 160: 128}
-"""Rows of ``x`` whose sums leave room for codes and floats, by registers of a multiplier."""
+"""Rows of ``x`` whose sums leave room for codes and floats, by registers of a multiplier.
+
+For one load of codes and one group in a piece; every two rows' sums take one register.
+"""
 
 
 def gemm_fused_space(task: Task) -> KnobSpace | None:
@@ -133,7 +137,8 @@ class GemmFusedSpace(KnobSpace):
         width = tiles_of_output(self._problem, self._largest) * TILE_COLUMNS
         faults = {
             "sums, codes and floats do not fit into the registers of a thread": (
-                schedule.tile_column > MOST_COLUMNS[registers[1]]
+                schedule.tile_column + 2 * further_registers(self._problem)
+                > MOST_COLUMNS[registers[1]]
             ),
             "a warpgroup would have no columns": (
                 schedule.multipliers > 1 and schedule.tile_row - width >= WARPGROUP // 2

@@ -12,7 +12,7 @@ from schedules.gemm_dequant_cuda import ACTIVATIONS, contractions_of
 from schedules.gemv_dequant_cuda import POINTERS
 from schedules.gemv_dequant_problem import GemvProblem
 from schedules.matmul_cuda import HEADERS, K_STEP, WARPGROUP
-from schedules.packing import TILE_COLUMNS
+from schedules.packing import FRAGMENT_DEPTH, TILE_COLUMNS, WORDS_PER_LOAD
 from schedules.product_ending import CUDA_TYPES, parameters, product_launches
 from schedules.wgmma import wgmma_registers
 
@@ -73,6 +73,26 @@ class FusedSchedule:
         return min(self.n_blocks or works, works)
 
 
+def piece_depth(problem: GemvProblem) -> int:
+    """Codes of a column that are read at once: whole units, and whole steps of a stage."""
+    return max(problem.unit_depth, K_STEP)
+
+
+def piece_groups(problem: GemvProblem) -> int:
+    """Parts of a piece that may have scales of their own."""
+    piece, group = piece_depth(problem), problem.group
+    if group % piece == 0:
+        return 1
+    return piece // (group if piece % group == 0 else FRAGMENT_DEPTH)
+
+
+def further_registers(problem: GemvProblem) -> int:
+    """What two pieces of codes, scales and zero points take beyond one load and group each."""
+    loads = problem.n_loads * piece_depth(problem) // problem.unit_depth
+    per_group = 2 if problem.has_zeros else 1
+    return 2 * (WORDS_PER_LOAD * (loads - 1) + per_group * (piece_groups(problem) - 1))
+
+
 def tiles_of_output(problem: GemvProblem, output: int) -> int:
     """Packed tiles of 16 columns behind an output."""
     return problem.first_tiles[output + 1] - problem.first_tiles[output]
@@ -90,10 +110,9 @@ def n_works(problem: GemvProblem, schedule: FusedSchedule, output: int) -> int:
 
 
 def steps_per_split(problem: GemvProblem, splits: int) -> int:
-    """Steps of 64 terms, as many as whole units need."""
-    per_piece = max(1, problem.unit_depth // K_STEP)
-    pieces = -(-problem.depth // (K_STEP * per_piece))
-    return -(-pieces // splits) * per_piece
+    """Steps of 64 terms, as many as whole pieces have."""
+    pieces = -(-problem.depth // piece_depth(problem))
+    return -(-pieces // splits) * (piece_depth(problem) // K_STEP)
 
 
 def endings_of(problem: GemvProblem) -> list[Contraction]:
@@ -106,20 +125,21 @@ def endings_of(problem: GemvProblem) -> list[Contraction]:
 def launches(problem: GemvProblem, schedule: FusedSchedule) -> list[CudaLaunch]:
     """A launch per output, or two if parts of the sum are added in a second one."""
     made: list[CudaLaunch] = []
-    for output, contraction in enumerate(endings_of(problem)):
-        product = partial(_product, problem, schedule, contraction, output)
-        made += product_launches(contraction, schedule.splits, product)
+    for numbered in enumerate(endings_of(problem)):
+        product = partial(_product, problem, schedule, numbered)
+        made += product_launches(numbered[1], schedule.splits, product)
     return made
 
 
 def _product(
     problem: GemvProblem,
     schedule: FusedSchedule,
-    contraction: Contraction,
-    output: int,
+    numbered: tuple[int, Contraction],
     ending: str,
     sides: list[Side],
 ) -> CudaLaunch:
+    """The launch of an output: its number and what it is."""
+    output, contraction = numbered
     roles = [role for role in ("codes", "scales", "zeros") if role in problem.inputs]
     works = n_works(problem, schedule, output)
     depth, rows = problem.depth, problem.rows
@@ -167,6 +187,8 @@ def _constants(problem: GemvProblem, output: int) -> str:
         "UNIT_K": problem.unit_depth,
         "LOADS": problem.n_loads,
         "GROUP_K": problem.group,
+        "PIECE_K": piece_depth(problem),
+        "PIECE_GROUPS": piece_groups(problem),
         "N_TILES": problem.n_tiles,
         "N_UNITS": problem.n_units,
         "N_GROUPS": problem.n_groups,

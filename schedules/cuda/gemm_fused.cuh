@@ -10,18 +10,16 @@
 // for all codes of a word.
 //
 // After matmul.cuh and packed_codes.cuh. Defined before: BITS, UNIT_K, LOADS, GROUP_K, N_TILES,
-// N_UNITS, N_GROUPS, HAS_ZEROS, GATED, IS_HALF, elem, FIRST_TILE (of this output); struct Config:
-// numbers of gemm_fused_cuda.py, multiply, and joined (of a gate's sum and the other one).
+// N_UNITS, N_GROUPS, HAS_ZEROS, GATED, IS_HALF, elem; FIRST_TILE of this output; PIECE_K, PIECE_GROUPS:
+// codes of a column that a lane reads at once, and their groups; struct Config: numbers of
+// gemm_fused_cuda.py, multiply, and joined (of a gate's sum and the other one).
 
 using namespace hopper;
 using effcompile_matmul::Tile;
 using effcompile_matmul::copy_box;
 using effcompile_matmul::tile_of;
 
-// A piece holds whole units and whole steps of 64 terms.
-constexpr int PIECE_K = UNIT_K > 64 ? UNIT_K : 64;
 constexpr int PIECE_STEPS = PIECE_K / 64, PIECE_UNITS = PIECE_K / UNIT_K;
-constexpr int PIECE_GROUPS = GROUP_K % PIECE_K == 0 ? 1 : PIECE_K % GROUP_K == 0 ? PIECE_K / GROUP_K : PIECE_K / 32;
 // Steps that are written out: two pieces, and two places for their floats.
 constexpr int ROUND = 2 * PIECE_STEPS;
 // A code below the least significant bits of this float is the float plus that code.
