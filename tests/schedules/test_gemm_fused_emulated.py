@@ -38,9 +38,19 @@ CASES: list[tuple[tuple[Any, ...], dict[str, Any], dict[str, int]]] = [
 ]
 
 
+# More than these take too long for every run.
+QUICK = (0, 1, 6)
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
-@pytest.mark.parametrize(("sizes", "rest", "changed"), CASES, ids=[str(case) for case in CASES])
+@pytest.mark.parametrize(
+    ("sizes", "rest", "changed"),
+    [
+        pytest.param(*case, id=str(case), marks=() if i in QUICK else pytest.mark.slow)
+        for i, case in enumerate(CASES)
+    ],
+)
 def test_emulated(
     sizes: tuple[Any, ...], rest: dict[str, Any], changed: dict[str, int], tmp_path: Path
 ) -> None:
