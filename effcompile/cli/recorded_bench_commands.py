@@ -1,4 +1,4 @@
-"""Benchmarks on recordings: ``bench search``, ``search-time`` and ``models``, and ``winners``."""
+"""Benchmarks on recordings, and ``bench winners``, which measures what was found on one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,34 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (search, search_time, models, winners):
+    for command in (fronts, search, search_time, models, winners):
         app.command()(command)
+
+
+def fronts(
+    *,
+    device: Annotated[str, typer.Option(help="replay:NAME or replay:FILE.")],
+    picture: Annotated[
+        Path | None, typer.Option(help="Also draw them there, .svg or .png.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What a recording holds: the fastest candidate of each workload, and less energy beside it.
+
+    Example: effcompile bench fronts --device replay:h100 --picture fronts.svg
+    """
+    from effcompile.bench import fronts as module
+    from effcompile.output_files import check_output
+
+    if picture is not None:
+        check_output(picture)
+    found = module.fronts_of(_recording(device))
+    if picture is not None:
+        module.picture(found, picture)
+    if json:
+        print_json(found)
+    else:
+        print_rows([one.cells() for one in found])
 
 
 def search(
