@@ -88,7 +88,7 @@ def _onnx_reference(
 def _torch_reference(reference: str) -> tuple[Arrays, Arrays]:
     import torch
 
-    from effcompile.export import load_builder
+    from effcompile.model_source import load_builder
 
     source = load_builder(reference)
     if not isinstance(source.module, torch.nn.Module):

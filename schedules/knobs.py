@@ -30,6 +30,11 @@ class Knob:
     values: tuple[Value, ...]
 
 
+def first_fault(faults: Mapping[str, bool]) -> str | None:
+    """The first sentence that applies to a point; see :meth:`KnobSpace.refusal`."""
+    return next((fault for fault, applies in faults.items() if applies), None)
+
+
 class KnobSpace(ABC):
     """The design-space protocol over knobs; a family adds its knobs and its program.
 

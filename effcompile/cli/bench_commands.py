@@ -70,7 +70,10 @@ def kernels(
     cache: Annotated[str, typer.Option(help="hot, cold or both.")] = "cold",
     skip_peer: Annotated[
         list[str] | None,
-        typer.Option(help="Part of a peer's name, for example inductor: not run, and said so."),
+        typer.Option(
+            help="Part of a peer's name, for example inductor, or CASE:PEER with part of a case's: "
+            "not run, and said so."
+        ),
     ] = None,
     together: Annotated[
         bool, typer.Option("--together", help="Tune all cases in one session, which is quicker.")

@@ -15,7 +15,8 @@ import numpy as np
 
 from effcompile.measure.arguments import GUARD_VALUE, Arguments, GuardedTensor, as_bytes
 from effcompile.measure.correctness import limits_with_error
-from effcompile.measure.cuda_device import CudaDevice, CudaFunctions, CudaMemory
+from effcompile.measure.cuda_device import CudaDevice, CudaFunctions
+from effcompile.measure.cuda_memory import CudaMemory
 from effcompile.measure.prepared import Prepared
 from effcompile.measure.screen_source import FLOAT_KERNELS
 from schedules.dtypes import is_float

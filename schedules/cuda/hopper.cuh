@@ -59,17 +59,6 @@ __device__ __forceinline__ void mbarrier_await(u32 bar, u32 parity) {
   }
 }
 
-// ---- order between kernels (schedules/early_launch.py) ----
-
-// Lets the kernel behind start, up to its wait, as soon as all blocks of this one have started.
-__device__ __forceinline__ void release_next_kernel() {
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-}
-
-__device__ __forceinline__ void wait_for_previous_kernel() {
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-}
-
 // ---- tensor memory accelerator: one tile into shared memory, coordinates innermost first ----
 
 // Fetches the map itself, so that the first copy need not wait for it.

@@ -136,7 +136,8 @@ def _weights(
     if mask is not None and mask.dtype == bool:
         allowed = mask if allowed is None else allowed & mask
     elif mask is not None:
-        scores += mask.astype(np.float64)
+        # In float32, as PyTorch adds them: numbers that stand for minus infinity leave no score.
+        scores[:] = (scores + mask.astype(np.float64)).astype(np.float32)
     if allowed is not None:
         scores = np.where(allowed, scores, _LOWEST)
     scores -= np.maximum(scores.max(axis=1, keepdims=True), _LOWEST)

@@ -22,6 +22,7 @@ from schedules.packing import TILE_COLUMNS
 PARTS = Path(__file__).with_suffix(".hpp")
 CUT = "// CUT"
 REPLACED = "gemv_memory.cuh"
+EARLY = device_code("early_launch.cuh")
 ROLES = ("x", "codes", "scales", "zeros", "bias", "residual", "x_scales", "partial")
 
 
@@ -33,7 +34,7 @@ def emulate(
     before, replaced, after = PARTS.read_text().split(CUT)
     text = kernel_text(schedule).replace(device_code(REPLACED), "//" + replaced)
     source, library = folder / "kernel.cpp", folder / "kernel.so"
-    source.write_text(before + constants(problem, schedule) + text + "//" + after)
+    source.write_text(before + EARLY + constants(problem, schedule) + text + "//" + after)
     flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread"]
     subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
     held = dict(zip(problem.inputs, map(np.ascontiguousarray, inputs), strict=True))

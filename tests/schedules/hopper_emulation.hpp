@@ -48,8 +48,6 @@ inline void mbarrier_init(u32 bar, u32 n) {
   s.barriers[bar] = Barrier{(int)n, (int)n, 0, 0};
 }
 inline void fence_mbarrier_init() {}
-inline void release_next_kernel() {}
-inline void wait_for_previous_kernel() {}
 inline void prefetch_map(const CUtensorMap&) {}
 inline void mbarrier_expect(u32 bar, u32 bytes) {
   State& s = state();

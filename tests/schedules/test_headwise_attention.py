@@ -17,26 +17,19 @@ from effcompile.lower import lower
 from schedules.attention_hopper import shared_bytes
 from schedules.cuda_kernel import device_code
 from schedules.headwise_attention import HeadwiseSpace, arrow_steps, headwise_space, plan_bytes
-from schedules.headwise_problem import ARROW, FULL, SKIP
+from schedules.headwise_problem import ARROW, FULL
 from schedules.inputs import make_inputs
 from schedules.program_reference import run_program
 from schedules.references.headwise_attention import allowed, reference
 from schedules.spaces import spaces_for
 from tests.effcompile.lowered_models import lowered, run_lowered
-from tests.schedules.headwise_workloads import Headwise
+from tests.schedules.attention_points import HEADWISE_POINT
+from tests.schedules.headwise_workloads import MIXED, Headwise
 from tests.schedules.test_attention import FEW_SPILLS, H200, build
 
 GOLDEN = Headwise(image=512, text=64, modes=((ARROW, 64),))
 RAGGED = Headwise(image=500, text=77, modes=((ARROW, 64),))
-MIXED = ((ARROW, 128), (FULL, 0), (SKIP, 0), (ARROW, 0), (ARROW, 70), (ARROW, 10_000))
-POINT: dict[str, int | str] = {
-    "warpgroups": 2,
-    "key_tile": 128,
-    "stages": 2,
-    "turns": "pingpong",
-    "products": "overlapped",
-    "blocks": "persistent",
-}
+POINT = HEADWISE_POINT | {"blocks": "persistent"}
 
 
 def visited(case: Headwise) -> np.ndarray:

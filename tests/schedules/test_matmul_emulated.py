@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schedules.contraction import contraction_of
+from schedules.contraction_problem import contraction_of
 from schedules.knobs import Value
 from schedules.matmul_cuda import launches
 from schedules.product_ending import partial_sums

@@ -10,7 +10,7 @@ import pytest
 
 from schedules import attention_simt_cuda, matmul_rows_cuda, matmul_simt_cuda
 from schedules.attention_simt import AttentionSimtSpace
-from schedules.contraction import contraction_of
+from schedules.contraction_problem import contraction_of
 from schedules.matmul_rows import MatmulRowsSpace
 from schedules.matmul_simt import MatmulSimtSpace
 from schedules.product_ending import partial_sums
