@@ -1,4 +1,4 @@
-"""Runs elementwise programs on the CPU, one thread after the other, with every access checked."""
+"""Runs programs whose threads need nothing of each other on the CPU, every access checked."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Emulation:
 
 
 def _text(number: int, workload: Workload, launch: CudaLaunch) -> str:
-    (grid,), (block,) = launch.grid, launch.block
+    (grid,), (width, height, *_) = launch.grid, (*launch.block, 1)
     specs = (*workload.inputs, *workload.outputs)
     arguments = [f"({C_TYPES[one.dtype]}*)pointers[{i}]" for i, one in enumerate(specs)]
     return (
         f"namespace launch_{number} {{\n{launch.source}\n}}\n"
         f'extern "C" int run_{number}(void** pointers, const long long* sizes, int n) {{\n'
-        f"  return launch({grid}, {block}, pointers, sizes, n, [&] {{\n"
-        f"    launch_{number}::elementwise({', '.join(arguments)});\n  }});\n}}\n"
+        f"  return launch({grid}, {{{width}, {height}}}, pointers, sizes, n, [&] {{\n"
+        f"    launch_{number}::{launch.function}({', '.join(arguments)});\n  }});\n}}\n"
     )
