@@ -15,7 +15,6 @@ from schedules.cuda_kernel import cuda_program
 from schedules.dtypes import HALF
 from schedules.gemm_dequant import LEAST_ROWS
 from schedules.gemm_fused_cuda import (
-    COPIER_AND_MULTIPLIER_REGISTERS,
     FusedSchedule,
     endings_of,
     further_registers,
@@ -29,7 +28,7 @@ from schedules.gemv_dequant_layout import may_be_floats
 from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
 from schedules.knobs import Knob, KnobSpace, Values, first_fault
 from schedules.limits import launch_refusal
-from schedules.matmul_cuda import K_STEP, WARPGROUP
+from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS, K_STEP, WARPGROUP
 from schedules.packing import TILE_COLUMNS
 from schedules.product_ending import partial_sums
 from schedules.resident_blocks import RESERVED_SHARED_BYTES
