@@ -18,7 +18,7 @@ using ampere::shared_address;
 
 struct Barrier {
   int count = 0, pending = 0, bytes = 0;
-  u32 phase = 0;
+  u32 n_phases = 0;
 };
 struct State {
   std::mutex mutex;
@@ -37,7 +37,7 @@ inline State& state_of(Block* block) {
 inline State& state() { return state_of(own_block); }
 inline void complete(State& s, Barrier& one) {
   if (one.pending || one.bytes) return;
-  one.phase ^= 1;
+  ++one.n_phases;
   one.pending = one.count;
   s.changed.notify_all();
 }
@@ -74,7 +74,10 @@ template <int CLUSTER> void meet_cluster() {
 inline void mbarrier_await(u32 bar, u32 parity) {
   State& s = state();
   std::unique_lock<std::mutex> lock(s.mutex);
-  s.changed.wait(lock, [&] { return s.barriers.at(bar).phase != parity; });
+  // Others may complete two phases before this thread runs again.
+  const u32 before = s.barriers.at(bar).n_phases;
+  if (before % 2 != parity) return;
+  s.changed.wait(lock, [&] { return s.barriers.at(bar).n_phases != before; });
 }
 inline void mbarrier_wait(u32 bar, u32 parity) { mbarrier_await(bar, parity); }
 inline float exp2_fast(float x) { return exp2f(x); }
