@@ -51,6 +51,7 @@ def _recognised(blocks: Sequence[Any]) -> Convolution:
     images, _, _, channels = shape_of(padded.source)
     require(channels == shape_of(block.weights.source)[3])
     ending = EndingBlocks(block, behind)
+    require(ending.each == 1)
     height, width = (block.direction(1, padded), block.direction(2, padded))
     product = Contraction(
         batch=1,

@@ -214,4 +214,26 @@ __device__ __forceinline__ u32 pair_of(float first, float second) {
   return pair;
 }
 
+// ---- pairs of 16-bit floats ----
+
+template <bool IS_HALF>
+__device__ __forceinline__ u32 pair_difference(u32 a, u32 b) {
+  u32 d;
+  if constexpr (IS_HALF)
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  else
+    asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  return d;
+}
+
+template <bool IS_HALF>
+__device__ __forceinline__ u32 pair_product(u32 a, u32 b) {
+  u32 d;
+  if constexpr (IS_HALF)
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  else
+    asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  return d;
+}
+
 }  // namespace hopper

@@ -1,6 +1,7 @@
 // In the place of schedules/cuda/hopper.cuh, behind cuda_emulation.hpp: barriers with parities, boxes
 // copied by tensor maps, swizzled lines, and products of warpgroups, as PTX describes them.
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 
@@ -199,21 +200,41 @@ template <class T, int N> void multiply(float (&d)[N], u64 a, u64 b, int keep) {
     d[i] = sum;
   }
 }
-// The left operand in registers of the warps, the right one MN-major.
-template <class T, int N> void multiply(float (&d)[N], const u32* a, u64 b, int keep) {
+// The left operand in registers: a lane has pairs of rows 16 warp + lane / 4 and eight below. The
+// right one is read by `at(column, k)`.
+template <class T, int N, class Right>
+void multiply_registers(float (&d)[N], const u32* a, int keep, Right at) {
   Warp& warp = own_warp();
   int lane = threadIdx.x % 32;
   std::copy(a, a + 4, warp.a[lane]);
   __syncwarp();
   for (int i = 0; i < N; ++i) {
-    int row = lane / 4 + 8 * (i / 2 % 2), column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+    int column = i / 4 * 8 + lane % 4 * 2 + i % 2;
     float sum = keep ? d[i] : 0.0f;
     for (int k = 0; k < 16; ++k) {
-      u32 pair = warp.a[row % 8 * 4 + k % 8 / 2][row / 8 + k / 8 * 2];
-      sum += ampere::half_of<T>(pair, k % 2) * element_of_rows<T>(b, k, column);
+      u32 pair = warp.a[lane / 4 * 4 + k % 8 / 2][i / 2 % 2 + k / 8 * 2];
+      sum += ampere::half_of<T>(pair, k % 2) * at(column, k);
     }
     d[i] = sum;
   }
   __syncwarp();
+}
+template <class T, int N> void multiply(float (&d)[N], const u32* a, u64 b, int keep) {
+  multiply_registers<T>(d, a, keep, [=](int column, int k) { return element<T>(b, column, k); });
+}
+template <class T, int N> void multiply_rows(float (&d)[N], const u32* a, u64 b, int keep) {
+  multiply_registers<T>(d, a, keep, [=](int column, int k) { return element_of_rows<T>(b, k, column); });
+}
+template <bool IS_HALF, class Operation> u32 pair_of(u32 a, u32 b, Operation operation) {
+  using T = std::conditional_t<IS_HALF, half, nv_bfloat16>;
+  float v[2];
+  for (int i = 0; i < 2; ++i) v[i] = operation(ampere::half_of<T>(a, i), ampere::half_of<T>(b, i));
+  return ampere::packed(v[0], v[1], (const T*)nullptr);
+}
+template <bool IS_HALF> u32 pair_difference(u32 a, u32 b) {
+  return pair_of<IS_HALF>(a, b, std::minus<float>());
+}
+template <bool IS_HALF> u32 pair_product(u32 a, u32 b) {
+  return pair_of<IS_HALF>(a, b, std::multiplies<float>());
 }
 }  // namespace hopper

@@ -40,6 +40,7 @@ _BUILT_IN = (
     "recurrent",
     "resize",
     "rotary",
+    "split",
     "transcendental",
     "variadic",
 )
