@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.attention_problem import AttentionProblem, attention_problem
+from schedules.attention_decode_problem import DecodeProblem, extended_problem
 from schedules.attention_simt_cuda import (
     WARP,
     AttentionSimtSchedule,
@@ -42,11 +42,11 @@ def attention_simt_space(task: Task) -> KnobSpace | None:
     return AttentionSimtSpace(task)
 
 
-def _problem(task: Task) -> AttentionProblem | None:
-    problem = attention_problem(task.workload, dtypes=("float32",))
-    if problem is None:
+def _problem(task: Task) -> DecodeProblem | None:
+    problem = extended_problem(task.workload, dtypes=("float32",))
+    if problem is None or problem.starts is not None:
         return None
-    widths = (problem.width, problem.value_width)
+    widths = (problem.plain.width, problem.plain.value_width)
     return problem if all(w % 4 == 0 and w <= WIDEST for w in widths) else None
 
 
@@ -80,9 +80,10 @@ class AttentionSimtSpace(JudgedSpace):
         if problem is None:
             raise UnknownSpace(
                 f"the attention_simt family does not cover {task.workload.name}: expected float32 "
-                f"tensors of rank 4, at most {WIDEST} wide, without mask, lengths or softcap."
+                f"tensors of rank 4, at most {WIDEST} wide, of one sequence each."
             )
-        self._problem, self._workload, self._target = problem, task.workload, task.target
+        self._problem, self._whole = problem.plain, problem
+        self._workload, self._target = task.workload, task.target
         self.patience = patience
 
     def _registers(self, values: Mapping[str, Grid]) -> Grid:
@@ -150,7 +151,7 @@ class AttentionSimtSpace(JudgedSpace):
 
     def program(self, values: Values) -> Any:
         """The bound program."""
-        return attention_simt_cuda(self._workload, self._problem, self.schedule(values))
+        return attention_simt_cuda(self._workload, self._whole, self.schedule(values))
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, blocks, waves, threads; registers."""

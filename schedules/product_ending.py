@@ -8,8 +8,8 @@ from schedules.contraction import Contraction, Side
 from schedules.cuda_kernel import CudaLaunch, device_code, early_headers, early_start
 from schedules.workload import TensorSpec
 
-ELEMENT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
-CUDA_TYPES = {"float16": "half", "bfloat16": "nv_bfloat16", "float32": "float"}
+ELEMENT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "bool": 1}
+CUDA_TYPES = {"float16": "half", "bfloat16": "nv_bfloat16", "float32": "float", "bool": "bool"}
 WIDE = 8
 PARTIALS = "partial_sums"
 SUM_THREADS = 256

@@ -13,6 +13,8 @@ from schedules.workload import Workload
 
 C_TYPES = {"float32": "float", "float16": "half", "bfloat16": "nv_bfloat16"}
 ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+READ_BYTES = {**ELEMENT_BYTES, "bool": 1}
+"""Of what can be read as numbers; truth is one."""
 WORD_BYTES = 16
 
 Problem = TypeVar("Problem")

@@ -14,6 +14,7 @@ template <> __device__ __forceinline__ nv_bfloat16 narrowed<nv_bfloat16>(float x
 __device__ __forceinline__ float widened(float x) { return x; }
 __device__ __forceinline__ float widened(half x) { return __half2float(x); }
 __device__ __forceinline__ float widened(nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float widened(bool x) { return x; }
 
 // WIDTH neighbours; ALIGNED if they are whole pieces of 16 bytes.
 template <int WIDTH, bool ALIGNED, class T>
