@@ -29,9 +29,8 @@ class Attentions(torch.nn.Module):
         super().__init__()
         self.register_buffer("past", torch.tril(torch.ones(80, 80)).view(1, 1, 80, 80))
 
-    def forward(
-        self, q: Any, k: Any, v: Any, few: Any, allowed: Any, added: Any
-    ) -> tuple[Any, ...]:
+    def forward(self, q: Any, kv: tuple[Any, Any, Any], allowed: Any, added: Any) -> Any:
+        k, v, few = kv
         scores = (q @ k.transpose(-2, -1)) * (1.0 / math.sqrt(q.shape[-1]))
         filled = scores.masked_fill(self.past[:, :, :80, :80] == 0, float("-inf"))
         hidden = torch.where(allowed, scores, float("-inf"))
@@ -58,7 +57,7 @@ def attention_inputs(dtype: torch.dtype) -> tuple[Any, ...]:
     qkv = [torch.randn(1, 4, 80, 32).to(dtype) for _ in range(3)]
     few = torch.randn(1, 2, 80, 32).to(dtype)
     allowed = torch.rand(1, 1, 80, 80) < 0.5
-    return (*qkv, few, allowed, torch.randn(1, 1, 80, 80).to(dtype))
+    return qkv[0], (*qkv[1:], few), allowed, torch.randn(1, 1, 80, 80).to(dtype)
 
 
 class Norms(torch.nn.Module):
@@ -160,6 +159,7 @@ def test_results_are_those_of_pytorch(make: type[torch.nn.Module]) -> None:
     with torch.no_grad():
         expected = module(*inputs)
     model = prepare_model(export_module(module, inputs))
-    found = run_lowered(lower({"main": model}, CPU), [one.numpy() for one in inputs])
+    flat = [one.numpy() for one in torch.utils._pytree.tree_leaves(inputs)]
+    found = run_lowered(lower({"main": model}, CPU), flat)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other.numpy(), rtol=2e-4, atol=2e-5)
