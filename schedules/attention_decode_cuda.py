@@ -34,7 +34,8 @@ C_TYPES = {
 def attention_decode(workload: Workload, problem: DecodeProblem, schedule: DecodeSchedule) -> Any:
     """The bound program of a schedule."""
     text = device_text(problem, schedule)
-    names = ("ampere.cuh", *(["hopper.cuh"] if schedule.loads == "tiles" else []))
+    hopper = ["hopper.cuh"] if schedule.loads == "tiles" else []
+    names = ("ampere.cuh", "early_launch.cuh", *hopper)
     headers = tuple(map(device_code, names))
     query, _, _, result = problem.plain.names
     partial = schedule.splits > 1 and schedule.combine != "cluster"

@@ -154,7 +154,7 @@ def attention_launch(
     part = schedule.key_tile // pattern.parts
     return CudaLaunch(
         function="attention_forward",
-        headers=(device_code("hopper.cuh"),),
+        headers=(device_code("hopper.cuh"), device_code("early_launch.cuh")),
         source=_source(problem, schedule, pattern),
         arguments=(
             _tiles(query, problem.width, problem.queries, heads, schedule.query_tile),
@@ -210,6 +210,7 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
         "CONSUMER_REGISTERS": consumer,
         "PLAN_BYTES": pattern.plan_bytes,
         "EARLY": int(schedule.early),
+        "ADDITIVE": 0,
         **pattern.constants,
     }
     lines = [f"constexpr int {name} = {value};" for name, value in constants.items()]

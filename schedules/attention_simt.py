@@ -16,10 +16,10 @@ from schedules.attention_simt_cuda import (
     n_blocks,
     shared_floats,
 )
-from schedules.errors import UnknownSpace
-from schedules.judged_space import Grid, JudgedSpace, ceil_div
+from schedules.covering import required
+from schedules.judged_space import Grid, JudgedSpace, ceil_div, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
-from schedules.matmul_simt import MOST_REGISTERS, has_async_copies
+from schedules.matmul_simt import MOST_REGISTERS
 from schedules.matmul_simt_costs import (
     BLOCK_CYCLES,
     CACHE_BYTES_PER_CYCLE,
@@ -37,7 +37,7 @@ SOFTMAX_CYCLES = 120.0
 
 def attention_simt_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
-    if not has_async_copies(task.target) or _problem(task) is None:
+    if not task.target.has_async_copies or _problem(task) is None:
         return None
     return AttentionSimtSpace(task)
 
@@ -76,13 +76,13 @@ class AttentionSimtSpace(JudgedSpace):
     )
 
     def __init__(self, task: Task, *, patience: float = 2.0) -> None:
-        problem = _problem(task)
-        if problem is None:
-            raise UnknownSpace(
-                f"the attention_simt family does not cover {task.workload.name}: expected float32 "
-                f"tensors of rank 4, at most {WIDEST} wide, of one sequence each."
-            )
-        self._problem, self._whole = problem.plain, problem
+        self._whole = required(
+            _problem(task),
+            task,
+            family=self.name,
+            expected=f"float32 tensors of rank 4, at most {WIDEST} wide, of one sequence each",
+        )
+        self._problem = self._whole.plain
         self._workload, self._target = task.workload, task.target
         self.patience = patience
 
@@ -146,7 +146,7 @@ class AttentionSimtSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> AttentionSimtSchedule:
         """The decisions that knob values stand for."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         return AttentionSimtSchedule(**chosen, min_blocks=int(self._resident(chosen)))
 
     def program(self, values: Values) -> Any:
@@ -155,7 +155,7 @@ class AttentionSimtSpace(JudgedSpace):
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, blocks, waves, threads; registers."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         blocks = int(n_blocks(self._problem, dict(chosen)))
         slots = self._target.n_cores * int(self._resident(chosen))
         return [

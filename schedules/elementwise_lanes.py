@@ -17,6 +17,7 @@ from schedules.elementwise_problem import ElementwiseProblem
 from schedules.elementwise_words import Reading, Word, gathered
 from schedules.index_text import index_text
 from schedules.row_space import READ_BYTES, WORD_BYTES
+from schedules.tir_parts import place_of
 from schedules.tir_text import NotTranslated, Read, Translator, is_about_integers
 
 MOST_TEXT = 40_000
@@ -152,12 +153,7 @@ class _Lane:
 
     def _place(self, load: Read) -> Any:
         """Elements before one, simplified."""
-        tvm = _tvm.load()
-        place, stride = tvm.tirx.const(0, "int64"), 1
-        for index, extent in zip(reversed(load.indices), reversed(load.source.shape), strict=True):
-            place = place + index.astype("int64") * stride
-            stride *= int(extent)
-        return self.analyzer.simplify(place)
+        return self.analyzer.simplify(place_of(load))
 
     def _index(self, expression: Any) -> str:
         """The text of an integer or of a condition on integers."""

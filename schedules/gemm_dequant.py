@@ -13,14 +13,14 @@ from typing import Any
 
 from schedules import matmul_cuda, matmul_mma_cuda, matmul_simt_cuda
 from schedules.contraction import HALF, Contraction
+from schedules.covering import required
 from schedules.cuda_kernel import CudaLaunch, cuda_program
-from schedules.errors import UnknownSpace
 from schedules.gemm_dequant_cuda import contractions_of, matrices_of, unpack_launch, up_of
 from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
 from schedules.knobs import KnobSpace, Value, Values
 from schedules.matmul import MatmulSpace, takes
 from schedules.matmul_mma import MatmulMmaSpace
-from schedules.matmul_simt import MatmulSimtSpace, has_async_copies
+from schedules.matmul_simt import MatmulSimtSpace
 from schedules.product_ending import partial_sums
 from schedules.task import Task
 
@@ -51,12 +51,12 @@ def _family_of(task: Task, contraction: Contraction) -> ProductFamily | None:
     """The space and the launches of one product."""
     if contraction.dtype not in HALF:
         plain = MatmulSimtSpace(task, contraction)
-        fits = has_async_copies(task.target) and not plain.is_empty
+        fits = task.target.has_async_copies and not plain.is_empty
         return (plain, matmul_simt_cuda.launches) if fits else None
-    if task.target.kind == "cuda" and task.target.arch == "sm_90" and takes(contraction):
+    if task.target.is_hopper and takes(contraction):
         hopper = MatmulSpace(task, contraction)
         return None if hopper.is_empty else (hopper, matmul_cuda.launches)
-    if has_async_copies(task.target):
+    if task.target.has_async_copies:
         warps = MatmulMmaSpace(task, contraction)
         return None if warps.is_empty else (warps, matmul_mma_cuda.launches)
     return None
@@ -68,19 +68,15 @@ class GemmDequantSpace(KnobSpace):
     name = "gemm_dequant"
 
     def __init__(self, task: Task) -> None:
-        quantised = gemv_problem(task.workload)
-        families = None if quantised is None else _families(task, quantised)
-        if quantised is None or families is None:
-            raise UnknownSpace(
-                f"the gemm_dequant family does not cover {task.workload.name}: expected packed "
-                "matrices, and x, scales and outputs of one float type."
-            )
-        self._quantised = quantised
-        self._contractions = contractions_of(quantised)
+        found = gemv_problem(task.workload)
+        families = None if found is None else _families(task, found)
+        expected = "packed matrices, and x, scales and outputs of one float type"
+        self._quantised = required(found, task, family=self.name, expected=expected)
+        self._families = required(families, task, family=self.name, expected=expected)
+        self._contractions = contractions_of(self._quantised)
         self._workload = task.workload
-        self._families = families
-        largest = max(range(len(families)), key=lambda i: self._contractions[i].n)
-        self._product = families[largest][0]
+        largest = max(range(len(self._families)), key=lambda i: self._contractions[i].n)
+        self._product = self._families[largest][0]
         self.knobs = self._product.knobs
 
     def _legal(self) -> Iterator[dict[str, Value]]:

@@ -75,7 +75,7 @@ def _main(problem: GemvProblem, schedule: GemvSchedule) -> CudaLaunch:
         function="gemv_main",
         source=_source(problem, schedule)
         + _function("gemv_main", [*_pointers(roles), *results, "unsigned char* arena"], body),
-        headers=(INCLUDES,),
+        headers=(INCLUDES, device_code("early_launch.cuh")),
         arguments=(
             *(problem.inputs[role] for role in roles),
             *([PARTIAL] if partial else problem.outputs),
@@ -95,7 +95,7 @@ def _sum(problem: GemvProblem, schedule: GemvSchedule) -> CudaLaunch:
     return CudaLaunch(
         function="gemv_sum",
         source=_source(problem, schedule) + _function("gemv_sum", parameters, body),
-        headers=(INCLUDES,),
+        headers=(INCLUDES, device_code("early_launch.cuh")),
         arguments=(PARTIAL, *(problem.inputs[role] for role in roles), *problem.outputs),
         grid=(-(-problem.rows * problem.n_tiles * width // SUM_THREADS),),
         block=(SUM_THREADS,),

@@ -29,7 +29,7 @@ def masked_attention(workload: Workload, problem: MaskedProblem, schedule: Hoppe
         workspaces.append(TensorSpec(name=PATTERNS, shape=problem.patterns_shape, dtype="int32"))
     if schedule.splits > 1:
         launches.append(combine_launch(problem, schedule))
-        n_kept = schedule.splits * _rows(problem) * (problem.plain.value_width + 1)
+        n_kept = schedule.splits * _rows(problem) * (problem.plain.value_width + 2)
         workspaces.append(TensorSpec(name=PARTIAL, shape=(n_kept,), dtype="float32"))
     return cuda_program(workload, launches, workspaces=workspaces)
 
@@ -143,7 +143,7 @@ def find_launch(problem: MaskedProblem, *, early: bool = False) -> CudaLaunch:
                 "}",
                 device_code("mask_tiles.cuh"),
                 f"__device__ __forceinline__ void find_tiles({parameters}int* index, int* rest) {{",
-                "  hopper::release_next_kernel();" if early else "",
+                "  early::release_next_kernel();" if early else "",
                 f"  tiles::find(tiles::Given{{{members}}}, index, rest);",
                 "}",
             ]
@@ -206,7 +206,7 @@ def combine_launch(problem: MaskedProblem, schedule: HopperSchedule) -> CudaLaun
                 device_code("attention_splits.cuh"),
                 "__device__ __forceinline__ void combine_splits(const float* partial, "
                 "splits::element* out) {",
-                "  hopper::wait_for_previous_kernel();" if schedule.early else "",
+                "  early::wait_for_previous_kernel();" if schedule.early else "",
                 "  splits::combine(partial, out);",
                 "}",
             ]

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Generic, Self, TypeVar
 
-from schedules.errors import UnknownSpace
+from schedules.covering import required, unless_empty
 from schedules.knobs import KnobSpace
 from schedules.task import Task
 from schedules.workload import Workload
@@ -31,14 +31,8 @@ class RowSpace(KnobSpace, Generic[Problem]):
 
     def __init__(self, task: Task) -> None:
         problem = self.problem_of(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the {self.name} family does not cover {task.workload.name}: "
-                f"expected {self.covered}."
-            )
-        self._problem: Problem = problem
-        self._workload = task.workload
-        self._target = task.target
+        self._problem = required(problem, task, family=self.name, expected=self.covered)
+        self._workload, self._target = task.workload, task.target
 
     @staticmethod
     @abstractmethod
@@ -58,8 +52,7 @@ class RowSpace(KnobSpace, Generic[Problem]):
         """The space of a task, ``None`` where other spaces have to serve."""
         if task.target.kind != "cuda" or cls.problem_of(task.workload) is None:
             return None
-        space = cls(task)
-        return None if space.is_empty else space
+        return unless_empty(cls(task))
 
 
 def widest_vectors(

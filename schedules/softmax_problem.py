@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import e as euler
 from math import log2, prod
+from typing import Any
 
 from schedules.workload import TensorSpec, Workload
 
@@ -110,3 +111,22 @@ def _is_row_mask(mask: TensorSpec, source: TensorSpec) -> bool:
         and mask.shape[-1] == source.shape[-1]
         and all(own in (1, whole) for own, whole in pairs)
     )
+
+
+def place_in(tensor: Any, shape: tuple[int, ...], row: Any, column: Any) -> tuple[Any, ...]:
+    """Indices of an element of a tensor that is repeated over a shape's axes.
+
+    Args:
+        tensor: A TIR buffer; along axes of extent 1 it is repeated, and it may lack the first ones.
+        shape: Of the whole.
+        row: Number of the element's row in the whole.
+        column: Of the element in its row.
+    """
+    position = [column]
+    for extent in reversed(shape[:-1]):
+        position.insert(0, row % extent)
+        row = row // extent
+    own = [int(extent) for extent in tensor.shape]
+    n_missing = len(position) - len(own)
+    triples = zip(position[n_missing:], own, shape[n_missing:], strict=True)
+    return tuple(place if size == full else 0 for place, size, full in triples)

@@ -218,8 +218,9 @@ def _checked(recording: Recording, path: Path) -> Recording:
             if len(space.columns) % (4 * max(1, len(space.candidates))):
                 raise BadRecording(
                     f"cannot read recording {path}: space {space.name} of "
-                    f"{task.task.workload.name} holds {len(space.columns)} bytes of features for {len(space.candidates)} "
-                    "candidates, expected the same number for each. Record the run again."
+                    f"{task.task.workload.name} holds {len(space.columns)} bytes of features "
+                    f"for {len(space.candidates)} candidates, expected the same number for each. "
+                    "Record the run again."
                 )
     return recording
 

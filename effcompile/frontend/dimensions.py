@@ -146,8 +146,8 @@ def _refuse_empty(values: Sequence[Any]) -> None:
         raise BadModel(
             f"nothing can be computed from an input without elements: found "
             f"{', '.join(map(_described, empty))}, expected extents of at least 1. Export the "
-            "model with an example that is not empty; if its exporter wrote 0 for an open dimension, "
-            f"give the extent: {' '.join(map(_shape_option, empty))}"
+            "model with an example that is not empty; if its exporter wrote 0 for an open "
+            f"dimension, give the extent: {' '.join(map(_shape_option, empty))}"
         )
 
 

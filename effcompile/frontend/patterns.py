@@ -14,6 +14,7 @@ from typing import Any
 from effcompile.frontend.matchers.accumulation import widen_products, widen_sums
 from effcompile.frontend.matchers.attention import match_attention
 from effcompile.frontend.matchers.expressions import Scope, readers_of
+from effcompile.frontend.matchers.gated_products import match_gated_product
 from effcompile.frontend.matchers.modulation import match_modulated_norm
 from effcompile.frontend.matchers.narrow_norm import match_narrow_norm
 from effcompile.frontend.matchers.norms import match_bare_norm, match_layer_norm, match_rms_norm
@@ -28,6 +29,7 @@ from effcompile.frontend.matchers.packed_products import (
 from effcompile.frontend.matchers.softmax import match_softmax, match_written_softmax
 from effcompile.frontend.matchers.whole import mark_attention, mark_norm
 from schedules import _tvm
+from schedules.target import Target
 
 Matcher = Callable[[Any, Scope], Any]
 
@@ -75,6 +77,16 @@ def match_surroundings() -> Any:
         return sweeps(module) if has_packed_products(module) else module
 
     return _tvm.load().transform.module_pass(run, opt_level=0, name="MatchSurroundings")
+
+
+def pair_products(target: Target) -> Any:
+    """The pass that joins gates and what they open, where products of pairs have a family."""
+    pairs = match_patterns([(match_gated_product,)])
+
+    def run(module: Any, _context: Any) -> Any:
+        return pairs(module) if target.has_async_copies else module
+
+    return _tvm.load().transform.module_pass(run, opt_level=0, name="PairProducts")
 
 
 @cache

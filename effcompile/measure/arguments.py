@@ -32,11 +32,13 @@ class GuardedTensor:
         spec: Name, shape, dtype.
         memory: Guards and data.
         tensor: What the kernel is called with.
+        guard_bytes: Size of each guard.
     """
 
     spec: TensorSpec
     memory: Memory
     tensor: Any = field(repr=False)
+    guard_bytes: int = GUARD_BYTES
     _host: np.ndarray | None = field(default=None, repr=False)
 
     @property
@@ -47,23 +49,23 @@ class GuardedTensor:
     @property
     def address(self) -> int:
         """First byte of the data."""
-        return self.memory.address + GUARD_BYTES
+        return self.memory.address + self.guard_bytes
 
     @property
     def guards(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Offset and size, in bytes, of what lies before and behind the data."""
-        behind = GUARD_BYTES + self.size_bytes
-        return (0, GUARD_BYTES), (behind, self.memory.size_bytes - behind)
+        behind = self.guard_bytes + self.size_bytes
+        return (0, self.guard_bytes), (behind, self.memory.size_bytes - behind)
 
     def write(self, data: np.ndarray) -> None:
         """Set the data, and the guards around it."""
         self._set_guards()
-        self.memory.write(GUARD_BYTES, as_bytes(data))
+        self.memory.write(self.guard_bytes, as_bytes(data))
 
     def poison(self, value: int) -> None:
         """Set every data byte to a value, and the guards around it."""
         self._set_guards()
-        self.memory.fill(value, GUARD_BYTES, self.size_bytes)
+        self.memory.fill(value, self.guard_bytes, self.size_bytes)
 
     def _set_guards(self) -> None:
         for start, size_bytes in self.guards:
@@ -76,7 +78,7 @@ class GuardedTensor:
         """
         if self._host is None:
             self._host = np.empty(self.size_bytes, dtype=np.uint8)
-        self.memory.read(GUARD_BYTES, self._host)
+        self.memory.read(self.guard_bytes, self._host)
         return self._host
 
     def typed(self, data: np.ndarray) -> np.ndarray:
@@ -126,22 +128,34 @@ def as_bytes(data: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
 
 
-def place(device: Device, workload: Workload, inputs: Sequence[np.ndarray]) -> Arguments:
+def place(
+    device: Device,
+    workload: Workload,
+    inputs: Sequence[np.ndarray],
+    *,
+    guard_bytes: int = GUARD_BYTES,
+) -> Arguments:
     """Put inputs on a device and make room for the outputs.
+
+    Args:
+        device: Where to.
+        workload: Shapes and dtypes.
+        inputs: In call order.
+        guard_bytes: Around every argument; 0 for tools that watch the ends of allocations.
 
     Raises:
         MemoryError: The device has not enough memory.
     """
-    placed = [_guarded(device, spec) for spec in workload.inputs]
+    placed = [_guarded(device, spec, guard_bytes) for spec in workload.inputs]
     for argument, data in zip(placed, inputs, strict=True):
         argument.write(data)
-    outputs = [_guarded(device, spec) for spec in workload.outputs]
+    outputs = [_guarded(device, spec, guard_bytes) for spec in workload.outputs]
     return Arguments(inputs=placed, outputs=outputs)
 
 
-def _guarded(device: Device, spec: TensorSpec) -> GuardedTensor:
-    memory = device.allocate(size_of(spec) + 2 * GUARD_BYTES)
+def _guarded(device: Device, spec: TensorSpec, guard_bytes: int) -> GuardedTensor:
+    memory = device.allocate(size_of(spec) + 2 * guard_bytes)
     tensor = dlpack.tensor_at(
-        memory.address + GUARD_BYTES, spec, device=device.dlpack_device, owner=memory
+        memory.address + guard_bytes, spec, device=device.dlpack_device, owner=memory
     )
-    return GuardedTensor(spec=spec, memory=memory, tensor=tensor)
+    return GuardedTensor(spec=spec, memory=memory, tensor=tensor, guard_bytes=guard_bytes)

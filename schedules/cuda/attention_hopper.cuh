@@ -170,6 +170,12 @@ struct Rows {
   float most[2] = {lowest(), lowest()};
   float sum[2] = {0.0f, 0.0f};
 
+  // Of a mask's numbers the difference comes first: a fused product would leave what rounding took
+  // from the shift.
+  __device__ __forceinline__ static float share(float score, float shift) {
+    return exp2_fast(ADDITIVE ? (score - shift) * SCALE_LOG2 : score * SCALE_LOG2 - shift);
+  }
+
   // S becomes its exponentials; `rescale` what earlier sums and outputs are to be multiplied by.
   __device__ __forceinline__ void step(float (&s)[N_S], float (&rescale)[2]) {
 #pragma unroll
@@ -180,15 +186,15 @@ struct Rows {
         now = fmaxf(now, fmaxf(s[4 * j + 2 * r], s[4 * j + 2 * r + 1]));
       now = quad_max(now);
       // Nothing attended yet: any finite shift turns minus infinity into zero.
-      float shift = now == lowest() ? 0.0f : now * SCALE_LOG2;
-      rescale[r] = exp2_fast(most[r] * SCALE_LOG2 - shift);
+      float shift = now == lowest() ? 0.0f : ADDITIVE ? now : now * SCALE_LOG2;
+      rescale[r] = share(most[r], shift);
       most[r] = now;
       float total = 0.0f;
 #pragma unroll
       for (int j = 0; j < N_S / 4; ++j)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          float raised = exp2_fast(s[4 * j + 2 * r + e] * SCALE_LOG2 - shift);
+          float raised = share(s[4 * j + 2 * r + e], shift);
           s[4 * j + 2 * r + e] = raised;
           total += raised;
         }
@@ -386,8 +392,8 @@ __device__ __forceinline__ void forward(const CUtensorMap& q, const CUtensorMap&
                                         const CUtensorMap& v, element* __restrict__ out,
                                         Sources sources, unsigned char* raw) {
   if (EARLY) {
-    wait_for_previous_kernel();
-    release_next_kernel();
+    early::wait_for_previous_kernel();
+    early::release_next_kernel();
   }
   Arena arena(raw);
   Plan* plan = reinterpret_cast<Plan*>(raw);

@@ -12,10 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from effcompile.errors import BadModel, OpenDimensions
-from effcompile.export import export_module, load_builder
+from effcompile.export import export_module
 from effcompile.extract import extract, extract_tasks
 from effcompile.frontend.checking import prepare_model
 from effcompile.lower import LoweredProgram, content_hash, lower
+from effcompile.model_source import load_builder
 from tests.effcompile.lowered_models import CPU, graph_model, lowered, run_lowered
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

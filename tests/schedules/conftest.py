@@ -68,18 +68,10 @@ def matmul(describe: Callable[..., Workload]) -> Callable[..., Workload]:
 
 
 @pytest.fixture(scope="session")
-def softmax(describe: Callable[..., Workload]) -> Callable[..., Workload]:
-    def make(
-        shape: tuple[int, ...], dtype: str = "float32", *, log: bool = False, scale: float = 1.0
-    ) -> Workload:
-        from tvm import topi
+def softmax() -> Callable[..., Workload]:
+    from tests.schedules.softmax_workloads import plain
 
-        def softmax(a: Any) -> Any:
-            return topi.nn.softmax(a, axis=-1)
-
-        return describe(softmax, (shape, dtype), op="softmax", axis=-1, log=log, scale=scale)
-
-    return make
+    return plain
 
 
 @pytest.fixture(scope="session")

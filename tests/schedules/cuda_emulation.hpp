@@ -74,6 +74,14 @@ inline float __shfl_xor_sync(unsigned, float v, int mask) {
   warp.barrier.arrive_and_wait();
   return other;
 }
+inline unsigned __shfl_xor_sync(unsigned, unsigned v, int mask) {
+  Warp& warp = own_warp();
+  warp.addresses[threadIdx.x % 32] = v;
+  warp.barrier.arrive_and_wait();
+  unsigned other = warp.addresses[threadIdx.x % 32 ^ mask];
+  warp.barrier.arrive_and_wait();
+  return other;
+}
 
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline unsigned __ballot_sync(unsigned, bool is_true) {

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import re
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from schedules.cuda_kernel import CudaLaunch, TensorMap, device_code
+from tests.schedules.host_library import host_library
 
 SHIM = Path(__file__).with_suffix(".hpp")
 HOPPER_SHIM = SHIM.with_name("hopper_emulation.hpp")
@@ -37,12 +37,7 @@ def emulate(launches: Sequence[CudaLaunch], arrays: dict[str, np.ndarray], folde
     text = "\n".join([*texts, *calls])
     for include in INCLUDES:
         text = text.replace(include, "")
-    source, library = folder / "kernel.cpp", folder / "kernel.so"
-    source.write_text(text)
-    # Constants of one program must not be taken for those of another of the same name.
-    flags = ["-fno-gnu-unique", "-std=c++20", "-w", "-shared", "-fPIC", "-pthread"]
-    subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
-    loaded = ctypes.CDLL(str(library))
+    loaded = host_library(text, folder)
     faults = [
         getattr(loaded, f"run_{number}")(
             (ctypes.c_void_p * len(launch.arguments))(

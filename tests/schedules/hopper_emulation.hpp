@@ -1,6 +1,7 @@
 // In the place of schedules/cuda/hopper.cuh, behind cuda_emulation.hpp: barriers with parities, boxes
 // copied by tensor maps, swizzled lines, and products of warpgroups, as PTX describes them.
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 
@@ -48,8 +49,6 @@ inline void mbarrier_init(u32 bar, u32 n) {
   s.barriers[bar] = Barrier{(int)n, (int)n, 0, 0};
 }
 inline void fence_mbarrier_init() {}
-inline void release_next_kernel() {}
-inline void wait_for_previous_kernel() {}
 inline void prefetch_map(const CUtensorMap&) {}
 inline void mbarrier_expect(u32 bar, u32 bytes) {
   State& s = state();
@@ -180,5 +179,35 @@ template <class T, int N> void multiply(float (&d)[N], u64 a, u64 b, int keep) {
     for (int k = 0; k < 16; ++k) sum += element<T>(a, row, k) * element<T>(b, column, k);
     d[i] = sum;
   }
+}
+// The left operand in registers: a lane has pairs of rows 16 warp + lane / 4 and eight below.
+template <class T, int N> void multiply(float (&d)[N], const u32* a, u64 b, int keep) {
+  Warp& warp = own_warp();
+  int lane = threadIdx.x % 32;
+  std::copy(a, a + 4, warp.a[lane]);
+  warp.barrier.arrive_and_wait();
+  for (int i = 0; i < N; ++i) {
+    int column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+    float sum = keep ? d[i] : 0.0f;
+    for (int k = 0; k < 16; ++k) {
+      u32 pair = warp.a[lane / 4 * 4 + k % 8 / 2][i / 2 % 2 + k / 8 * 2];
+      sum += ampere::half_of<T>(pair, k % 2) * element<T>(b, column, k);
+    }
+    d[i] = sum;
+  }
+  warp.barrier.arrive_and_wait();
+}
+
+template <bool IS_HALF, class Operation> u32 pair_of(u32 a, u32 b, Operation operation) {
+  using T = std::conditional_t<IS_HALF, half, nv_bfloat16>;
+  float v[2];
+  for (int i = 0; i < 2; ++i) v[i] = operation(ampere::half_of<T>(a, i), ampere::half_of<T>(b, i));
+  return ampere::packed(v[0], v[1], (const T*)nullptr);
+}
+template <bool IS_HALF> u32 pair_difference(u32 a, u32 b) {
+  return pair_of<IS_HALF>(a, b, std::minus<float>());
+}
+template <bool IS_HALF> u32 pair_product(u32 a, u32 b) {
+  return pair_of<IS_HALF>(a, b, std::multiplies<float>());
 }
 }  // namespace hopper

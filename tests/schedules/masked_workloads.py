@@ -61,7 +61,8 @@ def blocks(n_queries: int, n_keys: int, *, planes: tuple[int, int] = (1, 1)) -> 
 class Masked:
     """Attention under a mask, which arrives as ``form`` says; shapes as of the mask.
 
-    Of ``packed``, ``starts`` says where sequences begin; of ``none``, other options say all.
+    Of ``packed``, ``starts`` says where sequences begin; of ``none``, other options say all. A
+    ``float`` mask has the number ``hidden`` where ``mask`` is false.
     """
 
     mask: np.ndarray
@@ -75,6 +76,7 @@ class Masked:
     queries: int = 0
     starts: tuple[int, ...] = ()
     known: bool = True
+    hidden: float = -np.inf
     lengths: bool = False
     attrs: dict[str, Any] = field(default_factory=dict)
 
@@ -143,7 +145,7 @@ class Masked:
             arrays.append(self.mask)
         elif self.form == "float":
             drawn = draw_tensor(workload.inputs[3], rng)
-            arrays.append(np.where(self.mask, drawn, -np.inf).astype(drawn.dtype))
+            arrays.append(np.where(self.mask, drawn, self.hidden).astype(drawn.dtype))
         if self.lengths:
             n_keys = self.mask.shape[3]
             arrays.append(np.linspace(n_keys // 3, n_keys, self.batch).astype(np.int32))
@@ -153,12 +155,28 @@ class Masked:
         return Task(workload=self.workload(), target=target or known_target("h200"))
 
 
-def lowered_frames(lengths: list[int]) -> Workload:
+def lowered_frames(lengths: list[int], **more: Any) -> Workload:
     """Frame-causal attention as the front end makes it of an ONNX model, program included."""
-    target, shape = known_target("h200"), (1, 2, sum(lengths), 64)
-    tokens = (shape, "float16")
-    model = custom_model(
-        "FrameCausalAttention", dict.fromkeys("qkv", tokens), {"y": tokens}, frame_lengths=lengths
-    )
-    (found,) = extract_tasks(lower({"main": prepare_model(model)}, target), target)
-    return found.task.workload
+    return lowered_attention("FrameCausalAttention", sum(lengths), frame_lengths=lengths, **more)
+
+
+def lowered_attention(
+    op_type: str,
+    n_tokens: int,
+    *,
+    heads: int = 2,
+    width: int = 64,
+    dtype: str = "float16",
+    also: tuple[tuple[int, ...], str] | None = None,
+    **attrs: Any,
+) -> Workload:
+    """Attention of an operator of ours, as the front end makes it of an ONNX model.
+
+    ``also``: shape and dtype of the input behind queries, keys and values.
+    """
+    target, tokens = known_target("h200"), ((1, heads, n_tokens, width), dtype)
+    inputs = dict.fromkeys("qkv", tokens) | ({"also": also} if also else {})
+    model = custom_model(op_type, inputs, {"y": tokens}, **attrs)
+    found = extract_tasks(lower({"main": prepare_model(model)}, target), target)
+    (workload,) = [one.task.workload for one in found if one.task.workload.op == "attention"]
+    return workload

@@ -1,4 +1,4 @@
-"""Softmax workloads with a mask, as the front end makes them of ONNX models."""
+"""Softmax workloads: plain ones, and with a mask as the front end makes them of ONNX models."""
 
 from __future__ import annotations
 
@@ -10,11 +10,26 @@ from onnx import helper, numpy_helper
 from effcompile.extract import extract_tasks
 from effcompile.frontend.checking import prepare_model
 from effcompile.lower import lower
+from schedules import _tvm
+from schedules.programs import workload_of
 from schedules.workload import Workload
 from tests.schedules.merge_workloads import CPU
 from tests.schedules.norm_workloads import TYPES
 
 SCALE = 0.5
+
+
+def plain(
+    shape: tuple[int, ...], dtype: str = "float32", *, log: bool = False, scale: float = 1.0
+) -> Workload:
+    """``softmax(scale * x)`` over the last axis, or its logarithm."""
+    _tvm.load()
+    from tvm import te, topi
+
+    x = te.placeholder(shape, dtype, name="A")
+    function = te.create_prim_func([x, topi.nn.softmax(x, axis=-1)])
+    attrs = {"axis": -1, "log": log, "scale": scale}
+    return workload_of(function, name="softmax", op="softmax", attrs=attrs)
 
 
 @cache

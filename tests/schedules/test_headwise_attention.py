@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import ctypes
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,27 @@ from effcompile.frontend.checking import prepare_model
 from effcompile.lower import lower
 from schedules.attention_hopper import shared_bytes
 from schedules.cuda_kernel import device_code
-from schedules.headwise_attention import HeadwiseSpace, arrow_steps, headwise_space, plan_bytes
-from schedules.headwise_problem import ARROW, FULL, SKIP
+from schedules.headwise_attention import (
+    HeadwiseSpace,
+    arrow_steps,
+    headwise_pattern,
+    headwise_space,
+    plan_bytes,
+)
+from schedules.headwise_problem import ARROW, FULL
 from schedules.inputs import make_inputs
 from schedules.program_reference import run_program
 from schedules.references.headwise_attention import allowed, reference
 from schedules.spaces import spaces_for
 from tests.effcompile.lowered_models import lowered, run_lowered
-from tests.schedules.headwise_workloads import Headwise
+from tests.schedules.attention_points import HEADWISE_POINT
+from tests.schedules.headwise_workloads import MIXED, Headwise
+from tests.schedules.host_library import host_library
 from tests.schedules.test_attention import FEW_SPILLS, H200, build
 
 GOLDEN = Headwise(image=512, text=64, modes=((ARROW, 64),))
 RAGGED = Headwise(image=500, text=77, modes=((ARROW, 64),))
-MIXED = ((ARROW, 128), (FULL, 0), (SKIP, 0), (ARROW, 0), (ARROW, 70), (ARROW, 10_000))
-POINT: dict[str, int | str] = {
-    "warpgroups": 2,
-    "key_tile": 128,
-    "stages": 2,
-    "turns": "pingpong",
-    "products": "overlapped",
-    "blocks": "persistent",
-}
+POINT = HEADWISE_POINT | {"blocks": "persistent"}
 
 
 def visited(case: Headwise) -> np.ndarray:
@@ -229,10 +229,6 @@ extern "C" void walk(const int* modes, int n_blocks, int* seen, int* stored, int
 
 def walk(space: HeadwiseSpace, values: Any, n_blocks: int, folder: Path) -> Any:
     """Pairs, rows and steps that the device's tiles and masks amount to, by the device's code."""
-    import ctypes
-
-    from schedules.headwise_attention import headwise_pattern
-
     problem, schedule = space._headwise, space.schedule(values)
     dense = problem.dense
     constants = {
@@ -248,17 +244,14 @@ def walk(space: HeadwiseSpace, values: Any, n_blocks: int, folder: Path) -> Any:
     }
     text = " ".join(f"constexpr int {name} = {value};" for name, value in constants.items())
     code = HARNESS.replace("CONSTANTS", text).replace("CODE", device_code("attention_headwise.cuh"))
-    source, library = folder / "walk.cpp", folder / "walk.so"
-    source.write_text(code)
-    flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC"]
-    subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
+    library = host_library(code, folder, "-O1")
     heads = dense.batch * dense.heads
     seen = np.zeros((heads, dense.queries, dense.keys), np.int32)
     stored = np.zeros((heads, dense.queries), np.int32)
     steps = np.zeros(n_blocks, np.int32)
     modes = np.array(problem.modes, np.int32)
     pointers = [x.ctypes.data_as(ctypes.c_void_p) for x in (modes, seen, stored, steps)]
-    ctypes.CDLL(str(library)).walk(pointers[0], n_blocks, *pointers[1:])
+    library.walk(pointers[0], n_blocks, *pointers[1:])
     return seen, stored, steps
 
 

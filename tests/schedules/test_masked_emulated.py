@@ -12,20 +12,11 @@ import pytest
 from schedules.mask_tiles import mask_tiles
 from schedules.masked_attention import MaskedAttentionSpace
 from schedules.masked_problem import MaskedProblem, masked_problem
+from tests.schedules.attention_points import MASKED_POINT
 from tests.schedules.mask_emulation import attended_pairs, found_blocks
 from tests.schedules.masked_workloads import Masked, blocks, frames, packed, sliding, tree
 
-POINT: dict[str, int | str] = {
-    "warpgroups": 2,
-    "key_tile": 128,
-    "stages": 2,
-    "turns": "free",
-    "products": "in_turn",
-    "blocks": "per_tile",
-    "order": "by_head",
-    "splits": 1,
-    "launches": "in_turn",
-}
+POINT = MASKED_POINT | {"turns": "free", "products": "in_turn"}
 TREE = Masked(mask=tree(50, 200), form="bool", heads=4, kv_heads=2)
 
 

@@ -120,6 +120,8 @@ PRODUCTS: dict[str, tuple[Product, dict[str, int]]] = {
     "pairs": (Product(m=34, n=50, k=70, batch=2, layout="tt", dtype="bfloat16"), SQUARE),
     "single_elements": (Product(m=31, n=51, k=45, layout="tn", ending="silu"), SQUARE),
     "split": (Product(m=33, n=40, k=136, ending="silu"), SQUARE | {"splits": 2}),
+    "gated": (Product(m=33, n=72, k=72, ending="gated"), SQUARE),
+    "gated_split": (Product(m=20, n=40, k=136, ending="gated"), SQUARE | {"splits": 2}),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from schedules import attention_simt_cuda, matmul_rows_cuda, matmul_simt_cuda
 from schedules.attention_simt import AttentionSimtSpace
-from schedules.contraction import contraction_of
+from schedules.contraction_problem import contraction_of
 from schedules.expected import Reference
 from schedules.matmul_rows import MatmulRowsSpace
 from schedules.matmul_simt import MatmulSimtSpace
@@ -47,6 +47,8 @@ PRODUCTS: dict[str, tuple[Product, dict[str, Any]]] = {
     "rows_by_line": (Product(m=3, n=72, k=72, ending="silu"), ROWS | {"in_flight": 2}),
     "rows_cluster": (Product(m=9, n=72, k=200, layout="nt", batch=2), ROWS | {"cluster": 2}),
     "rows_split": (Product(m=1, n=40, k=264), ROWS | {"splits": 4}),
+    "rows_gated": (Product(m=3, n=72, k=72, ending="gated"), ROWS | {"in_flight": 2}),
+    "rows_gated_split": (Product(m=2, n=40, k=264, ending="gated"), ROWS | {"splits": 4}),
 }
 
 
@@ -84,6 +86,9 @@ def expected(product: Product, inputs: list[np.ndarray]) -> np.ndarray:
     a = a.swapaxes(-1, -2) if product.layout[0] == "t" else a
     b = b.swapaxes(-1, -2) if product.layout[1] == "t" else b
     out = a @ b
+    if product.ending == "gated":
+        gate, up = out[..., ::2], out[..., 1::2]
+        return gate / (1 + np.exp(-gate)) * up
     return out / (1 + np.exp(-out)) if product.ending == "silu" else out
 
 

@@ -18,6 +18,7 @@ _TYPES = {
     "int8": TensorProto.INT8,
     "uint16": TensorProto.UINT16,
     "uint8": TensorProto.UINT8,
+    "bool": TensorProto.BOOL,
 }
 
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]

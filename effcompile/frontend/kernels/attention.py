@@ -2,7 +2,9 @@
 
 Layout (batch, heads, tokens, head width) for queries, keys and values. Query head ``h``
 reads key head ``h // (query heads / key heads)``. A row in which nothing may be attended
-gives zeros.
+gives zeros. Masks are added in float32, as PyTorch's scaled_dot_product_attention does, and a
+finite number hides a key only from rows with higher scores: where all keys have the least float32
+or bfloat16, as padding of exported models has, the result is the mean of the values.
 """
 
 from __future__ import annotations
