@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -17,12 +15,11 @@ import msgspec
 import effcompile
 from cost_models.device_models import DeviceModels
 from effcompile.config import TuneConfig, checked
-from effcompile.errors import UsageError
+from effcompile.given_models import content_hash, keep_models, prepared
 from effcompile.measure.builder import ProcessBuilder
 from effcompile.measure.runner import DeviceRunner
 from effcompile.measure.session_energy import SessionEnergy
-from effcompile.models import models_of as models_of_device
-from effcompile.models import require_models
+from effcompile.prior_models import known_models, origin_of, predicting
 from effcompile.run_folder import RunFolder
 from schedules.target import Target
 from schedules.task import Task
@@ -51,28 +48,6 @@ class Run:
     path: Path
     stopped_by: str
     predicted_by: str = ""
-
-
-def named_models(texts: Sequence[str]) -> dict[str, Path]:
-    """``["block.onnx"]`` as ``{"main": ...}``, ``["a=x.onnx", "b=y.onnx"]`` by name.
-
-    Raises:
-        UsageError: None, several files without names, or a name given twice.
-    """
-    if not texts:
-        raise UsageError("no model is given: name an ONNX file, or --device replay:NAME.")
-    if len(texts) == 1 and "=" not in texts[0]:
-        return {"main": Path(texts[0])}
-    models: dict[str, Path] = {}
-    for text in texts:
-        name, equals, path = text.partition("=")
-        if not equals or not name.isidentifier() or name in models:
-            raise UsageError(
-                f"cannot read the model argument {text!r}: several models need distinct names, "
-                "as in prefill=prefill.onnx decode=decode.onnx."
-            )
-        models[name] = Path(path)
-    return models
 
 
 def tune_models(
@@ -110,27 +85,27 @@ def tune_models(
     from effcompile.measure.environment import detect_target, require_device, require_meter_for
 
     config = checked(config or TuneConfig())
-    prepared = _prepare(models, shapes or {}, keep_dynamic)
+    ready = prepared(models, shapes or {}, keep_dynamic=keep_dynamic)
     device = detect_target(target)
     if config.measure.source == "none":
         config = predicting(config)
     else:
         require_device(device)
         require_meter_for(device, config.measure)
-    known = _known_of(device, config)
+    known = known_models(device, config)
     folder = RunFolder(out)
     # Child processes start while this one lowers the models.
     with folder.created(), _processes(device, folder, config, known) as (builder, runner):
-        lowered, tasks = _tasks(prepared, device, config, wanted, keep_dynamic=keep_dynamic)
+        lowered, tasks = _tasks(ready, device, config, wanted, keep_dynamic=keep_dynamic)
         with Database(folder.database_path) as database:
             database.claim(
                 _identity(lowered, device, config, known),
                 config_json=msgspec.json.encode(config).decode(),
             )
-            _keep_models(prepared, folder)
+            keep_models(ready, folder)
             # The weights are on the disk, and nothing below needs them.
             del lowered
-            prepared.clear()
+            ready.clear()
             stopped_by = _search(
                 tasks,
                 models_of(config.search, known),
@@ -145,7 +120,7 @@ def tune_models(
     return Run(
         path=folder.path,
         stopped_by=stopped_by,
-        predicted_by=_origin(known, config).get(PREDICTED_BY, ""),
+        predicted_by=origin_of(known, config).get(PREDICTED_BY, ""),
     )
 
 
@@ -180,7 +155,7 @@ def _identity(
     from effcompile.measure.environment import fingerprint
 
     return Identity(
-        model_hash=_content_hash(lowered),
+        model_hash=content_hash(lowered),
         target=device,
         device=fingerprint(device),
         settings={
@@ -188,7 +163,7 @@ def _identity(
             **{f"measure.{name}": value for name, value in asdict(config.measure).items()},
             "build.fast_math": config.build.fast_math,
         },
-        versions={"effcompile": effcompile.__version__, **_origin(known, config)},
+        versions={"effcompile": effcompile.__version__, **origin_of(known, config)},
     )
 
 
@@ -226,35 +201,6 @@ def _search(
             models=models,
             stop=stop,
         )
-
-
-def predicting(config: TuneConfig) -> TuneConfig:
-    """Settings of a run that measures nothing: every prediction is free, so all are taken.
-
-    Raises:
-        UsageError: Something is asked for that no shipped model knows of.
-    """
-    if config.measure.cache != "hot":
-        raise UsageError(
-            "cannot predict for a cold cache: the shipped models were measured with the same "
-            "buffers again and again. Leave --cache out, or measure on the device."
-        )
-    return replace(config, search=replace(config.search, energy_policy="measure_all"))
-
-
-def _known_of(target: Target, config: TuneConfig) -> DeviceModels | None:
-    """Shipped models for a target: needed to predict, and where a search may start from."""
-    if config.measure.source == "none":
-        return require_models(target)
-    wanted = config.search.warm_start and config.measure.cache == "hot"
-    return models_of_device(target, same_device=True) if wanted else None
-
-
-def _origin(known: DeviceModels | None, config: TuneConfig) -> dict[str, str]:
-    """What the identity says of the models a run begins with."""
-    if known is None:
-        return {}
-    return {PREDICTED_BY if config.measure.source == "none" else "warm_start": known.label()}
 
 
 def _get_ready(runner: DeviceRunner, tasks: Sequence[Task], database: Database) -> None:
@@ -311,54 +257,3 @@ def _processes(
             runner.close()
     finally:
         builder.close()
-
-
-def _prepare(
-    models: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], keep_dynamic: bool
-) -> dict[str, Any]:
-    from effcompile.frontend.checking import load_model, prepare_model
-    from effcompile.frontend.dimensions import check_dimensions, data_inputs, fix_shapes
-
-    prepared = {}
-    used: set[str] = set()
-    for name, model in models.items():
-        is_file = isinstance(model, (str, os.PathLike))
-        loaded = load_model(model) if is_file else prepare_model(model)
-        names = {value.name for value in data_inputs(loaded)}
-        # With several models, a shape belongs to those that have an input of that name.
-        own = shapes if len(models) == 1 else {k: v for k, v in shapes.items() if k in names}
-        used |= set(own)
-        loaded = fix_shapes(loaded, own)
-        check_dimensions(loaded, allow_open=keep_dynamic)
-        prepared[name] = loaded
-    if unknown := sorted(set(shapes) - used):
-        raise UsageError(
-            f"no model has an input named {', '.join(unknown)}: mend the name given with --shape."
-        )
-    return prepared
-
-
-def _content_hash(lowered: Any) -> str:
-    """Hash of program and weights, equal in every process for the same model file.
-
-    Taken over serialised functions: the structural hash of a function that calls others
-    depends on where in memory their names lie.
-    """
-    from schedules import _tvm
-
-    tvm = _tvm.load()
-    digest = hashlib.sha256(repr(lowered.entries).encode())
-    for variable, function in sorted(
-        lowered.module.functions_items(), key=lambda item: str(item[0].name_hint)
-    ):
-        digest.update(f"{variable.name_hint}:{tvm.ir.save_json(function)}".encode())
-    return digest.hexdigest()[:32]
-
-
-def _keep_models(models: Mapping[str, Any], folder: RunFolder) -> None:
-    from effcompile.export import write_onnx
-
-    for name, model in models.items():
-        path = folder.model_path(name)
-        if not path.is_file():
-            write_onnx(model, path)

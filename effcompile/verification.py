@@ -12,9 +12,9 @@ import numpy.typing as npt
 from effcompile.arrays import numpy_of, tensors_in
 from effcompile.errors import BadModel, UsageError
 from effcompile.model_inputs import make_model_inputs
+from effcompile.output_comparison import OutputComparison, compare_outputs
 from effcompile.runtime import load
 from effcompile.signature import EntryPoint, chosen_entry
-from effcompile.verify import OutputComparison, compare_outputs
 
 Arrays = list[npt.NDArray[Any]]
 
@@ -88,7 +88,7 @@ def _onnx_reference(
 def _torch_reference(reference: str) -> tuple[Arrays, Arrays]:
     import torch
 
-    from effcompile.export import load_builder
+    from effcompile.model_source import load_builder
 
     source = load_builder(reference)
     if not isinstance(source.module, torch.nn.Module):

@@ -18,12 +18,11 @@ from schedules.attention_hopper import (
     window_pattern,
 )
 from schedules.attention_problem import AttentionProblem, attention_problem
-from schedules.errors import UnknownSpace
-from schedules.knobs import Knob, KnobSpace, Values
+from schedules.covering import required, unless_empty
+from schedules.knobs import Knob, KnobSpace, Values, first_fault
 from schedules.limits import launch_refusal
 from schedules.task import Task
 
-HOPPER = "sm_90"
 WIDEST = 512
 REGISTERS_BESIDE_ACCUMULATORS = 28
 KEY_TILES = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256)
@@ -32,10 +31,9 @@ KEY_TILES = (32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 25
 def attention_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
     problem = attention_problem(task.workload)
-    if problem is None or task.target.arch != HOPPER or not loadable(problem):
+    if problem is None or not task.target.is_hopper or not loadable(problem):
         return None
-    space = HopperAttentionSpace(task)
-    return None if space.is_empty else space
+    return unless_empty(HopperAttentionSpace(task))
 
 
 def loadable(problem: AttentionProblem) -> bool:
@@ -59,13 +57,14 @@ class HopperAttentionSpace(KnobSpace):
     )
 
     def __init__(self, task: Task) -> None:
-        problem = attention_problem(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the attention family does not cover {task.workload.name}: expected queries, keys "
-                "and values of rank 4 and one 16-bit dtype, without mask, lengths or softcap."
-            )
-        self._problem, self._workload, self._target = problem, task.workload, task.target
+        self._problem = required(
+            attention_problem(task.workload),
+            task,
+            family=self.name,
+            expected="queries, keys and values of rank 4 and one 16-bit dtype, without mask, "
+            "lengths or softcap",
+        )
+        self._workload, self._target = task.workload, task.target
 
     def schedule(self, values: Values) -> HopperSchedule:
         """The decisions that knob values stand for."""
@@ -106,10 +105,7 @@ class HopperAttentionSpace(KnobSpace):
             and tiles <= self._target.n_cores,
             "all tiles are equally long": schedule.longest_first and not self.is_uneven,
         }
-        for reason, applies in faults.items():
-            if applies:
-                return reason
-        return launch_refusal(
+        return first_fault(faults) or launch_refusal(
             self._target,
             threads_per_block=schedule.threads,
             registers_per_thread=min(budget, self._target.registers_per_block // schedule.threads),

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from schedules.attention_decode_cuda import attention_decode
-from schedules.attention_decode_problem import DecodeProblem, decode_problem
+from schedules.attention_decode_problem import decode_problem
 from schedules.attention_decode_schedule import (
     Combine,
     DecodeSchedule,
@@ -16,15 +16,12 @@ from schedules.attention_decode_schedule import (
     ring_bytes,
     shared_bytes,
 )
-from schedules.errors import UnknownSpace
-from schedules.knobs import Knob, KnobSpace, Values
+from schedules.covering import required, unless_empty
+from schedules.knobs import Knob, KnobSpace, Values, first_fault
 from schedules.limits import launch_refusal
 from schedules.resident_blocks import RESERVED_SHARED_BYTES
 from schedules.task import Task
 
-FIRST_ARCH = 80
-# Clusters, copies by tiles, kernels that start early.
-FIRST_HOPPER_ARCH = 90
 CLUSTERS = (8, 16)
 MOST_IN_CLUSTER = 16
 MOST_REGISTERS = 240
@@ -34,7 +31,6 @@ REGISTERS_BESIDE_DATA = 40
 # Addresses of copies in pieces, per tile.
 REGISTERS_OF_COPIES = 16
 THREADS_PER_CORE = 2048
-# What the device keeps for itself, per block.
 # What split counts aim at.
 BLOCKS_PER_CORE = (0.5, 1, 2, 3, 4)
 TILES_PER_SPLIT = (2, 4, 8, 16)
@@ -45,19 +41,9 @@ FEW_KEYS = 512
 
 def attention_decode_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if it does not cover the workload or target."""
-    target = task.target
-    if target.kind != "cuda" or arch_number(target.arch) < FIRST_ARCH:
+    if not task.target.has_async_copies or decode_problem(task.workload) is None:
         return None
-    if decode_problem(task.workload) is None:
-        return None
-    space = AttentionDecodeSpace(task)
-    return None if space.is_empty else space
-
-
-def arch_number(arch: str) -> int:
-    """For example 90 of ``sm_90``."""
-    digits = "".join(letter for letter in arch if letter.isdigit())
-    return int(digits or 0)
+    return unless_empty(AttentionDecodeSpace(task))
 
 
 class AttentionDecodeSpace(KnobSpace):
@@ -66,14 +52,13 @@ class AttentionDecodeSpace(KnobSpace):
     name = "attention_decode"
 
     def __init__(self, task: Task) -> None:
-        problem = decode_problem(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the attention_decode family does not cover {task.workload.name}: expected few "
-                "query rows per key head, and queries, keys and values of one 16-bit dtype whose "
-                "widths are multiples of 8."
-            )
-        self._problem: DecodeProblem = problem
+        self._problem = required(
+            decode_problem(task.workload),
+            task,
+            family=self.name,
+            expected="few query rows per key head, and queries, keys and values of one 16-bit "
+            "dtype whose widths are multiples of 8",
+        )
         self._workload, self._target = task.workload, task.target
 
     @cached_property
@@ -81,7 +66,7 @@ class AttentionDecodeSpace(KnobSpace):
         """Splits and rows follow the problem."""
         rows = tuple(n for n in (8, 16, 32) if n == 8 or n < 2 * self._problem.group_rows)
         plenty = self._problem.plain.keys > FEW_KEYS
-        combines = ("last_block", *(["cluster"] if self._is_hopper else []))
+        combines = ("last_block", *(["cluster"] if self._target.has_clusters else []))
         return (
             Knob(name="splits", values=self._split_counts()),
             Knob(name="order", values=("ranges", "turns")),
@@ -92,17 +77,13 @@ class AttentionDecodeSpace(KnobSpace):
             Knob(name="combine", values=combines),
         )
 
-    @property
-    def _is_hopper(self) -> bool:
-        return arch_number(self._target.arch) >= FIRST_HOPPER_ARCH
-
     def _split_counts(self) -> tuple[int, ...]:
         """One, what gives every multiprocessor whole blocks, and what few keys allow."""
         per_group = self._target.n_cores / self._problem.groups
         n_tiles = -(-self._problem.plain.keys // 16)
         wanted = {int(load * per_group) for load in BLOCKS_PER_CORE}
         wanted |= {n_tiles // share for share in TILES_PER_SPLIT}
-        wanted |= set(CLUSTERS) if self._is_hopper else set()
+        wanted |= set(CLUSTERS) if self._target.has_clusters else set()
         most = min(MOST_SPLITS, n_tiles, int(BLOCKS_PER_CORE[-1] * per_group))
         return tuple(sorted({1} | {n for n in wanted if 1 < n <= most}))
 
@@ -112,12 +93,12 @@ class AttentionDecodeSpace(KnobSpace):
             warps=int(values["warps"]),
             tiles=int(values["tiles"]),
             in_flight=int(values["in_flight"]),
-            loads="tiles" if self._is_hopper else "pieces",
+            loads="tiles" if self._target.has_clusters else "pieces",
             rows=int(values["rows"]),
             splits=int(values["splits"]),
             in_turns=values["order"] == "turns",
             combine=cast("Combine", values["combine"]),
-            early=self._is_hopper,
+            early=self._target.has_clusters,
         )
 
     def refusal(self, values: Values) -> str | None:
@@ -143,10 +124,7 @@ class AttentionDecodeSpace(KnobSpace):
             "steps are no whole pages, and pages no whole steps": self._crosses_pages(schedule),
             "memory would be idle": self._in_flight(schedule) < self._wanted_in_flight(),
         }
-        for reason, applies in faults.items():
-            if applies:
-                return reason
-        return launch_refusal(
+        return first_fault(faults) or launch_refusal(
             self._target,
             threads_per_block=schedule.n_threads,
             registers_per_thread=registers,

@@ -13,7 +13,8 @@ from typing import Any
 
 from schedules.attention_problem import AttentionProblem
 from schedules.cuda_kernel import CudaLaunch, TensorMap, cuda_program, device_code
-from schedules.wgmma import CUDA_TYPES, wgmma_registers, wgmma_shared
+from schedules.dtypes import CUDA_TYPES
+from schedules.wgmma import wgmma_registers, wgmma_shared
 from schedules.workload import Workload
 
 ROWS_PER_WARPGROUP = 64
@@ -154,7 +155,7 @@ def attention_launch(
     part = schedule.key_tile // pattern.parts
     return CudaLaunch(
         function="attention_forward",
-        headers=(device_code("hopper.cuh"),),
+        headers=(device_code("hopper.cuh"), device_code("early_launch.cuh")),
         source=_source(problem, schedule, pattern),
         arguments=(
             _tiles(query, problem.width, problem.queries, heads, schedule.query_tile),
@@ -210,6 +211,7 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
         "CONSUMER_REGISTERS": consumer,
         "PLAN_BYTES": pattern.plan_bytes,
         "EARLY": int(schedule.early),
+        "ADDITIVE": 0,
         **pattern.constants,
     }
     lines = [f"constexpr int {name} = {value};" for name, value in constants.items()]

@@ -16,12 +16,12 @@ from schedules.attention_mma_cuda import (
     n_blocks,
     shared_bytes,
 )
-from schedules.errors import UnknownSpace
-from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, ceil_div
+from schedules.covering import required, unless_empty
+from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, ceil_div, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.mask_tiles import GRAIN
 from schedules.matmul_mma_cuda import SLOWER_PRODUCTS
-from schedules.matmul_simt import MOST_REGISTERS, has_async_copies
+from schedules.matmul_simt import MOST_REGISTERS
 from schedules.matmul_simt_costs import CACHE_BYTES_PER_CYCLE
 from schedules.resident_blocks import resident_blocks
 from schedules.task import Task
@@ -45,18 +45,14 @@ BLOCK_CYCLES = 2500.0
 
 def attention_mma_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
-    if not has_async_copies(task.target) or _problem(task) is None:
+    if not task.target.has_async_copies or _problem(task) is None:
         return None
-    space = AttentionMmaSpace(task)
-    return None if space.is_empty else space
+    return unless_empty(AttentionMmaSpace(task))
 
 
 def _problem(task: Task) -> DecodeProblem | None:
     problem = extended_problem(task.workload)
     if problem is None or problem.plain.queries < FEWEST_QUERIES:
-        return None
-    # A mask is added to sums that begin with it, before a cap could apply.
-    if problem.mask is not None and problem.patterns is None and problem.softcap:
         return None
     widths = (problem.plain.width, problem.plain.value_width)
     return problem if all(w % 8 == 0 and w <= WIDEST for w in widths) else None
@@ -90,14 +86,13 @@ class AttentionMmaSpace(JudgedSpace):
     )
 
     def __init__(self, task: Task, *, patience: float = MOST_SLOWER) -> None:
-        problem = _problem(task)
-        if problem is None:
-            raise UnknownSpace(
-                f"the attention_mma family does not cover {task.workload.name}: expected at least "
-                f"{FEWEST_QUERIES} queries, tensors of rank 4 and of one 16-bit dtype, at most "
-                f"{WIDEST} wide in steps of 8, and no mask beside a softcap."
-            )
-        self._problem: DecodeProblem = problem
+        self._problem = required(
+            _problem(task),
+            task,
+            family=self.name,
+            expected=f"at least {FEWEST_QUERIES} queries, tensors of rank 4 and of one 16-bit "
+            f"dtype, at most {WIDEST} wide in steps of 8",
+        )
         self._workload, self._target = task.workload, task.target
         self.patience = patience
 
@@ -186,7 +181,7 @@ class AttentionMmaSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> AttentionMmaSchedule:
         """The decisions that knob values stand for."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         return AttentionMmaSchedule(
             warps=chosen["warps"],
             row_tiles=chosen["row_tiles"],
@@ -203,7 +198,7 @@ class AttentionMmaSpace(JudgedSpace):
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, blocks, waves, warps, shared bytes; registers, idling."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         blocks = int(n_blocks(self._problem, self._rows(chosen)))
         resident = int(self._resident(chosen))
         waves = blocks / (self._target.n_cores * resident)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.attention_problem import AttentionProblem, attention_problem
+from schedules.attention_decode_problem import DecodeProblem, extended_problem
 from schedules.attention_simt_cuda import (
     WARP,
     AttentionSimtSchedule,
@@ -16,10 +16,10 @@ from schedules.attention_simt_cuda import (
     n_blocks,
     shared_floats,
 )
-from schedules.errors import UnknownSpace
-from schedules.judged_space import Grid, JudgedSpace, ceil_div
+from schedules.covering import required
+from schedules.judged_space import Grid, JudgedSpace, ceil_div, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
-from schedules.matmul_simt import MOST_REGISTERS, has_async_copies
+from schedules.matmul_simt import MOST_REGISTERS
 from schedules.matmul_simt_costs import (
     BLOCK_CYCLES,
     CACHE_BYTES_PER_CYCLE,
@@ -37,16 +37,16 @@ SOFTMAX_CYCLES = 120.0
 
 def attention_simt_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
-    if not has_async_copies(task.target) or _problem(task) is None:
+    if not task.target.has_async_copies or _problem(task) is None:
         return None
     return AttentionSimtSpace(task)
 
 
-def _problem(task: Task) -> AttentionProblem | None:
-    problem = attention_problem(task.workload, dtypes=("float32",))
-    if problem is None:
+def _problem(task: Task) -> DecodeProblem | None:
+    problem = extended_problem(task.workload, dtypes=("float32",))
+    if problem is None or problem.starts is not None:
         return None
-    widths = (problem.width, problem.value_width)
+    widths = (problem.plain.width, problem.plain.value_width)
     return problem if all(w % 4 == 0 and w <= WIDEST for w in widths) else None
 
 
@@ -76,13 +76,14 @@ class AttentionSimtSpace(JudgedSpace):
     )
 
     def __init__(self, task: Task, *, patience: float = 2.0) -> None:
-        problem = _problem(task)
-        if problem is None:
-            raise UnknownSpace(
-                f"the attention_simt family does not cover {task.workload.name}: expected float32 "
-                f"tensors of rank 4, at most {WIDEST} wide, without mask, lengths or softcap."
-            )
-        self._problem, self._workload, self._target = problem, task.workload, task.target
+        self._whole = required(
+            _problem(task),
+            task,
+            family=self.name,
+            expected=f"float32 tensors of rank 4, at most {WIDEST} wide, of one sequence each",
+        )
+        self._problem = self._whole.plain
+        self._workload, self._target = task.workload, task.target
         self.patience = patience
 
     def _registers(self, values: Mapping[str, Grid]) -> Grid:
@@ -145,16 +146,16 @@ class AttentionSimtSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> AttentionSimtSchedule:
         """The decisions that knob values stand for."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         return AttentionSimtSchedule(**chosen, min_blocks=int(self._resident(chosen)))
 
     def program(self, values: Values) -> Any:
         """The bound program."""
-        return attention_simt_cuda(self._workload, self._problem, self.schedule(values))
+        return attention_simt_cuda(self._workload, self._whole, self.schedule(values))
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, blocks, waves, threads; registers."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         blocks = int(n_blocks(self._problem, dict(chosen)))
         slots = self._target.n_cores * int(self._resident(chosen))
         return [

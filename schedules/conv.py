@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from schedules.conv_costs import Costs, Needs, costs, needs, threads
-from schedules.conv_cuda import REGISTERS, ConvSchedule, can_keep_halo, conv_cuda, n_steps
-from schedules.conv_problem import ALIGNED_ELEMENTS, Convolution, Direction, convolution_of
-from schedules.errors import UnknownSpace
-from schedules.judged_space import Grid, JudgedSpace, ceil_div
+from schedules.conv_cuda import REGISTERS, conv_cuda
+from schedules.conv_layout import ConvSchedule, can_keep_halo, n_steps
+from schedules.conv_problem import ALIGNED_ELEMENTS, convolution_of
+from schedules.convolution import Convolution, Direction
+from schedules.covering import required, unless_empty
+from schedules.judged_space import Grid, JudgedSpace, ceil_div, whole_numbers
 from schedules.knobs import Knob, Values
 from schedules.matmul_cuda import WARPGROUP
 from schedules.target import Target
@@ -37,24 +39,22 @@ LARGEST_BOXES = (1, 2, 4, 6, 8, 10, 14, 16, 20, 28, 32, 56, 64, 128)
 
 def serves(target: Target) -> bool:
     """Whether the family has kernels for a device."""
-    return target.kind == "cuda" and target.arch == "sm_90"
+    return target.is_hopper
 
 
 def conv_space(task: Task) -> ConvSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
-    if not serves(task.target):
-        return None
+    problem = _problem(task) if serves(task.target) else None
+    return None if problem is None else unless_empty(ConvSpace(task, problem))
+
+
+def _problem(task: Task) -> Convolution | None:
+    """One whose pixels and weights the tensor memory accelerator can read."""
     problem = convolution_of(task.workload)
-    if problem is None or not _covers(problem):
+    if problem is None:
         return None
-    space = ConvSpace(task, problem)
-    return None if space.is_empty else space
-
-
-def _covers(problem: Convolution) -> bool:
-    """Whether the tensor memory accelerator can read pixels and weights."""
     steps = (problem.channels, problem.pixel_step, problem.line_step)
-    return all(step % ALIGNED_ELEMENTS == 0 for step in steps)
+    return problem if all(step % ALIGNED_ELEMENTS == 0 for step in steps) else None
 
 
 class ConvSpace(JudgedSpace):
@@ -85,16 +85,14 @@ class ConvSpace(JudgedSpace):
     )
 
     def __init__(self, task: Task, problem: Convolution | None = None) -> None:
-        problem = problem or convolution_of(task.workload)
-        if problem is None or not _covers(problem):
-            raise UnknownSpace(
-                f"the conv family does not cover {task.workload.name}: expected one ungrouped "
-                f"convolution of float16 or bfloat16 images, channels last and multiples of "
-                f"{ALIGNED_ELEMENTS}."
-            )
-        self._problem = problem
-        self._workload = task.workload
-        self._target = task.target
+        self._problem = required(
+            problem or _problem(task),
+            task,
+            family=self.name,
+            expected="one ungrouped convolution of float16 or bfloat16 images, channels last and "
+            f"multiples of {ALIGNED_ELEMENTS}",
+        )
+        self._workload, self._target = task.workload, task.target
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
@@ -156,7 +154,7 @@ class ConvSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> ConvSchedule:
         """The decisions that knob values stand for."""
-        return ConvSchedule(**{name: int(value) for name, value in values.items()})
+        return ConvSchedule(**whole_numbers(values))
 
     def program(self, values: Values) -> Any:
         """The bound program."""
@@ -164,7 +162,7 @@ class ConvSpace(JudgedSpace):
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, of parts of them, bytes in flight, blocks; padding, idling."""
-        needed, cost = self._costs({name: int(value) for name, value in values.items()})
+        needed, cost = self._costs(whole_numbers(values))
         held = needed.held
         computed = needed.tiles * held.rows * int(values["tile_column"])
         slots = self._target.n_cores * int(values["blocks_per_core"])

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schedules.conv_cuda import Arena, arena, n_tiles
-from schedules.conv_problem import Convolution
+from schedules.conv_layout import Arena, arena, n_tiles
+from schedules.convolution import Convolution
 from schedules.judged_space import Grid, ceil_div
 from schedules.matmul_cuda import K_STEP, WARPGROUP
 from schedules.resident_blocks import RESERVED_SHARED_BYTES
 from schedules.target import Target
 
-"""What every further block on a multiprocessor takes beside its own."""
 MACS_PER_CYCLE = 2048
 SHARED_BYTES_PER_CYCLE = 128
 BUSY_SHARE = 0.8

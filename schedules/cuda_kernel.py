@@ -23,9 +23,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from schedules import _tvm
-from schedules.analysis import SCHEDULED
 from schedules.early_launch import EARLY_LAUNCH
+from schedules.low_level import low_level_program
 from schedules.workload import TensorSpec, Workload
 
 DIMENSIONS = ("x", "y", "z")
@@ -103,17 +102,9 @@ def cuda_program(
     names = [spec.name for spec in (*workload.inputs, *workload.outputs, *workspaces)]
     if len(set(names)) < len(names):
         raise ValueError(f"launches name their arguments, so names must differ: found {names}.")
-    _tvm.load()
-    from tvm.script.ir_builder import IRBuilder
-    from tvm.tirx.script.builder import ir as tir
 
-    with _tvm.fast_parsing(), IRBuilder() as builder, tir.prim_func(s_tir=True):
-        tir.func_name("main")
-        buffers = {
-            spec.name: tir.arg(spec.name, tir.buffer(spec.shape, spec.dtype))
-            for spec in (*workload.inputs, *workload.outputs)
-        }
-        tir.func_attr({"tirx.noalias": True, SCHEDULED: True})
+    def emit(tir: Any, held: Sequence[Any]) -> None:
+        buffers = dict(zip(names, held, strict=False))
         with tir.sblock("root"):
             for spec in workspaces:
                 buffers[spec.name] = tir.sblock_alloc_buffer(spec.shape, spec.dtype, scope="global")
@@ -121,7 +112,8 @@ def cuda_program(
                 tir.evaluate(buffers[spec.name].data)
             for launch in launches:
                 _emit(tir, launch, buffers)
-    return builder.get()
+
+    return low_level_program((*workload.inputs, *workload.outputs), emit)
 
 
 def _emit(tir: Any, launch: CudaLaunch, buffers: Mapping[str, Any]) -> None:
@@ -215,10 +207,10 @@ def _argument(tir: Any, one: str | TensorMap, buffers: Mapping[str, Any]) -> Any
 
 def early_start(early: bool) -> str:
     """CUDA text in front of everything that touches memory; see ``schedules/early_launch.py``."""
-    wait = "hopper::wait_for_previous_kernel();\n  hopper::release_next_kernel();"
+    wait = "early::wait_for_previous_kernel();\n  early::release_next_kernel();"
     return f"  {wait}" if early else ""
 
 
 def early_headers(early: bool, *headers: str) -> tuple[str, ...]:
     """Headers with what :func:`early_start` needs."""
-    return (device_code("hopper.cuh"), *headers) if early else headers
+    return (device_code("early_launch.cuh"), *headers) if early else headers

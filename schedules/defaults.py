@@ -54,7 +54,8 @@ class DefaultSpace:
     Args:
         task: Whose default.
         stand_in: A family's space whose simplest point is the default of a task whose own program
-            would need too much memory (:func:`intermediate_bytes`).
+            keeps too much between its stages (:func:`intermediate_bytes`): it would take seconds,
+            or more memory than there is.
     """
 
     name = "default"

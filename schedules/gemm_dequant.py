@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from schedules import matmul_cuda, matmul_mma_cuda, matmul_simt_cuda
-from schedules.contraction import HALF, Contraction
+from schedules.contraction import Contraction
+from schedules.covering import required
 from schedules.cuda_kernel import CudaLaunch, cuda_program
-from schedules.errors import UnknownSpace
+from schedules.dtypes import HALF
 from schedules.gemm_dequant_cuda import contractions_of, matrices_of, unpack_launch, up_of
 from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
 from schedules.knobs import KnobSpace, Value, Values
 from schedules.matmul import MatmulSpace, takes
 from schedules.matmul_mma import MatmulMmaSpace
-from schedules.matmul_simt import MatmulSimtSpace, has_async_copies
+from schedules.matmul_simt import MatmulSimtSpace
 from schedules.product_ending import partial_sums
 from schedules.task import Task
 
@@ -32,8 +33,14 @@ ProductFamily = tuple[ProductSpace, Callable[[Contraction, Any], list[CudaLaunch
 
 def gemm_dequant_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if it does not cover the workload or target."""
+    return None if _covered(task) is None else GemmDequantSpace(task)
+
+
+def _covered(task: Task) -> tuple[GemvProblem, list[ProductFamily]] | None:
+    """The quantised product, and who computes the products that it comes to."""
     problem = gemv_problem(task.workload)
-    return None if problem is None or _families(task, problem) is None else GemmDequantSpace(task)
+    families = None if problem is None else _families(task, problem)
+    return None if problem is None or families is None else (problem, families)
 
 
 def _families(task: Task, problem: GemvProblem) -> list[ProductFamily] | None:
@@ -51,12 +58,12 @@ def _family_of(task: Task, contraction: Contraction) -> ProductFamily | None:
     """The space and the launches of one product."""
     if contraction.dtype not in HALF:
         plain = MatmulSimtSpace(task, contraction)
-        fits = has_async_copies(task.target) and not plain.is_empty
+        fits = task.target.has_async_copies and not plain.is_empty
         return (plain, matmul_simt_cuda.launches) if fits else None
-    if task.target.kind == "cuda" and task.target.arch == "sm_90" and takes(contraction):
+    if task.target.is_hopper and takes(contraction):
         hopper = MatmulSpace(task, contraction)
         return None if hopper.is_empty else (hopper, matmul_cuda.launches)
-    if has_async_copies(task.target):
+    if task.target.has_async_copies:
         warps = MatmulMmaSpace(task, contraction)
         return None if warps.is_empty else (warps, matmul_mma_cuda.launches)
     return None
@@ -68,19 +75,16 @@ class GemmDequantSpace(KnobSpace):
     name = "gemm_dequant"
 
     def __init__(self, task: Task) -> None:
-        quantised = gemv_problem(task.workload)
-        families = None if quantised is None else _families(task, quantised)
-        if quantised is None or families is None:
-            raise UnknownSpace(
-                f"the gemm_dequant family does not cover {task.workload.name}: expected packed "
-                "matrices, and x, scales and outputs of one float type."
-            )
-        self._quantised = quantised
-        self._contractions = contractions_of(quantised)
+        self._quantised, self._families = required(
+            _covered(task),
+            task,
+            family=self.name,
+            expected="packed matrices, and x, scales and outputs of one float type",
+        )
+        self._contractions = contractions_of(self._quantised)
         self._workload = task.workload
-        self._families = families
-        largest = max(range(len(families)), key=lambda i: self._contractions[i].n)
-        self._product = families[largest][0]
+        largest = max(range(len(self._families)), key=lambda i: self._contractions[i].n)
+        self._product = self._families[largest][0]
         self.knobs = self._product.knobs
 
     def _legal(self) -> Iterator[dict[str, Value]]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from schedules.errors import UnknownSpace
+from schedules.covering import required
+from schedules.dtypes import ELEMENT_BYTES
 from schedules.gemv_dequant_cuda import gemv_cuda
 from schedules.gemv_dequant_layout import (
     LOAD_BYTES,
@@ -22,14 +23,11 @@ from schedules.gemv_dequant_layout import (
     step_groups,
     step_units,
 )
-from schedules.gemv_dequant_problem import ELEMENT_BYTES, MOST_ROWS, GemvProblem, gemv_problem
-from schedules.knobs import Knob, KnobSpace, Values
+from schedules.gemv_dequant_problem import MOST_ROWS, gemv_problem
+from schedules.knobs import Knob, KnobSpace, Values, first_fault
 from schedules.limits import launch_refusal
 from schedules.task import Task
 
-FIRST_ARCH = 80
-# With bulk copies, and kernels that start before the one in front has ended.
-FIRST_ARCH_OF_HOPPER = 90
 MOST_REGISTERS = 200
 # Estimates from compiled points: beside x, sums and codes, and per eight columns of x.
 REGISTERS_OF_BULK = 24
@@ -50,16 +48,8 @@ MOST_BLOCKS_K = 32
 
 def gemv_dequant_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if it does not cover the workload or target."""
-    target = task.target
-    if target.kind != "cuda" or _arch_number(target.arch) < FIRST_ARCH:
-        return None
-    problem = gemv_problem(task.workload)
+    problem = gemv_problem(task.workload) if task.target.has_async_copies else None
     return None if problem is None or problem.rows > MOST_ROWS else GemvDequantSpace(task)
-
-
-def _arch_number(arch: str) -> int:
-    digits = "".join(letter for letter in arch if letter.isdigit())
-    return int(digits or 0)
 
 
 class GemvDequantSpace(KnobSpace):
@@ -68,16 +58,14 @@ class GemvDequantSpace(KnobSpace):
     name = "gemv_dequant"
 
     def __init__(self, task: Task) -> None:
-        problem = gemv_problem(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the gemv_dequant family does not cover {task.workload.name}: expected packed "
-                "codes, scales and outputs of one float type, and x of that type or int8."
-            )
-        self._problem: GemvProblem = problem
-        self._workload = task.workload
-        self._target = task.target
-        self._is_hopper = _arch_number(task.target.arch) >= FIRST_ARCH_OF_HOPPER
+        self._problem = required(
+            gemv_problem(task.workload),
+            task,
+            family=self.name,
+            expected="packed codes, scales and outputs of one float type, and x of that type "
+            "or int8",
+        )
+        self._workload, self._target = task.workload, task.target
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
@@ -98,7 +86,7 @@ class GemvDequantSpace(KnobSpace):
             Knob(name="blocks_per_core", values=blocks),
             Knob(name="blocks_k", values=up_to(steps, 1, 2, 4, 8, 16, MOST_BLOCKS_K)),
             Knob(name="in_flight", values=(1, 2, 3, 4)),
-            Knob(name="bulk", values=(0, 1, 2, 4, 8) if self._is_hopper else (0,)),
+            Knob(name="bulk", values=(0, 1, 2, 4, 8) if self._target.has_clusters else (0,)),
             Knob(name="numbers", values=self._numbers()),
         )
 
@@ -119,7 +107,7 @@ class GemvDequantSpace(KnobSpace):
             in_flight=int(values["in_flight"]),
             piece=max(1, min(int(values["bulk"]), self._most_steps(values))),
             bulk=int(values["bulk"]) > 0,
-            early=self._is_hopper,
+            early=self._target.has_clusters,
             floats=values["numbers"] == "floats",
         )
 
@@ -163,7 +151,7 @@ class GemvDequantSpace(KnobSpace):
                 self._registers(schedule) > MOST_REGISTERS
             ),
         }
-        return next((reason for reason, applies in faults.items() if applies), None)
+        return first_fault(faults)
 
     def _launch_refusal(self, schedule: GemvSchedule) -> str | None:
         return launch_refusal(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.dtypes import CUDA_TYPES
 from schedules.gemv_dequant_layout import (
     GemvSchedule,
     arena,
@@ -29,12 +30,6 @@ FIRST_PARTS = ("gemv_memory", "gemv_numbers", "gemv_shapes", "gemv_source")
 DIGIT_PARTS = ("gemv_x", "gemv_codes")
 FLOAT_PARTS = ("packed_codes", "gemv_floats")
 LAST_PARTS = ("gemv_ending", "gemv_dequant")
-CUDA_TYPES = {
-    "int8": "signed char",
-    "float16": "half",
-    "bfloat16": "nv_bfloat16",
-    "float32": "float",
-}
 ENDING = ("bias", "residual", "x_scales")
 POINTERS = {
     "x": "const x_elem*",
@@ -75,7 +70,7 @@ def _main(problem: GemvProblem, schedule: GemvSchedule) -> CudaLaunch:
         function="gemv_main",
         source=_source(problem, schedule)
         + _function("gemv_main", [*_pointers(roles), *results, "unsigned char* arena"], body),
-        headers=(INCLUDES,),
+        headers=(INCLUDES, device_code("early_launch.cuh")),
         arguments=(
             *(problem.inputs[role] for role in roles),
             *([PARTIAL] if partial else problem.outputs),
@@ -95,7 +90,7 @@ def _sum(problem: GemvProblem, schedule: GemvSchedule) -> CudaLaunch:
     return CudaLaunch(
         function="gemv_sum",
         source=_source(problem, schedule) + _function("gemv_sum", parameters, body),
-        headers=(INCLUDES,),
+        headers=(INCLUDES, device_code("early_launch.cuh")),
         arguments=(PARTIAL, *(problem.inputs[role] for role in roles), *problem.outputs),
         grid=(-(-problem.rows * problem.n_tiles * width // SUM_THREADS),),
         block=(SUM_THREADS,),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.attention import HOPPER, HopperAttentionSpace, loadable
+from schedules.attention import HopperAttentionSpace, loadable
 from schedules.attention_hopper import (
     HopperSchedule,
     Pattern,
@@ -16,11 +16,11 @@ from schedules.attention_hopper import (
     n_tiles,
     shared_bytes,
 )
-from schedules.errors import UnknownSpace
+from schedules.covering import required, unless_empty
+from schedules.dtypes import CUDA_TYPES
 from schedules.headwise_problem import ARROW, GRAIN, OP, HeadwiseProblem, headwise_problem
 from schedules.knobs import KnobSpace, Values
 from schedules.task import Task
-from schedules.wgmma import CUDA_TYPES
 
 # Of the device's ``Plan``: four numbers and three per head, in whole 16 bytes.
 PLAN_NUMBERS, PLAN_NUMBERS_PER_HEAD = 4, 3
@@ -29,12 +29,11 @@ PLAN_NUMBERS, PLAN_NUMBERS_PER_HEAD = 4, 3
 def headwise_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
     problem = headwise_problem(task.workload)
-    if problem is None or task.target.arch != HOPPER or not loadable(problem.dense):
+    if problem is None or not task.target.is_hopper or not loadable(problem.dense):
         return None
     if problem.dense.value_parts > 1:
         return None
-    space = HeadwiseSpace(task)
-    return None if space.is_empty else space
+    return unless_empty(HeadwiseSpace(task))
 
 
 def headwise_pattern(problem: HeadwiseProblem) -> Pattern:
@@ -68,14 +67,14 @@ class HeadwiseSpace(HopperAttentionSpace):
     knobs = tuple(knob for knob in HopperAttentionSpace.knobs if knob.name != "order")
 
     def __init__(self, task: Task) -> None:
-        problem = headwise_problem(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the {OP} family does not cover {task.workload.name}: expected queries, keys and "
-                "values of rank 4 and one 16-bit dtype."
-            )
-        self._headwise = problem
-        self._problem, self._workload, self._target = problem.dense, task.workload, task.target
+        self._headwise = required(
+            headwise_problem(task.workload),
+            task,
+            family=self.name,
+            expected="queries, keys and values of rank 4 and one 16-bit dtype",
+        )
+        self._problem = self._headwise.dense
+        self._workload, self._target = task.workload, task.target
 
     def schedule(self, values: Values) -> HopperSchedule:
         """The decisions that knob values stand for."""

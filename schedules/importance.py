@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.attention_decode import FIRST_ARCH, arch_number
-from schedules.errors import UnknownSpace
+from schedules.covering import required, unless_empty
 from schedules.importance_cuda import ImportanceSchedule, importance_cuda
 from schedules.importance_problem import OP, importance_problem
 from schedules.knobs import Knob, KnobSpace, Values
@@ -20,13 +19,9 @@ MOST_REGISTERS = 255
 
 def importance_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
-    target = task.target
-    if target.kind != "cuda" or arch_number(target.arch) < FIRST_ARCH:
+    if not task.target.has_async_copies or importance_problem(task.workload) is None:
         return None
-    if importance_problem(task.workload) is None:
-        return None
-    space = ImportanceSpace(task)
-    return None if space.is_empty else space
+    return unless_empty(ImportanceSpace(task))
 
 
 class ImportanceSpace(KnobSpace):
@@ -40,13 +35,13 @@ class ImportanceSpace(KnobSpace):
     )
 
     def __init__(self, task: Task) -> None:
-        problem = importance_problem(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the {self.name} family does not cover {task.workload.name}: expected queries and "
-                "keys of one 16-bit dtype whose width is a multiple of 8."
-            )
-        self._problem, self._workload, self._target = problem, task.workload, task.target
+        self._problem = required(
+            importance_problem(task.workload),
+            task,
+            family=self.name,
+            expected="queries and keys of one 16-bit dtype whose width is a multiple of 8",
+        )
+        self._workload, self._target = task.workload, task.target
 
     def schedule(self, values: Values) -> ImportanceSchedule:
         """The decisions that knob values stand for."""

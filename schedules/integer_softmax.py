@@ -18,7 +18,7 @@ from schedules.integer_softmax_problem import (
     IntegerSoftmaxProblem,
     integer_softmax_problem,
 )
-from schedules.knobs import Knob, Values
+from schedules.knobs import Knob, Values, first_fault
 from schedules.limits import GRANTED_SHARED_BYTES, launch_refusal
 from schedules.row_space import RowSpace, widest_vectors
 from schedules.task import Task
@@ -93,10 +93,7 @@ class IntegerSoftmaxSpace(RowSpace[IntegerSoftmaxProblem]):
                 self._shared_bytes(schedule) > GRANTED_SHARED_BYTES
             ),
         }
-        for reason, applies in faults.items():
-            if applies:
-                return reason
-        return launch_refusal(
+        return first_fault(faults) or launch_refusal(
             self._target,
             threads_per_block=schedule.lanes * schedule.height,
             registers_per_thread=REGISTERS_BESIDE_DATA + self._kept_registers(schedule),

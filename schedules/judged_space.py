@@ -21,6 +21,11 @@ def ceil_div(a: Grid, b: Grid) -> Grid:
     return -(-a // b)
 
 
+def whole_numbers(values: Values) -> dict[str, int]:
+    """Values of knobs that are all numbers, as the decisions of a schedule."""
+    return {name: int(value) for name, value in values.items()}
+
+
 class JudgedSpace(KnobSpace):
     """A family that can tell faults and an estimated time of all its points at once.
 

@@ -30,6 +30,11 @@ class Knob:
     values: tuple[Value, ...]
 
 
+def first_fault(faults: Mapping[str, bool]) -> str | None:
+    """The first sentence that applies to a point; see :meth:`KnobSpace.refusal`."""
+    return next((fault for fault, applies in faults.items() if applies), None)
+
+
 class KnobSpace(ABC):
     """The design-space protocol over knobs; a family adds its knobs and its program.
 
@@ -130,17 +135,6 @@ class KnobSpace(ABC):
             if self.refusal(changed) is None:
                 return self.candidate(changed)
         return None
-
-    def neighbours(self, candidate: Candidate) -> list[Candidate]:
-        """Every legal point that differs from this one in exactly one knob."""
-        values = self.values_of(candidate)
-        moved = (
-            {**values, knob.name: value}
-            for knob in self.knobs
-            for value in knob.values
-            if value != values[knob.name]
-        )
-        return [self.candidate(point) for point in moved if self.refusal(point) is None]
 
     def features(self, candidates: Sequence[Candidate]) -> np.ndarray:
         """Numbers as log2(1 + value), words as one column per value, then the family's own."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from schedules.attention import HOPPER, HopperAttentionSpace, loadable
+from schedules.attention import HopperAttentionSpace, loadable
 from schedules.attention_decode_problem import decode_problem
 from schedules.attention_hopper import HopperSchedule, accumulators, n_tiles, shared_bytes
-from schedules.errors import UnknownSpace
+from schedules.covering import required
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.mask_tiles import GRAIN, blocks_of
 from schedules.masked_attention_cuda import masked_attention, plan_bytes, tile_lengths
@@ -24,7 +24,7 @@ MOST_BLOCKS_PER_CORE = 2
 def masked_attention_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
     problem = masked_problem(task.workload)
-    if problem is None or task.target.arch != HOPPER or not loadable(problem.plain):
+    if problem is None or not task.target.is_hopper or not loadable(problem.plain):
         return None
     if decode_problem(task.workload) is not None:
         return None
@@ -46,15 +46,16 @@ class MaskedAttentionSpace(HopperAttentionSpace):
     )
 
     def __init__(self, task: Task) -> None:
-        problem = masked_problem(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the {self.name} family does not cover {task.workload.name}: expected queries, "
-                "keys and values of one 16-bit dtype, with a mask, lengths or a soft cap."
-            )
-        self._masked: MaskedProblem = problem
-        self._problem, self._workload, self._target = problem.plain, task.workload, task.target
-        self._lengths = {groups: lengths(problem, groups) for groups in (1, 2, 3)}
+        self._masked: MaskedProblem = required(
+            masked_problem(task.workload),
+            task,
+            family=self.name,
+            expected="queries, keys and values of one 16-bit dtype, with a mask, lengths or a "
+            "soft cap",
+        )
+        self._problem = self._masked.plain
+        self._workload, self._target = task.workload, task.target
+        self._lengths = {groups: lengths(self._masked, groups) for groups in (1, 2, 3)}
 
     @property
     def gains_nothing(self) -> bool:

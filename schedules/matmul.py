@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from schedules.contraction import HALF, Contraction, Operand, contraction_of
-from schedules.errors import UnknownSpace
-from schedules.knobs import Knob, KnobSpace, Values
+from schedules.contraction import Contraction, Operand
+from schedules.contraction_problem import contraction_of
+from schedules.covering import required, unless_empty
+from schedules.dtypes import HALF
+from schedules.knobs import Knob, KnobSpace, Values, first_fault
 from schedules.limits import launch_refusal
 from schedules.matmul_cuda import (
     COPIER_AND_MULTIPLIER_REGISTERS,
@@ -29,18 +31,14 @@ from schedules.task import Task
 ALIGNED_ELEMENTS = 8
 MOST_SUMS = {240: 192, 208: 128, 160: 96}
 """Accumulators per thread that leave room for addresses, by registers of a multiplier."""
-"""What every further block on a multiprocessor takes beside its own."""
 
 
 def matmul_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
-    if task.target.kind != "cuda" or task.target.arch != "sm_90":
-        return None
-    problem = contraction_of(task.workload)
+    problem = contraction_of(task.workload) if task.target.is_hopper else None
     if problem is None or not takes(problem):
         return None
-    space = MatmulSpace(task, problem)
-    return None if space.is_empty else space
+    return unless_empty(MatmulSpace(task, problem))
 
 
 def takes(problem: Contraction) -> bool:
@@ -64,15 +62,13 @@ class MatmulSpace(KnobSpace):
     name = "matmul"
 
     def __init__(self, task: Task, problem: Contraction | None = None) -> None:
-        problem = problem or contraction_of(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the matmul family does not cover {task.workload.name}: expected one product "
-                "of float16 or bfloat16 operands with an elementwise ending."
-            )
-        self._problem = problem
-        self._workload = task.workload
-        self._target = task.target
+        self._problem = required(
+            problem or contraction_of(task.workload),
+            task,
+            family=self.name,
+            expected="one product of float16 or bfloat16 operands with an elementwise ending",
+        )
+        self._workload, self._target = task.workload, task.target
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
@@ -171,7 +167,7 @@ class MatmulSpace(KnobSpace):
                 schedule.tile_column > 16 and schedule.tile_column >= 2 * columns
             ),
         }
-        return next((reason for reason, applies in faults.items() if applies), None)
+        return first_fault(faults)
 
     def _order_refusal(self, values: Values, schedule: MatmulSchedule) -> str | None:
         problem = self._problem
@@ -193,7 +189,7 @@ class MatmulSpace(KnobSpace):
                 values["blocks"] == "persistent" and tiles * schedule.splits <= slots
             ),
         }
-        return next((reason for reason, applies in faults.items() if applies), None)
+        return first_fault(faults)
 
     def _sharing_refusal(self, schedule: MatmulSchedule) -> str | None:
         """Neighbouring blocks share columns if tiles go down the rows first, an even number."""
@@ -210,7 +206,7 @@ class MatmulSpace(KnobSpace):
                 share % (8 if by_depth(right) else K_STEP) != 0
             ),
         }
-        return next((reason for reason, applies in faults.items() if applies), None)
+        return first_fault(faults)
 
     def program(self, values: Values) -> Any:
         """The bound program."""

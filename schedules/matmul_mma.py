@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from schedules.contraction import HALF, Contraction, contraction_of
-from schedules.errors import UnknownSpace
-from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, ceil_div
+from schedules.contraction import Contraction
+from schedules.contraction_problem import contraction_of
+from schedules.covering import required, unless_empty
+from schedules.dtypes import HALF
+from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, ceil_div, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_mma_cuda import (
     SLOWER_PRODUCTS,
@@ -20,7 +22,7 @@ from schedules.matmul_mma_cuda import (
     stage_bytes,
     steps_per_split,
 )
-from schedules.matmul_simt import MOST_REGISTERS, has_async_copies
+from schedules.matmul_simt import MOST_REGISTERS
 from schedules.matmul_simt_costs import (
     BLOCK_CYCLES,
     LAUNCH_CYCLES,
@@ -51,19 +53,17 @@ COPIED_BYTES_PER_CYCLE = 64.0
 
 def matmul_mma_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
-    if not has_async_copies(task.target):
-        return None
+    problem = _problem(task) if task.target.has_async_copies else None
+    return None if problem is None else unless_empty(MatmulMmaSpace(task, problem))
+
+
+def _problem(task: Task) -> Contraction | None:
+    """Operands of 16 bits with neighbours along their rows or terms."""
     problem = contraction_of(task.workload)
-    if problem is None or not _covers(problem):
+    if problem is None or problem.dtype not in HALF:
         return None
-    space = MatmulMmaSpace(task, problem)
-    return None if space.is_empty else space
-
-
-def _covers(problem: Contraction) -> bool:
-    """Whether operands are of 16 bits with neighbours along their rows or terms."""
     operands = (problem.a, problem.b)
-    return problem.dtype in HALF and all(1 in (one.row, one.depth) for one in operands)
+    return problem if all(1 in (one.row, one.depth) for one in operands) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,15 +126,13 @@ class MatmulMmaSpace(JudgedSpace):
     def __init__(
         self, task: Task, problem: Contraction | None = None, *, patience: float = MOST_SLOWER
     ) -> None:
-        problem = problem or contraction_of(task.workload)
-        if problem is None or not _covers(problem):
-            raise UnknownSpace(
-                f"the matmul_mma family does not cover {task.workload.name}: expected one product "
-                "of float16 or bfloat16 operands with an elementwise ending."
-            )
-        self._problem = problem
-        self._workload = task.workload
-        self._target = task.target
+        self._problem = required(
+            problem or _problem(task),
+            task,
+            family=self.name,
+            expected="one product of float16 or bfloat16 operands with an elementwise ending",
+        )
+        self._workload, self._target = task.workload, task.target
         self.patience = patience
 
     def _needs(self, values: Mapping[str, Grid]) -> _Needs:
@@ -221,7 +219,7 @@ class MatmulMmaSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> MmaSchedule:
         """The decisions that knob values stand for."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         return MmaSchedule(**chosen, min_blocks=int(self._needs(chosen).resident))
 
     def program(self, values: Values) -> Any:
@@ -231,7 +229,7 @@ class MatmulMmaSpace(JudgedSpace):
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, blocks, waves, resident warps, sums, bytes in flight;
         intensity, registers, padding, idling."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         needed, problem = self._needs(chosen), self._problem
         resident, blocks = int(needed.resident), int(needed.blocks)
         waves = blocks / (self._target.n_cores * resident)

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from schedules.contraction import HALF, Contraction, contraction_of
-from schedules.errors import UnknownSpace
-from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
+from schedules.contraction import Contraction
+from schedules.contraction_problem import contraction_of
+from schedules.covering import required
+from schedules.dtypes import HALF
+from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_rows_costs import costs, needs
 from schedules.matmul_rows_cuda import RowsSchedule, matmul_rows_cuda, unit_columns
-from schedules.matmul_simt import LARGE_CLUSTER, MOST_REGISTERS, has_async_copies
+from schedules.matmul_simt import LARGE_CLUSTER, MOST_REGISTERS
 from schedules.matmul_simt_cuda import by_depth
 from schedules.task import Task
 
@@ -24,12 +26,13 @@ MOST_LOADS = 16
 
 def matmul_rows_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
-    if not has_async_copies(task.target):
-        return None
+    problem = _problem(task) if task.target.has_async_copies else None
+    return None if problem is None else MatmulRowsSpace(task, problem)
+
+
+def _problem(task: Task) -> Contraction | None:
     problem = contraction_of(task.workload)
-    if problem is None or not _covers(problem):
-        return None
-    return MatmulRowsSpace(task, problem)
+    return problem if problem is not None and _covers(problem) else None
 
 
 def _covers(problem: Contraction) -> bool:
@@ -82,15 +85,13 @@ class MatmulRowsSpace(JudgedSpace):
     def __init__(
         self, task: Task, problem: Contraction | None = None, *, patience: float = MOST_SLOWER
     ) -> None:
-        problem = problem or contraction_of(task.workload)
-        if problem is None or not _covers(problem):
-            raise UnknownSpace(
-                f"the matmul_rows family does not cover {task.workload.name}: expected at most "
-                f"{MOST_ROWS} aligned rows times one matrix of float16 or bfloat16."
-            )
-        self._problem = problem
-        self._workload = task.workload
-        self._target = task.target
+        self._problem = required(
+            problem or _problem(task),
+            task,
+            family=self.name,
+            expected=f"at most {MOST_ROWS} aligned rows times one matrix of float16 or bfloat16",
+        )
+        self._workload, self._target = task.workload, task.target
         self.patience = patience
 
     def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
@@ -120,7 +121,7 @@ class MatmulRowsSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> RowsSchedule:
         """The decisions that knob values stand for."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         return RowsSchedule(
             **chosen,
             min_blocks=int(needs(self._problem, self._target, chosen).resident),
@@ -132,7 +133,7 @@ class MatmulRowsSpace(JudgedSpace):
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, bytes in flight, steps, blocks, waves, columns; idling."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         needed = needs(self._problem, self._target, chosen)
         cost = costs(self._problem, self._target, chosen, needed)
         slots = self._target.n_cores * int(needed.resident)

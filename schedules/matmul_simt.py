@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from schedules.contraction import Contraction, contraction_of
-from schedules.errors import UnknownSpace
-from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace
+from schedules.contraction import Contraction
+from schedules.contraction_problem import contraction_of
+from schedules.covering import required
+from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_simt_costs import costs, needs
 from schedules.matmul_simt_cuda import WARP, SimtSchedule, matmul_simt_cuda
-from schedules.target import Target
 from schedules.task import Task
 
-FIRST_ARCH = 80
 LARGE_CLUSTER = 8
 MOST_REGISTERS = 255
 LEAST_TILE_ROW = 8
@@ -25,18 +24,13 @@ LEAST_TILE_COLUMN = 16
 
 def matmul_simt_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if the family does not cover it."""
-    if not has_async_copies(task.target):
-        return None
+    problem = _problem(task) if task.target.has_async_copies else None
+    return None if problem is None else MatmulSimtSpace(task, problem)
+
+
+def _problem(task: Task) -> Contraction | None:
     problem = contraction_of(task.workload)
-    if problem is None or problem.dtype != "float32":
-        return None
-    return MatmulSimtSpace(task, problem)
-
-
-def has_async_copies(target: Target) -> bool:
-    """Whether the device is of compute capability 8.0 or later."""
-    number = target.arch.removeprefix("sm_").rstrip("af")
-    return target.kind == "cuda" and number.isdigit() and int(number) >= FIRST_ARCH
+    return problem if problem is not None and problem.dtype == "float32" else None
 
 
 class MatmulSimtSpace(JudgedSpace):
@@ -79,15 +73,13 @@ class MatmulSimtSpace(JudgedSpace):
     def __init__(
         self, task: Task, problem: Contraction | None = None, *, patience: float = MOST_SLOWER
     ) -> None:
-        problem = problem or contraction_of(task.workload)
-        if problem is None or problem.dtype != "float32":
-            raise UnknownSpace(
-                f"the matmul_simt family does not cover {task.workload.name}: expected one "
-                "product of float32 operands with an elementwise ending."
-            )
-        self._problem = problem
-        self._workload = task.workload
-        self._target = task.target
+        self._problem = required(
+            problem or _problem(task),
+            task,
+            family=self.name,
+            expected="one product of float32 operands with an elementwise ending",
+        )
+        self._workload, self._target = task.workload, task.target
         self.patience = patience
 
     def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
@@ -125,7 +117,7 @@ class MatmulSimtSpace(JudgedSpace):
 
     def schedule(self, values: Values) -> SimtSchedule:
         """The decisions that knob values stand for."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         return SimtSchedule(
             **chosen,
             min_blocks=int(needs(self._problem, self._target, chosen).resident),
@@ -137,7 +129,7 @@ class MatmulSimtSpace(JudgedSpace):
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles in all and by cause, blocks, waves, warps; registers, idling."""
-        chosen = {name: int(value) for name, value in values.items()}
+        chosen = whole_numbers(values)
         needed = needs(self._problem, self._target, chosen)
         cost = costs(self._problem, self._target, chosen, needed)
         slots = self._target.n_cores * int(needed.resident)

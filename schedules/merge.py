@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.knobs import Knob, Values
+from schedules.knobs import Knob, Values, first_fault
 from schedules.limits import launch_refusal
 from schedules.merge_cuda import MergeSchedule, merge_cuda, n_blocks, n_tiles
 from schedules.merge_problem import (
@@ -25,6 +25,7 @@ REGISTERS_BESIDE_DATA = 32
 MOST_DATA_REGISTERS = 144
 MOST_CHUNKS = 16
 LARGEST_IDLE_SHARE = 0.25
+WARP = 32
 
 
 def merge_space(task: Task) -> MergeSpace | None:
@@ -103,8 +104,10 @@ class MergeSpace(RowSpace[MergeProblem]):
             "too many threads of a row would have nothing to do": (
                 covered > per_row and (covered - per_row) / covered > LARGEST_IDLE_SHARE
             ),
+            # A block has a warp at least, however few rows there are for it.
             "half of the rows of a block would not exist": (
-                schedule.height * schedule.each >= 2 * max(1, problem.n_results)
+                schedule.lanes * schedule.height > WARP
+                and schedule.height * schedule.each >= 2 * max(1, problem.n_results)
             ),
             "more rows at once than one result has": schedule.unroll > most_rows,
             "more frames together than there are": (
@@ -121,10 +124,7 @@ class MergeSpace(RowSpace[MergeProblem]):
             ),
             "data would not fit into registers": self._data(schedule) > MOST_DATA_REGISTERS,
         }
-        for reason, applies in faults.items():
-            if applies:
-                return reason
-        return launch_refusal(
+        return first_fault(faults) or launch_refusal(
             self._target,
             threads_per_block=schedule.lanes * schedule.height,
             registers_per_thread=REGISTERS_BESIDE_DATA + self._data(schedule),

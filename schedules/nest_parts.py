@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from schedules.affine import Axes
+
 
 class NotCovered(Exception):
     """A nest is not of the kind that is looked for."""
@@ -34,3 +36,18 @@ def uncast(expression: Any) -> Any:
 def shape_of(buffer: Any) -> tuple[int, ...]:
     """Extents of a buffer, all constant."""
     return tuple(int(extent) for extent in buffer.shape)
+
+
+def extents_of(block: Any) -> Axes:
+    """Extents of a block's axes by name, all constant."""
+    return {str(axis.var.name): int(axis.dom.extent) for axis in block.iter_vars}
+
+
+def single(index: Any) -> str:
+    """The variable that an index is.
+
+    Raises:
+        NotCovered: It is something else.
+    """
+    require(type(index).__name__ == "Var")
+    return str(index.name)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from schedules.covering import required
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
-from schedules.errors import UnknownSpace
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.limits import launch_refusal
 from schedules.row_space import constants
@@ -29,9 +29,8 @@ class OneBlockSpace(KnobSpace):
     knobs = (Knob(name="threads", values=(32, 64, 128, 256, 512, 1024)),)
 
     def __init__(self, task: Task) -> None:
-        if task.workload.op != self.name:
-            raise UnknownSpace(f"{task.workload.name} is no {self.name}: expected that operator.")
-        self._workload = task.workload
+        workload = task.workload if task.workload.op == self.name else None
+        self._workload = required(workload, task, family=self.name, expected="its operator")
         self._target = task.target
         (self._rows,) = task.workload.inputs[0].shape
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.knobs import Knob, Values
+from schedules.knobs import Knob, Values, first_fault
 from schedules.limits import launch_refusal
 from schedules.row_norm_cuda import RowNormSchedule, row_norm_cuda
 from schedules.row_norm_problem import RowNormProblem, row_norm_problem
@@ -80,10 +80,7 @@ class RowNormSpace(RowSpace[RowNormProblem]):
             ),
             "the row does not fit into registers": n_elements > MOST_ELEMENTS,
         }
-        for reason, applies in faults.items():
-            if applies:
-                return reason
-        return launch_refusal(
+        return first_fault(faults) or launch_refusal(
             self._target,
             threads_per_block=schedule.lanes * schedule.height,
             registers_per_thread=REGISTERS_BESIDE_DATA + n_elements,

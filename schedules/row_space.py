@@ -6,13 +6,17 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Generic, Self, TypeVar
 
-from schedules.errors import UnknownSpace
+from schedules import dtypes
+from schedules.covering import required, unless_empty
 from schedules.knobs import KnobSpace
 from schedules.task import Task
 from schedules.workload import Workload
 
-C_TYPES = {"float32": "float", "float16": "half", "bfloat16": "nv_bfloat16"}
-ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+C_TYPES = {dtype: dtypes.CUDA_TYPES[dtype] for dtype in dtypes.FLOATS}
+ELEMENT_BYTES = {dtype: dtypes.ELEMENT_BYTES[dtype] for dtype in dtypes.FLOATS}
+"""Of the elements that rows have."""
+READ_BYTES = {**ELEMENT_BYTES, "bool": dtypes.ELEMENT_BYTES["bool"]}
+"""Of what can be read as numbers; truth is one."""
 WORD_BYTES = 16
 
 Problem = TypeVar("Problem")
@@ -29,14 +33,8 @@ class RowSpace(KnobSpace, Generic[Problem]):
 
     def __init__(self, task: Task) -> None:
         problem = self.problem_of(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the {self.name} family does not cover {task.workload.name}: "
-                f"expected {self.covered}."
-            )
-        self._problem: Problem = problem
-        self._workload = task.workload
-        self._target = task.target
+        self._problem = required(problem, task, family=self.name, expected=self.covered)
+        self._workload, self._target = task.workload, task.target
 
     @staticmethod
     @abstractmethod
@@ -56,8 +54,7 @@ class RowSpace(KnobSpace, Generic[Problem]):
         """The space of a task, ``None`` where other spaces have to serve."""
         if task.target.kind != "cuda" or cls.problem_of(task.workload) is None:
             return None
-        space = cls(task)
-        return None if space.is_empty else space
+        return unless_empty(cls(task))
 
 
 def widest_vectors(

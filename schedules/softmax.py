@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from schedules.errors import UnknownSpace
-from schedules.knobs import Knob, KnobSpace, Values
+from schedules.covering import required
+from schedules.knobs import Knob, KnobSpace, Values, first_fault
 from schedules.limits import launch_refusal
 from schedules.softmax_cpu import CpuSchedule, softmax_cpu
 from schedules.softmax_cuda import softmax_cuda
-from schedules.softmax_problem import SoftmaxProblem, softmax_problem
+from schedules.softmax_problem import softmax_problem
 from schedules.softmax_rows import CudaSchedule
 from schedules.task import Task
 
@@ -37,14 +37,13 @@ class _SoftmaxSpace(KnobSpace):
     name = "softmax"
 
     def __init__(self, task: Task) -> None:
-        problem = softmax_problem(task.workload)
-        if problem is None:
-            raise UnknownSpace(
-                f"the softmax family does not cover {task.workload.name}: expected a float "
-                "input and output of equal shape, at most a mask of whole rows, reduced over the "
-                "last axis, with scale > 0."
-            )
-        self._problem: SoftmaxProblem = problem
+        self._problem = required(
+            softmax_problem(task.workload),
+            task,
+            family=self.name,
+            expected="a float input and output of equal shape, at most a mask of whole rows, "
+            "reduced over the last axis, with scale > 0",
+        )
         self._target = task.target
 
 
@@ -108,10 +107,7 @@ class CudaSoftmaxSpace(_SoftmaxSpace):
                 n_streamed > 0 and schedule.exp == "fma"
             ),
         }
-        for reason, applies in faults.items():
-            if applies:
-                return reason
-        return launch_refusal(
+        return first_fault(faults) or launch_refusal(
             self._target,
             threads_per_block=schedule.threads_per_row * schedule.rows_per_block,
             registers_per_thread=self._registers(schedule, n_streamed),

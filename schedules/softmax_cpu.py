@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from math import factorial, log
 from typing import Any
 
-from schedules import _tvm
-from schedules.analysis import SCHEDULED
-from schedules.softmax_problem import LOG2_E, LOWEST, SoftmaxProblem
+from schedules.low_level import low_level_program
+from schedules.softmax_problem import LOG2_E, LOWEST, SoftmaxProblem, place_in
 
 # Taylor coefficients of 2**f on [-0.5, 0.5]; the first one left out is below 2**-27.
 EXP2_COEFFICIENTS = tuple(log(2.0) ** k / factorial(k) for k in range(8))
@@ -40,18 +39,11 @@ class CpuSchedule:
 
 def softmax_cpu(problem: SoftmaxProblem, schedule: CpuSchedule) -> Any:
     """The ``PrimFunc``: low-level, parallel over groups of rows."""
-    _tvm.load()
-    from tvm.script.ir_builder import IRBuilder
-    from tvm.tirx.script.builder import ir as tir
 
-    with _tvm.fast_parsing(), IRBuilder() as builder, tir.prim_func(s_tir=True):
-        tir.func_name("main")
-        buffers = [
-            tir.arg(spec.name, tir.buffer(spec.shape, spec.dtype)) for spec in problem.tensors
-        ]
-        tir.func_attr({"tirx.noalias": True, SCHEDULED: True})
+    def emit(tir: Any, buffers: Sequence[Any]) -> None:
         _Emitter(tir, problem, schedule, buffers).emit()
-    return builder.get()
+
+    return low_level_program(problem.tensors, emit)
 
 
 class _Emitter:
@@ -123,16 +115,7 @@ class _Emitter:
                 step(n_whole * vector + lane, lane)
 
     def _index(self, tensor: Any, column: Any) -> tuple[Any, ...]:
-        """Position in a tensor, 0 along axes that it repeats."""
-        row, position = self.row, [column]
-        for extent in reversed(self.problem.shape[:-1]):
-            position.insert(0, row % extent)
-            row = row // extent
-        own = [int(extent) for extent in tensor.shape]
-        used = position[len(position) - len(own) :]
-        whole = self.problem.shape[len(position) - len(own) :]
-        pairs = zip(used, own, whole, strict=True)
-        return tuple(place if size == full else 0 for place, size, full in pairs)
+        return place_in(tensor, self.problem.shape, self.row, column)
 
     def _value(self, column: Any) -> Any:
         value = self.tir.cast(self.source[self._index(self.source, column)], "float32")

@@ -24,8 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from schedules import _tvm
-from schedules.analysis import SCHEDULED
+from schedules.low_level import low_level_program
 from schedules.softmax_problem import LOG2_E, LOWEST, SoftmaxProblem
 from schedules.softmax_rows import Chunks, CudaSchedule, RowPart
 from schedules.softmax_threads import RowThreads
@@ -39,18 +38,11 @@ MASKED_FACTOR = 2.0**-100
 
 def softmax_cuda(problem: SoftmaxProblem, schedule: CudaSchedule) -> Any:
     """The ``PrimFunc``: low-level, bound, ready to be lowered."""
-    _tvm.load()
-    from tvm.script.ir_builder import IRBuilder
-    from tvm.tirx.script.builder import ir as tir
 
-    with _tvm.fast_parsing(), IRBuilder() as builder, tir.prim_func(s_tir=True):
-        tir.func_name("main")
-        buffers = [
-            tir.arg(spec.name, tir.buffer(spec.shape, spec.dtype)) for spec in problem.tensors
-        ]
-        tir.func_attr({"tirx.noalias": True, SCHEDULED: True})
+    def emit(tir: Any, buffers: Sequence[Any]) -> None:
         _Emitter(tir, problem, schedule, buffers).emit()
-    return builder.get()
+
+    return low_level_program(problem.tensors, emit)
 
 
 class _Emitter:

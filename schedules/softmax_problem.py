@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import e as euler
 from math import log2, prod
+from typing import Any
 
+from schedules.dtypes import ELEMENT_BYTES, FLOATS
 from schedules.workload import TensorSpec, Workload
 
 LOWEST = -3.4028234663852886e38
 LOG2_E = log2(euler)
-DTYPES = ("float32", "float16", "bfloat16")
-ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 LONGEST_ROW = 262144
 
 
@@ -83,7 +83,7 @@ def softmax_problem(workload: Workload) -> SoftmaxProblem | None:
         and int(workload.attrs.get("axis", -1)) in (-1, rank - 1)
         and source.shape == result.shape
         and source.dtype == result.dtype
-        and source.dtype in DTYPES
+        and source.dtype in FLOATS
         and min(source.shape) > 0
         and source.shape[-1] <= LONGEST_ROW
         and scale > 0.0
@@ -105,8 +105,27 @@ def _is_row_mask(mask: TensorSpec, source: TensorSpec) -> bool:
     trailing = source.shape[len(source.shape) - len(mask.shape) :]
     pairs = zip(mask.shape[:-1], trailing[:-1], strict=True)
     return (
-        mask.dtype in DTYPES
+        mask.dtype in FLOATS
         and 0 < len(mask.shape) <= len(source.shape)
         and mask.shape[-1] == source.shape[-1]
         and all(own in (1, whole) for own, whole in pairs)
     )
+
+
+def place_in(tensor: Any, shape: tuple[int, ...], row: Any, column: Any) -> tuple[Any, ...]:
+    """Indices of an element of a tensor that is repeated over a shape's axes.
+
+    Args:
+        tensor: A TIR buffer; along axes of extent 1 it is repeated, and it may lack the first ones.
+        shape: Of the whole.
+        row: Number of the element's row in the whole.
+        column: Of the element in its row.
+    """
+    position = [column]
+    for extent in reversed(shape[:-1]):
+        position.insert(0, row % extent)
+        row = row // extent
+    own = [int(extent) for extent in tensor.shape]
+    n_missing = len(position) - len(own)
+    triples = zip(position[n_missing:], own, shape[n_missing:], strict=True)
+    return tuple(place if size == full else 0 for place, size, full in triples)

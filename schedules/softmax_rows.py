@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from schedules.softmax_problem import SoftmaxProblem
+from schedules.softmax_problem import SoftmaxProblem, place_in
 
 MINUS_INFINITY_BITS = -(1 << 23)
 
@@ -156,19 +156,11 @@ class RowPart:
         return (chunk * self._schedule.row_threads + self._thread) * self._schedule.vector
 
     def _index(self, tensor: Any, chunk: Any, i: Any) -> tuple[Any, ...]:
-        """Position in a tensor, 0 along axes that it repeats; absent rows read the last."""
+        """Position in a tensor; absent rows read the last."""
         row = self._row
         if self._row_exists() is not None:
             row = self._tir.min(row, self._problem.n_rows - 1)
-        position: list[Any] = [self._column(chunk) + i]
-        for extent in reversed(self._problem.shape[:-1]):
-            position.insert(0, row % extent)
-            row = row // extent
-        own = [int(extent) for extent in tensor.shape]
-        used = position[len(position) - len(own) :]
-        whole = self._problem.shape[len(position) - len(own) :]
-        pairs = zip(used, own, whole, strict=True)
-        return tuple(place if size == full else 0 for place, size, full in pairs)
+        return place_in(tensor, self._problem.shape, row, self._column(chunk) + i)
 
     def _row_exists(self) -> Any | None:
         if self._problem.n_rows % self._schedule.rows_per_block == 0:

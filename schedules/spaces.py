@@ -14,8 +14,8 @@ from schedules.space import DesignSpace
 from schedules.task import Task
 
 KEPT_SPACES = 32
-# Some seconds of work for an untuned schedule, and less than any GPU that is tuned for has.
-MOST_INTERMEDIATE_BYTES = 8 << 30
+# A tenth of a second of work for an untuned schedule of attention, which moves little else.
+MOST_INTERMEDIATE_BYTES = 512 << 20
 
 _Key = tuple[str, str]
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from schedules.errors import UnknownTarget
 
+FIRST_WITH_ASYNC_COPIES = 80
 FIRST_WITH_CLUSTERS = 90
 PORTABLE_CLUSTER = 8
 """Blocks that any device with clusters runs together."""
@@ -44,9 +45,28 @@ class Target:
     cache_bytes: int = 0
 
     @property
+    def capability(self) -> int:
+        """Compute capability in tenths, for example 90; 0 for other kinds of device."""
+        number = self.arch.removeprefix("sm_").rstrip("af")
+        return int(number) if self.kind == "cuda" and number.isdigit() else 0
+
+    @property
+    def has_async_copies(self) -> bool:
+        """Whether shared memory is filled past the registers: compute capability 8.0 or newer."""
+        return self.capability >= FIRST_WITH_ASYNC_COPIES
+
+    @property
     def has_clusters(self) -> bool:
-        """Whether blocks can read each other's shared memory: compute capability 9.0 or newer."""
-        return self.kind == "cuda" and int(self.arch.removeprefix("sm_")) >= FIRST_WITH_CLUSTERS
+        """Whether blocks can read each other's shared memory: compute capability 9.0 or newer.
+
+        Such devices also copy in bulk, and start a kernel before the one in front has ended.
+        """
+        return self.capability >= FIRST_WITH_CLUSTERS
+
+    @property
+    def is_hopper(self) -> bool:
+        """Whether it has warpgroup products, which no other architecture has."""
+        return self.kind == "cuda" and self.arch == "sm_90"
 
     @property
     def largest_cluster(self) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 
 from effcompile.bench.meter_kernels import CAPPED, MeterBench
 from effcompile.measure.calibration import IdleLoad, look
-from effcompile.measure.cuda_device import CudaBatch, CudaLoad
+from effcompile.measure.cuda_launches import CudaBatch, CudaLoad
 from effcompile.measure.environment import detect_target
 from effcompile.measure.windows import Experience, blocks_of, steps_of
 

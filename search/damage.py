@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from search.connection import Connection
-from search.records import BadRecord
-from search.rows import Row
+from search.records import BadRecord, Row
 from search.stored import Quarantined
 
 logger = logging.getLogger(__name__)

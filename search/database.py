@@ -16,27 +16,18 @@ import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from schedules.task import Task
 from search.connection import Connection
 from search.damage import CarefulReader
+from search.energy_table import SELECT_ENERGIES, add_measurement, insert_energy, parse_energy
 from search.errors import TrialFinished, UnknownTrial
 from search.final import Final
 from search.identity import Identity, require_same
-from search.records import checksum, pack, require, unpack
-from search.rows import (
-    Row,
-    parse_energy,
-    parse_payload,
-    parse_round,
-    parse_trial,
-    proposal_row,
-    result_of,
-)
+from search.keyed_table import parse_payload, put
+from search.records import Row, checksum, pack, require, unpack
 from search.stored import (
-    EnergyPhase,
     EnergyPlan,
     EnergyRecord,
     Proposal,
@@ -45,6 +36,17 @@ from search.stored import (
     Session,
 )
 from search.trial import EnergyMeasurement, Trial, TrialState
+from search.trial_table import (
+    SELECT_NUMBERS,
+    SELECT_ROUNDS,
+    SELECT_TRIALS,
+    add_result,
+    insert_round,
+    insert_trials,
+    note_energy_planned,
+    parse_round,
+    parse_trial,
+)
 
 DATABASE_NAME = "trials.sqlite"
 
@@ -76,12 +78,7 @@ class Database:
     def __enter__(self) -> Database:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -105,11 +102,8 @@ class Database:
         if recorded is not None:
             require_same(recorded, identity, folder=str(self.path.parent))
         with self._connection.transaction() as raw:
-            for key, value in (("identity", identity), ("config", config_json)):
-                data = pack(value)
-                raw.execute(
-                    "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (key, data, checksum(key, data))
-                )
+            put(raw, "meta", "identity", identity)
+            put(raw, "meta", "config", config_json)
 
     def identity(self) -> Identity | None:
         """The identity that claimed the folder, ``None`` if nobody did."""
@@ -128,13 +122,10 @@ class Database:
 
     def store_tasks(self, tasks: Sequence[Task]) -> None:
         """Replace the list of tasks."""
-        rows = [(position, pack(task)) for position, task in enumerate(tasks)]
         with self._connection.transaction() as raw:
             raw.execute("DELETE FROM tasks")
-            raw.executemany(
-                "INSERT INTO tasks VALUES (?, ?, ?)",
-                [(position, data, checksum(position, data)) for position, data in rows],
-            )
+            for position, task in enumerate(tasks):
+                put(raw, "tasks", position, task)
 
     def tasks(self) -> list[Task]:
         """The tasks in the order they were given."""
@@ -167,25 +158,12 @@ class Database:
                             candidate=proposal.candidate,
                         )
                     )
-                key = (task_id, round_index, len(proposals))
-                raw.execute(
-                    "INSERT INTO rounds (task_id, round_index, n_proposed, checksum)"
-                    " VALUES (?, ?, ?, ?)",
-                    (*key, checksum(*key)),
-                )
-            raw.executemany(
-                "INSERT INTO trials (trial_id, task_id, round_index, origin, space, decisions,"
-                " checksum) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [proposal_row(trial) for trial in trials],
-            )
+                insert_round(raw, task_id, round_index, len(proposals))
+            insert_trials(raw, trials)
         return trials
 
     def _last_trial_id(self) -> int:
-        # A damaged trial's number is never given to another one.
-        rows = self._connection.read(
-            "SELECT max(trial_id) FROM trials UNION ALL SELECT max(CAST(row_id AS INTEGER))"
-            " FROM quarantine WHERE origin = 'trials'"
-        )
+        rows = self._connection.read(SELECT_NUMBERS)
         return max((int(str(row[0])) for row in rows if row[0] is not None), default=0)
 
     def finish(self, trial: Trial) -> Trial:
@@ -198,14 +176,8 @@ class Database:
         """
         if trial.state is TrialState.PROPOSED:
             raise ValueError(f"trial {trial.trial_id} has no final state yet")
-        state, data = trial.state.value, pack(result_of(trial))
         with self._connection.transaction() as raw:
-            changed = raw.execute(
-                "UPDATE trials SET state = ?, result = ?, result_checksum = ?"
-                " WHERE trial_id = ? AND state IS NULL",
-                (state, data, checksum(trial.trial_id, state, data), trial.trial_id),
-            ).rowcount
-            if changed != 1:
+            if not add_result(raw, trial):
                 raise self._cannot_finish(trial)
         return trial
 
@@ -225,19 +197,11 @@ class Database:
 
     def trials(self) -> list[Trial]:
         """Every trial, finished or not, in the order of proposal."""
-        query = (
-            "SELECT trial_id, task_id, round_index, origin, space, decisions, checksum,"
-            " state, result, result_checksum FROM trials ORDER BY trial_id"
-        )
-        return self._reader.load("trials", query, parse_trial)
+        return self._reader.load("trials", SELECT_TRIALS, parse_trial)
 
     def rounds(self) -> list[Round]:
         """Every round in the order of proposal."""
-        query = (
-            "SELECT round_id, task_id, round_index, n_proposed, energy_planned, checksum"
-            " FROM rounds ORDER BY round_id"
-        )
-        return self._reader.load("rounds", query, parse_round)
+        return self._reader.load("rounds", SELECT_ROUNDS, parse_round)
 
     # Energy
 
@@ -246,11 +210,8 @@ class Database:
     ) -> list[EnergyRecord]:
         """Store which trials of a round get an energy measurement, before taking any."""
         with self._connection.transaction() as raw:
-            raw.execute(
-                "UPDATE rounds SET energy_planned = 1 WHERE task_id = ? AND round_index = ?",
-                (task_id, round_index),
-            )
-            return [self._insert_energy(raw, plan, round_index, "search") for plan in plans]
+            note_energy_planned(raw, task_id, round_index)
+            return [insert_energy(raw, plan, round_index, "search") for plan in plans]
 
     def finish_energy(self, energy: EnergyRecord, measurement: EnergyMeasurement) -> EnergyRecord:
         """Store a planned measurement, usable or not.
@@ -258,65 +219,29 @@ class Database:
         Raises:
             TrialFinished: It was already taken.
         """
-        data = pack(measurement)
         with self._connection.transaction() as raw:
-            changed = raw.execute(
-                "UPDATE energies SET payload = ?, payload_checksum = ?"
-                " WHERE energy_id = ? AND payload IS NULL",
-                (data, checksum(energy.energy_id, data), energy.energy_id),
-            ).rowcount
-            if changed != 1:
+            if not add_measurement(raw, energy, measurement):
                 raise TrialFinished(
                     f"cannot store energy measurement {energy.energy_id} of trial "
                     f"{energy.trial_id}: it is not waiting. Plan a new measurement instead."
                 )
         return replace(energy, measurement=measurement)
 
-    def _insert_energy(
-        self, raw: Any, plan: EnergyPlan, round_index: int, phase: EnergyPhase
-    ) -> EnergyRecord:
-        key = (round_index, phase, pack(plan))
-        cursor = raw.execute(
-            "INSERT INTO energies (round_index, phase, plan, checksum) VALUES (?, ?, ?, ?)",
-            (*key, checksum(*key)),
-        )
-        return EnergyRecord(
-            energy_id=cursor.lastrowid,
-            plan=plan,
-            round_index=round_index,
-            phase=phase,
-            measurement=None,
-        )
-
     def energies(self) -> list[EnergyRecord]:
         """Every energy measurement, planned or taken, in the order of planning."""
-        query = (
-            "SELECT energy_id, round_index, phase, plan, checksum, payload, payload_checksum"
-            " FROM energies ORDER BY energy_id"
-        )
-        return self._reader.load("energies", query, parse_energy)
+        return self._reader.load("energies", SELECT_ENERGIES, parse_energy)
 
     # Outcomes, sessions, notes
 
     def store_final(self, final: Final) -> None:
         """Store the outcome of a task with its fresh energies; replaces an earlier outcome."""
-        data = pack(final)
         with self._connection.transaction() as raw:
-            raw.execute(
-                "INSERT OR REPLACE INTO finals VALUES (?, ?, ?)",
-                (final.task_id, data, checksum(final.task_id, data)),
-            )
+            put(raw, "finals", final.task_id, final)
             for finalist in final.finalists:
-                if finalist.measurement is None:
-                    continue
-                energy = self._insert_energy(
-                    raw, EnergyPlan(trial_id=finalist.trial_id), -1, "final"
-                )
-                taken = pack(finalist.measurement.energy)
-                raw.execute(
-                    "UPDATE energies SET payload = ?, payload_checksum = ? WHERE energy_id = ?",
-                    (taken, checksum(energy.energy_id, taken), energy.energy_id),
-                )
+                if finalist.measurement is not None:
+                    plan = EnergyPlan(trial_id=finalist.trial_id)
+                    energy = insert_energy(raw, plan, -1, "final")
+                    add_measurement(raw, energy, finalist.measurement.energy)
 
     def finals(self) -> dict[str, Final]:
         """The latest outcome of every task that has one, by task id."""
@@ -329,7 +254,7 @@ class Database:
         with self._connection.transaction() as raw:
             rows = self._connection.read("SELECT coalesce(max(session_id), 0) FROM sessions")
             session = Session(session_id=int(str(rows[0][0])) + 1, started_utc=_now_utc())
-            self._write_session(raw, session)
+            put(raw, "sessions", session.session_id, session)
         return session
 
     def update_session(self, session: Session, *, ended: bool = False) -> Session:
@@ -337,15 +262,8 @@ class Database:
         if ended:
             session = replace(session, ended_utc=_now_utc())
         with self._connection.transaction() as raw:
-            self._write_session(raw, session)
+            put(raw, "sessions", session.session_id, session)
         return session
-
-    def _write_session(self, raw: Any, session: Session) -> None:
-        data = pack(session)
-        raw.execute(
-            "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)",
-            (session.session_id, data, checksum(session.session_id, data)),
-        )
 
     def sessions(self) -> list[Session]:
         """Every start of the tuner, in order."""

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 T = TypeVar("T")
+Row = tuple[Any, ...]
+"""Of a table; the key first."""
 
 
 class BadRecord(Exception):

@@ -83,7 +83,8 @@ class GpuHarness:
     def __init__(self, config: MeasureConfig) -> None:
         import torch
 
-        from effcompile.measure.cuda_device import CudaDevice, CudaStopwatch
+        from effcompile.measure.cuda_device import CudaDevice
+        from effcompile.measure.cuda_launches import CudaStopwatch
         from effcompile.measure.nvml import NvmlMeter
 
         if not torch.cuda.is_available():
@@ -164,7 +165,7 @@ class GpuHarness:
         return ""
 
     def _energy(self, launches: Sequence[Launch], latency_us: float) -> EnergyMeasurement:
-        from effcompile.measure.cuda_device import back_to_back
+        from effcompile.measure.cuda_launches import back_to_back
         from effcompile.measure.energy import Effort, evaluate, observe
 
         n_launches = max(1, round(5000 / latency_us))

@@ -15,7 +15,7 @@ import msgspec
 from effcompile.bench.process_memory import ProcessUse, run_measured
 from effcompile.bench.single_ops import matmul_model, softmax_model
 from effcompile.errors import UsageError
-from effcompile.export import write_onnx
+from effcompile.onnx_files import write_onnx
 from schedules.errors import EffcompileError
 from schedules.target import Target
 

@@ -52,8 +52,10 @@ def export(
 
     Example: effcompile export examples/transformer_block.py:build --out block.onnx
     """
-    from effcompile.export import export_module, load_builder, write_onnx
+    from effcompile.export import export_module
     from effcompile.frontend.dimensions import data_inputs, declared_shape
+    from effcompile.model_source import load_builder
+    from effcompile.onnx_files import write_onnx
     from effcompile.output_files import check_output
 
     check_output(out)
@@ -169,7 +171,8 @@ def tune(
     if print_config:
         print_json(settings)
         return
-    from effcompile.tuning import named_models, tune_models
+    from effcompile.given_models import named_models
+    from effcompile.tuning import tune_models
 
     start: Start
     if device is not None:

@@ -142,8 +142,10 @@ def measure_latency(
         config: Lengths and cache mode.
     """
     probe = stopwatch.batch(launches, 1)
-    first_us = min(probe.run_us() for _ in range(2))
-    planned = plan(first_us, config)
+    probed_us = [probe.run_us() for _ in range(MIN_REPEATS)]
+    if min(probed_us) > config.max_timing_ms * 1000:
+        return _summary([each / probe.n_launches for each in probed_us], probe, config)
+    planned = plan(min(probed_us), config)
     batch = stopwatch.batch(launches, planned.n_launches)
     for _ in range(planned.n_warm_up):
         batch.run_us()
@@ -156,6 +158,10 @@ def measure_latency(
 
 def _measured(batch: Batch, planned: Plan, config: MeasureConfig) -> LatencyMeasurement:
     times = [batch.run_us() / batch.n_launches for _ in range(planned.n_repeats)]
+    return _summary(times, batch, config)
+
+
+def _summary(times: Sequence[float], batch: Batch, config: MeasureConfig) -> LatencyMeasurement:
     latency_us, ci95_us = median_with_ci95(times)
     wide = len(times) >= MIN_FOR_ORDER_STATISTICS and ci95_us > UNSTABLE_SHARE * latency_us
     return LatencyMeasurement(

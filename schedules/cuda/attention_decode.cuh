@@ -30,7 +30,7 @@ __device__ __forceinline__ void walk(Totals& totals, Ring& ring, const Queries& 
       ring.ask(slot, key + DEPTH * STRIDE, reach.end);
     } else {
       ring.ask_nothing();
-      if constexpr (EARLY) release_next_kernel();
+      if constexpr (EARLY) early::release_next_kernel();
     }
     if (++slot == DEPTH) {
       slot = 0;
@@ -52,7 +52,7 @@ __device__ __forceinline__ void attention_decode(const elem* query, Tokens key, 
       Share share = share_of(reach_of(nullptr, 0), place.split, warp);
       for (int d = 0; d < min(DEPTH, share.n); ++d) ring.prefetch(share.first + d * STRIDE);
     }
-    wait_for_previous_kernel();
+    early::wait_for_previous_kernel();
   }
   Reach reach = reach_of(lengths, place.batch());
   Share share = share_of(reach, place.split, warp);

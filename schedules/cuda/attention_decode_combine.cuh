@@ -79,7 +79,7 @@ __device__ __forceinline__ void leave_totals(const Totals& totals, const Lane& l
     for (int lanes = 4; lanes < 32; lanes *= 2) sum += __shfl_xor_sync(ALL, sum, lanes);
     if (row >= ROWS) continue;
     if (lane.g == 0) {
-      found.tops[warp * ROWS + row] = totals.top[t][e];
+      found.tops[warp * ROWS + row] = totals.top[t][e] * POWER_UNIT;
       found.sums[warp * ROWS + row] = sum;
     }
 #pragma unroll

@@ -1,6 +1,6 @@
-// Instructions of attention with few queries: loads and copies, order between kernels, matrices
-// between shared memory and registers, products, blocks of a cluster. After ampere.cuh and the
-// constants of schedules/attention_decode_cuda.py.
+// Instructions of attention with few queries: loads and copies, matrices between shared memory and
+// registers, products, blocks of a cluster. After ampere.cuh and the constants of
+// schedules/attention_decode_cuda.py.
 
 constexpr unsigned ALL = 0xffffffffu;
 
@@ -26,19 +26,6 @@ __device__ __forceinline__ float4 load_four(const float* from) {
   asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];"
                : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(from) : "memory");
   return v;
-}
-
-// ---- order between kernels ----
-// Lets the kernel behind start, up to its wait, when all blocks of this one have said so.
-__device__ __forceinline__ void release_next_kernel() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void wait_for_previous_kernel() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
 }
 
 // The first address of shared memory from which rows of 128 bytes lie in their pattern.

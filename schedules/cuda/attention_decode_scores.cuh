@@ -68,8 +68,8 @@ __device__ __forceinline__ void scale_scores(Scores& s) {
   }
 }
 
-// Of a mask's numbers: finite in powers of two as well, so that a row of which all keys have the least
-// float32 attends them alike.
+// Of a mask's numbers, which are added in float32: finite in powers of two as well, so that a row of
+// which all keys have the least float32 attends them alike.
 constexpr float LEAST_SCORE = -1e36f;
 
 __device__ __forceinline__ float masked(float score, float given) {

@@ -3,12 +3,16 @@
 // not agree on a new one at every step.
 
 constexpr int V_BLOCKS = (VALUE_WIDTH + 15) / 16;
-constexpr float LOWEST = -3.402823466e38f;
+constexpr float LOWEST = -2e38f;  // a number in powers of two as well
 constexpr float LATEST_RAISE = 8.0f;  // powers of two
+// From scores to maxima, and from maxima to powers of two. Of a mask's numbers the difference from the
+// maximum comes first: a fused product would leave what rounding took from the maximum.
+constexpr float TOP_UNIT = MASK == 2 ? 1.0f : UNIT;
+constexpr float POWER_UNIT = MASK == 2 ? UNIT : 1.0f;
 
 struct Totals {  // of a warp
   float out[ROW_TILES][V_BLOCKS][4];  // i: element g + i / 2 * 8 of the block, row 2c + i % 2
-  float top[ROW_TILES][2];            // of rows 2c and 2c + 1, equal for all g; powers of two
+  float top[ROW_TILES][2];            // of rows 2c and 2c + 1, equal for all g
   float sum[ROW_TILES][2];            // likewise, of this lane's keys
 };
 
@@ -32,8 +36,8 @@ __device__ __forceinline__ void raise(Totals& totals, const Scores& s) {
     float found = s[0][t][e];
 #pragma unroll
     for (int i = 1; i < SUBS * 2; ++i) found = fmaxf(found, s[i / 2][t][i % 2 * 2 + e]);
-    float top = fmaxf(totals.top[t][e], max_over_keys(found) * UNIT);
-    float factor = power_of_two(totals.top[t][e] - top);
+    float top = fmaxf(totals.top[t][e], max_over_keys(found) * TOP_UNIT);
+    float factor = power_of_two((totals.top[t][e] - top) * POWER_UNIT);
     totals.top[t][e] = top;
     totals.sum[t][e] *= factor;
 #pragma unroll
@@ -42,7 +46,7 @@ __device__ __forceinline__ void raise(Totals& totals, const Scores& s) {
 }
 
 __device__ __forceinline__ float exponent(const Scores& s, const Totals& totals, int sub, int t, int i) {
-  return s[sub][t][i] * UNIT - totals.top[t][i % 2];
+  return (s[sub][t][i] * TOP_UNIT - totals.top[t][i % 2]) * POWER_UNIT;
 }
 
 typedef unsigned Shares[SUBS][ROW_TILES][2];  // of row g: keys 2c and 2c + 1, then those 8 behind

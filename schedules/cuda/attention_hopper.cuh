@@ -58,12 +58,6 @@ struct Place {
   }
 };
 
-__device__ __forceinline__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // Scores before their scale, as a soft cap of cap / scale leaves them.
 __device__ __forceinline__ void soften(float (&s)[N_S]) {
   if (!SOFTCAP) return;
@@ -147,12 +141,7 @@ __device__ __forceinline__ void mix(float (&o)[N_O], const u32 (&p)[N_S / 2], u3
 
 __device__ __forceinline__ void pack(u32 (&p)[N_S / 2], const float (&s)[N_S]) {
 #pragma unroll
-  for (int i = 0; i < N_S / 2; ++i) {
-    if (BFLOAT)
-      asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(p[i]) : "f"(s[2 * i + 1]), "f"(s[2 * i]));
-    else
-      asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(p[i]) : "f"(s[2 * i + 1]), "f"(s[2 * i]));
-  }
+  for (int i = 0; i < N_S / 2; ++i) p[i] = pair_of<BFLOAT>(s[2 * i], s[2 * i + 1]);
 }
 
 __device__ __forceinline__ float quad_max(float x) {
@@ -170,6 +159,12 @@ struct Rows {
   float most[2] = {lowest(), lowest()};
   float sum[2] = {0.0f, 0.0f};
 
+  // Of a mask's numbers the difference comes first: a fused product would leave what rounding took
+  // from the shift.
+  __device__ __forceinline__ static float share(float score, float shift) {
+    return exp2_fast(ADDITIVE ? (score - shift) * SCALE_LOG2 : score * SCALE_LOG2 - shift);
+  }
+
   // S becomes its exponentials; `rescale` what earlier sums and outputs are to be multiplied by.
   __device__ __forceinline__ void step(float (&s)[N_S], float (&rescale)[2]) {
 #pragma unroll
@@ -180,15 +175,15 @@ struct Rows {
         now = fmaxf(now, fmaxf(s[4 * j + 2 * r], s[4 * j + 2 * r + 1]));
       now = quad_max(now);
       // Nothing attended yet: any finite shift turns minus infinity into zero.
-      float shift = now == lowest() ? 0.0f : now * SCALE_LOG2;
-      rescale[r] = exp2_fast(most[r] * SCALE_LOG2 - shift);
+      float shift = now == lowest() ? 0.0f : ADDITIVE ? now : now * SCALE_LOG2;
+      rescale[r] = share(most[r], shift);
       most[r] = now;
       float total = 0.0f;
 #pragma unroll
       for (int j = 0; j < N_S / 4; ++j)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          float raised = exp2_fast(s[4 * j + 2 * r + e] * SCALE_LOG2 - shift);
+          float raised = share(s[4 * j + 2 * r + e], shift);
           s[4 * j + 2 * r + e] = raised;
           total += raised;
         }
@@ -215,15 +210,9 @@ __device__ __forceinline__ void store(element* out, const float (&o)[N_O], int h
     long long line_part = ((long long)head * QUERIES + row + 8 * r) * VALUE_PARTS + part;
     element* line = out + line_part * VALUE_WIDTH + column;
 #pragma unroll
-    for (int j = 0; j < N_O / 4; ++j) {
-      u32 pair;
-      float low = o[4 * j + 2 * r], high = o[4 * j + 2 * r + 1];
-      if (BFLOAT)
-        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-      else
-        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-      *reinterpret_cast<u32*>(line + 8 * j) = pair;
-    }
+    for (int j = 0; j < N_O / 4; ++j)
+      *reinterpret_cast<u32*>(line + 8 * j) =
+          pair_of<BFLOAT>(o[4 * j + 2 * r], o[4 * j + 2 * r + 1]);
   }
 }
 
@@ -386,8 +375,8 @@ __device__ __forceinline__ void forward(const CUtensorMap& q, const CUtensorMap&
                                         const CUtensorMap& v, element* __restrict__ out,
                                         Sources sources, unsigned char* raw) {
   if (EARLY) {
-    wait_for_previous_kernel();
-    release_next_kernel();
+    early::wait_for_previous_kernel();
+    early::release_next_kernel();
   }
   Arena arena(raw);
   Plan* plan = reinterpret_cast<Plan*>(raw);

@@ -25,7 +25,7 @@ struct Sources {
   const int* patterns;      // (patterns, 64 rows, 2); with RANGES (batch or 1, rows or 1, 2) instead:
                             // keys from the first to before the second
   const bias_t* bias;       // added to the scores of mixed blocks; null: nothing
-  float* partial;           // results of splits, then the logarithms of their sums; null: one split
+  float* partial;           // results of splits, their maxima, their sums; null: one split
 };
 
 // What the producer tells consumers of a step, by its place in the ring.
@@ -76,11 +76,12 @@ struct Work {
   __device__ __forceinline__ static int row_of(int block) { return MASK_ROWS == 1 ? 0 : block; }
 
   // Whether results are partial ones, which it then has kept: outputs (splits, heads, queries,
-  // VALUE_WIDTH), and base-2 logarithms of the sums of exponentials (splits, heads, queries).
+  // VALUE_WIDTH), largest scores in powers of two and sums of exponentials (splits, heads, queries).
   __device__ __forceinline__ bool kept(const Tile& tile, const float (&o)[VALUE_WIDTH / 2], int row,
                                        const float (&most)[2], const float (&total)[2]) const {
     if (SPLITS == 1) return false;
     constexpr long long ROWS = (long long)BATCH_HEADS * QUERIES;
+    float* largest = sources.partial + SPLITS * ROWS * VALUE_PARTS * VALUE_WIDTH;
     int column = threadIdx.x % 4 * 2;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -91,9 +92,9 @@ struct Work {
       for (int j = 0; j < VALUE_WIDTH / 8; ++j)
         *reinterpret_cast<float2*>(line + 8 * j) =
             make_float2(o[4 * j + 2 * r], o[4 * j + 2 * r + 1]);
-      if (column == 0 && tile.part() == 0)
-        sources.partial[SPLITS * ROWS * VALUE_PARTS * VALUE_WIDTH + at] =
-            total[r] > 0.0f ? most[r] * SCALE_LOG2 + log2f(total[r]) : __int_as_float(0xff800000);
+      if (column != 0 || tile.part() != 0) continue;
+      largest[at] = most[r] * SCALE_LOG2;
+      largest[SPLITS * ROWS + at] = total[r];
     }
     return true;
   }

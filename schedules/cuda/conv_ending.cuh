@@ -83,8 +83,8 @@ __device__ __forceinline__ void run(const CUtensorMap& a, const CUtensorMap& b,
   __syncthreads();
   // In this order, so that no third kernel is on its way: what a second one reads through the first
   // cache cannot have changed since it started.
-  wait_for_previous_kernel();
-  release_next_kernel();
+  early::wait_for_previous_kernel();
+  early::release_next_kernel();
   if (threadIdx.x < 128) {
     fewer_registers<C::COPIER_REGISTERS>();
     if (threadIdx.x == 0) {

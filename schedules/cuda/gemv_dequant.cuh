@@ -85,7 +85,7 @@ __device__ __forceinline__ void store_sums(const float* reduced, const Ending& e
 
 __device__ __forceinline__ void gemv_dequant(const x_elem* x, const Weights& weights, const Ending& ending,
                                              float* partial, unsigned char* arena) {
-  release_next_kernel();
+  early::release_next_kernel();
   Column* table = (Column*)(arena + TABLE);
   unsigned char* held = arena + HELD;
   float* reduced = (float*)(arena + REDUCED);
@@ -105,7 +105,7 @@ __device__ __forceinline__ void gemv_dequant(const x_elem* x, const Weights& wei
 
   Source source(arena, warp);
   source.begin(weights, share, lane);
-  wait_for_previous_kernel();
+  early::wait_for_previous_kernel();
   stage_x(held, table, x, k_begin, block_end * STEP_K, m_begin, warp, lane);
   __syncthreads();
 
@@ -120,8 +120,8 @@ __device__ __forceinline__ void gemv_dequant(const x_elem* x, const Weights& wei
 
 // Adds the sums of all parts of the depth in order and finishes them.
 __device__ __forceinline__ void gemv_dequant_sum(const float* partial, const Ending& ending) {
-  release_next_kernel();
-  wait_for_previous_kernel();
+  early::release_next_kernel();
+  early::wait_for_previous_kernel();
   int i = blockIdx.x * 128 + threadIdx.x, m = i / (N_TILES * WIDTH), tile = i / WIDTH % N_TILES;
   if (m >= M) return;
   const float* from = partial + (long long)m * (N_TILES * 16) + tile * 16 + i % WIDTH;

@@ -1,5 +1,5 @@
-// Instructions of packed products: loads, bulk copies and their barriers, order between kernels,
-// products on tensor cores. Before it: IS_HALF.
+// Instructions of packed products: loads, bulk copies and their barriers, products on tensor cores.
+// Before it: IS_HALF.
 
 __device__ __forceinline__ uint4 load_codes(const uint4* address) {
   uint4 v;
@@ -47,17 +47,6 @@ __device__ __forceinline__ float load_partial(const float* address) {
   float v;
   asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(address) : "memory");
   return v;
-}
-// Lets the kernel behind start, up to its wait, as soon as all blocks of this one have started.
-__device__ __forceinline__ void release_next_kernel() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void wait_for_previous_kernel() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
 }
 // Copies in bulk into shared memory; a barrier completes when all bytes have arrived.
 __device__ __forceinline__ unsigned shared_address(const void* p) {

@@ -59,17 +59,6 @@ __device__ __forceinline__ void mbarrier_await(u32 bar, u32 parity) {
   }
 }
 
-// ---- order between kernels (schedules/early_launch.py) ----
-
-// Lets the kernel behind start, up to its wait, as soon as all blocks of this one have started.
-__device__ __forceinline__ void release_next_kernel() {
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-}
-
-__device__ __forceinline__ void wait_for_previous_kernel() {
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-}
-
 // ---- tensor memory accelerator: one tile into shared memory, coordinates innermost first ----
 
 // Fetches the map itself, so that the first copy need not wait for it.
@@ -205,6 +194,46 @@ template <int N>
 __device__ __forceinline__ void hold(float (&d)[N]) {
 #pragma unroll
   for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
+// ---- numbers ----
+__device__ __forceinline__ float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// Two neighbouring elements of 16 bits.
+template <bool BFLOAT>
+__device__ __forceinline__ u32 pair_of(float first, float second) {
+  u32 pair;
+  if (BFLOAT)
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  else
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+}
+
+// ---- pairs of 16-bit floats ----
+
+template <bool IS_HALF>
+__device__ __forceinline__ u32 pair_difference(u32 a, u32 b) {
+  u32 d;
+  if constexpr (IS_HALF)
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  else
+    asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  return d;
+}
+
+template <bool IS_HALF>
+__device__ __forceinline__ u32 pair_product(u32 a, u32 b) {
+  u32 d;
+  if constexpr (IS_HALF)
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  else
+    asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  return d;
 }
 
 }  // namespace hopper

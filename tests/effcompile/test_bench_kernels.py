@@ -122,7 +122,7 @@ def test_wrong_and_failing_peers_are_rows_that_say_so() -> None:
     assert (right.error, len(right.launches)) == ("", 2)
     assert wrong.error.startswith("wrong result: output 0: 4 of 4 elements differ")
     assert failed.error == "RuntimeError: no such kernel"
-    _, *quiet = contenders(without_peers(case, ["ong", "fail"]), "", sets)
+    _, *quiet = contenders(without_peers(case, ["ong", "double:fail", "other:ri"]), "", sets)
     assert [one.error for one in quiet] == [
         "",
         "UsageError: left out by --skip-peer",

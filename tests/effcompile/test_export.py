@@ -12,10 +12,11 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from effcompile import export
+from effcompile import export, onnx_files
 from effcompile.errors import BadModel, UsageError
 from effcompile.frontend.checking import load_model
 from effcompile.frontend.dimensions import declared_shape
+from effcompile.model_source import load_builder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -60,7 +61,7 @@ def test_attention_with_a_learned_bias_is_one_node() -> None:
 
 
 def test_builder_is_loaded_by_reference() -> None:
-    source = export.load_builder(f"{EXAMPLES / 'conv_net.py'}:build")
+    source = load_builder(f"{EXAMPLES / 'conv_net.py'}:build")
     assert isinstance(source.module, nn.Module)
     assert source.example_inputs[0].shape == (1, 3, 32, 32)
     assert source.dynamic_shapes is None
@@ -82,7 +83,7 @@ def test_bad_references_say_what_was_expected(
 ) -> None:
     (tmp_path / "model.py").write_text(body)
     with pytest.raises(error, match=match):
-        export.load_builder(f"{tmp_path}/{reference}")
+        load_builder(f"{tmp_path}/{reference}")
 
 
 def test_only_modules_are_exported() -> None:
@@ -115,7 +116,7 @@ def test_custom_operators_are_one_node_and_eager_elsewhere() -> None:
 
 
 def test_attention_stays_one_node() -> None:
-    source = export.load_builder(f"{EXAMPLES / 'transformer_block.py'}:build")
+    source = load_builder(f"{EXAMPLES / 'transformer_block.py'}:build")
     model = export.export_module(source.module, source.example_inputs)
     assert [node.op_type for node in model.graph.node].count("Attention") == 1
     assert model.opset_import[0].version == export.OPSET
@@ -133,11 +134,11 @@ def test_written_models_are_whole_and_leave_nothing_else(tmp_path: Path) -> None
     model = export.export_module(nn.Linear(4, 3), [torch.randn(5, 4)])
     path = tmp_path / "model.onnx"
     path.write_bytes(b"old")
-    export.write_onnx(model, path)
+    onnx_files.write_onnx(model, path)
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     onnx.checker.check_model(str(path))
     with pytest.raises(UsageError, match=r"the folder .* does not exist"):
-        export.write_onnx(model, tmp_path / "absent" / "model.onnx")
+        onnx_files.write_onnx(model, tmp_path / "absent" / "model.onnx")
 
 
 def test_large_models_keep_weights_in_another_file(
@@ -146,8 +147,8 @@ def test_large_models_keep_weights_in_another_file(
     module = nn.Linear(64, 64)
     x = torch.randn(2, 64)
     model = export.export_module(module, [x])
-    monkeypatch.setattr(export, "MAX_INLINE_BYTES", 1024)
-    export.write_onnx(model, tmp_path / "model.onnx")
+    monkeypatch.setattr(onnx_files, "MAX_INLINE_BYTES", 1024)
+    onnx_files.write_onnx(model, tmp_path / "model.onnx")
     monkeypatch.undo()
     assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
     assert (tmp_path / "model.onnx").stat().st_size < 8192

@@ -19,11 +19,11 @@ from effcompile.config import MeasureConfig, TuneConfig
 from effcompile.errors import UsageError
 from effcompile.models import models_of, require_models
 from effcompile.outcome import read_outcome
+from effcompile.prior_models import predicting
 from effcompile.replaying import record_runs
 from effcompile.report.collect import collect
 from effcompile.report.html import render_html
 from effcompile.report.terminal import render
-from effcompile.tuning import predicting
 from schedules.target import known_target
 from search.config import SearchConfig
 from search.database import Database

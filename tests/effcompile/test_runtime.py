@@ -15,7 +15,15 @@ from effcompile.artifact import write_artifact
 from effcompile.errors import BadArtifact, BadInput, DeviceUnavailable, UsageError
 from effcompile.runtime import Module, load
 from schedules.target import known_target
-from tests.effcompile.tiny_artifact import CPU, library_bytes, manifest, weight, write_tiny
+from tests.effcompile.tiny_artifact import (
+    CPU,
+    TOLERANCE,
+    library_bytes,
+    manifest,
+    relu_matmul,
+    weight,
+    write_tiny,
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -35,14 +43,6 @@ def module(path: Path) -> Module:
 @pytest.fixture
 def x() -> np.ndarray:
     return np.random.default_rng(1).standard_normal((4, 64), dtype=np.float32)
-
-
-def relu_matmul(x: np.ndarray) -> np.ndarray:
-    return np.maximum(x.astype(np.float64) @ weight().astype(np.float64), 0)
-
-
-# 64 products of magnitude one in float32: 64 * 2**-24 * a few.
-TOLERANCE = 5e-5
 
 
 def test_numpy_in_numpy_out(module: Module, x: np.ndarray) -> None:

@@ -13,13 +13,17 @@ from effcompile.artifact import write_artifact
 from effcompile.errors import BadArtifact, BadInput, DeviceUnavailable
 from effcompile.runtime import Module, load
 from schedules.target import Target, known_target
-from tests.effcompile.tiny_artifact import library_bytes, manifest, weight, write_tiny
+from tests.effcompile.tiny_artifact import (
+    TOLERANCE,
+    library_bytes,
+    manifest,
+    relu_matmul,
+    weight,
+    write_tiny,
+)
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 torch = pytest.importorskip("torch")
-
-# 64 products of magnitude one in float32.
-TOLERANCE = 5e-5
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +47,6 @@ def module(path: Path) -> Module:
 @pytest.fixture
 def x() -> np.ndarray:
     return np.random.default_rng(1).standard_normal((4, 64), dtype=np.float32)
-
-
-def relu_matmul(x: np.ndarray) -> np.ndarray:
-    return np.maximum(x.astype(np.float64) @ weight().astype(np.float64), 0)
 
 
 def test_numpy_is_copied_there_and_back(module: Module, x: np.ndarray) -> None:

@@ -26,6 +26,8 @@ from effcompile.signature import ArgumentSpec, EntryPoint
 from schedules.target import Target
 
 CPU = Target(kind="llvm", arch="x86-64-v2", name="test CPU", n_cores=2)
+TOLERANCE = 5e-5
+"""Of 64 products of magnitude one in float32: 64 * 2**-24 * a few."""
 
 _COMPILE = """
 import json, sys
@@ -95,6 +97,11 @@ def library_bytes(target: Target = CPU) -> bytes:
 def weight() -> np.ndarray:
     """The parameter."""
     return np.random.default_rng(7).standard_normal((64, 32), dtype=np.float32)
+
+
+def relu_matmul(x: np.ndarray) -> np.ndarray:
+    """The first result of ``main``, in float64."""
+    return np.maximum(x.astype(np.float64) @ weight().astype(np.float64), 0)
 
 
 def spec(name: str, shape: tuple[int | str, ...], dtype: str = "float32") -> ArgumentSpec:

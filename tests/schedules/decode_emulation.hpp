@@ -115,8 +115,6 @@ inline float4 load_four(const float* from) {
   check(from, 16);
   return *(const float4*)from;
 }
-inline void release_next_kernel() {}
-inline void wait_for_previous_kernel() {}
 inline unsigned char* aligned(unsigned char* memory) { return memory + (-(uintptr_t)memory & 1023); }
 inline void copy_piece(unsigned char* to, const elem* from, bool inside) {
   check(from, 16);

@@ -114,19 +114,22 @@ def tree_mask(batch: int, queries: int, keys: int) -> Any:
 def decode_inputs(shape: Decode, seed: int = 3) -> list[Any]:
     """Random ones; masks as models have them; lengths of none and of one.
 
-    A boolean mask of several queries is a tree; a float one hides half of the keys from one query
-    and has the least number everywhere for another, which then attends all keys alike.
+    A boolean mask of several queries is a tree. A float one hides half of the keys from one query;
+    everywhere, it has the least number for a second, -1e9 for a third, minus infinity for a fourth.
     """
     import numpy as np
+    from ml_dtypes import finfo
 
     from schedules.inputs import make_inputs
 
     inputs = make_inputs(shape.workload(), seed)
     if shape.mask is not None and shape.mask[1] == "bool" and shape.queries > 1:
         inputs[3] = tree_mask(shape.batch, shape.queries, shape.keys)
-    elif shape.mask is not None and shape.mask[1] == "float32" and shape.mask[0][2] > 2:
+    elif shape.mask is not None and shape.mask[1] != "bool" and shape.mask[0][2] > 4:
         inputs[3][:, :, 1, ::2] = -np.inf
-        inputs[3][:, :, 2] = np.finfo(np.float32).min
+        inputs[3][:, :, 2] = finfo(inputs[3].dtype).min
+        inputs[3][:, :, 3] = max(-1e9, float(finfo(inputs[3].dtype).min))
+        inputs[3][:, :, 4] = -np.inf
     if shape.lengths and shape.batch > 2:
         inputs[-1][:2] = (0, 1)
     return inputs

@@ -80,8 +80,6 @@ inline unsigned load_bytes(const unsigned char* a) { unsigned short v; memcpy(&v
 template <int N> void load_words(unsigned (&v)[N], const void* a) { memcpy(v, a, sizeof(v)); }
 template <int BYTES> unsigned load_bits(const void* a) { unsigned v = 0; memcpy(&v, a, BYTES); return v; }
 inline float load_partial(const float* a) { return *a; }
-inline void release_next_kernel() {}
-inline void wait_for_previous_kernel() {}
 // A barrier holds the bytes it expects above the phases it has completed.
 typedef unsigned long long Barrier;
 inline std::atomic_ref<Barrier> shared(Barrier* barrier) { return std::atomic_ref<Barrier>(*barrier); }

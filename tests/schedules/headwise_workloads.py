@@ -9,9 +9,11 @@ from effcompile.bench.single_ops import headwise_attention_model
 from effcompile.extract import extract_tasks
 from effcompile.frontend.checking import prepare_model
 from effcompile.lower import lower
-from schedules.headwise_problem import Mode
+from schedules.headwise_problem import ARROW, FULL, SKIP, Mode
 from schedules.target import Target, known_target
 from schedules.task import Task
+
+MIXED = ((ARROW, 128), (FULL, 0), (SKIP, 0), (ARROW, 0), (ARROW, 70), (ARROW, 10_000))
 
 
 @dataclass(frozen=True, kw_only=True)

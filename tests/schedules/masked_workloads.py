@@ -12,7 +12,7 @@ from effcompile.extract import extract_tasks
 from effcompile.frontend.checking import prepare_model
 from effcompile.lower import lower
 from schedules.inputs import draw_tensor
-from schedules.mask_tiles import mask_text, mask_tiles
+from schedules.mask_tiles import MaskTiles, mask_text, mask_tiles, tile_rows
 from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import TensorSpec, Workload
@@ -57,11 +57,29 @@ def blocks(n_queries: int, n_keys: int, *, planes: tuple[int, int] = (1, 1)) -> 
     return np.asarray(wide & (rng.random(wide.shape) < 0.9) | (wide & (np.arange(n_keys) < 100)))
 
 
+MASKS = {
+    "frames": frames([50, 70, 1, 64]),
+    "packed": packed([100, 3, 61]),
+    "sliding": sliding(150, 40),
+    "blocks": blocks(150, 333, planes=(2, 3)),
+    "tree": tree(70, 300),
+    "keys_alone": blocks(64, 100, planes=(2, 1))[:, :, :1],
+}
+
+
+def dense(tiles: MaskTiles, n_rows: int, n_keys: int) -> np.ndarray:
+    """The mask of blocks as one array; (batch, heads, rows, keys) of its planes."""
+    b, h = tiles.index.shape[:2]
+    rows = [tile_rows(tiles, divmod(p, h), np.arange(n_rows), n_keys) for p in range(b * h)]
+    return np.stack(rows).reshape(b, h, n_rows, n_keys)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Masked:
     """Attention under a mask, which arrives as ``form`` says; shapes as of the mask.
 
-    Of ``packed``, ``starts`` says where sequences begin; of ``none``, other options say all.
+    Of ``packed``, ``starts`` says where sequences begin; of ``none``, other options say all. A
+    ``float`` mask has the number ``hidden`` where ``mask`` is false.
     """
 
     mask: np.ndarray
@@ -75,6 +93,7 @@ class Masked:
     queries: int = 0
     starts: tuple[int, ...] = ()
     known: bool = True
+    hidden: float = -np.inf
     lengths: bool = False
     attrs: dict[str, Any] = field(default_factory=dict)
 
@@ -143,7 +162,7 @@ class Masked:
             arrays.append(self.mask)
         elif self.form == "float":
             drawn = draw_tensor(workload.inputs[3], rng)
-            arrays.append(np.where(self.mask, drawn, -np.inf).astype(drawn.dtype))
+            arrays.append(np.where(self.mask, drawn, self.hidden).astype(drawn.dtype))
         if self.lengths:
             n_keys = self.mask.shape[3]
             arrays.append(np.linspace(n_keys // 3, n_keys, self.batch).astype(np.int32))

@@ -225,12 +225,19 @@ EMULATED: dict[str, tuple[Decode, Target, dict[str, Any]]] = {
             kv_heads=2,
             keys=100,
             width=64,
-            queries=3,
-            mask=((1, 4, 3, 100), "float32"),
+            queries=5,
+            mask=((1, 4, 5, 100), "bfloat16"),
             softcap=4.0,
         ),
         A100,
         {"combine": "last_block", "order": "turns"},
+    ),
+    "float_mask": (
+        Decode(
+            heads=4, kv_heads=2, keys=165, width=64, queries=5, mask=((1, 4, 5, 165), "float32")
+        ),
+        H200,
+        {"combine": "last_block", "order": "ranges"},
     ),
     "tree": (
         Decode(

@@ -74,9 +74,22 @@ SHAPES: dict[str, Decode] = {
     ),
     "softcap": Decode(heads=8, kv_heads=4, keys=600, width=64, softcap=5.0, dtype="bfloat16"),
     "float_mask": Decode(
-        heads=4, kv_heads=2, keys=640, width=64, queries=3, mask=((1, 4, 3, 640), "float32")
+        heads=4, kv_heads=2, keys=640, width=64, queries=5, mask=((1, 4, 5, 640), "float32")
     ),
     "half_mask": Decode(
+        heads=4, kv_heads=2, keys=640, width=64, queries=5, mask=((1, 1, 5, 640), "float16")
+    ),
+    "bfloat16_mask": Decode(
+        heads=4,
+        kv_heads=2,
+        keys=640,
+        width=128,
+        queries=5,
+        batch=2,
+        mask=((2, 1, 5, 640), "bfloat16"),
+        dtype="bfloat16",
+    ),
+    "mask_of_keys": Decode(
         heads=4, kv_heads=2, keys=640, width=64, batch=2, mask=((2, 1, 1, 640), "float16")
     ),
     "tree": Decode(

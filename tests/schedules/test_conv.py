@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from schedules.conv import ConvSpace, conv_space
-from schedules.conv_cuda import launches, unit_channels
-from schedules.conv_problem import Direction, convolution_of
+from schedules.conv_cuda import launches
+from schedules.conv_layout import unit_channels
+from schedules.conv_problem import convolution_of
+from schedules.convolution import Direction
 from schedules.families import own_spaces
 from schedules.product_ending import partial_sums
 from schedules.programs import workload_of

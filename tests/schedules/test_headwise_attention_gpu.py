@@ -15,22 +15,14 @@ from effcompile.measure.libraries import LibraryMaker
 from effcompile.measure.session import load_runtime
 from schedules.dtypes import numpy_dtype
 from schedules.headwise_attention import HeadwiseSpace
-from schedules.headwise_problem import ARROW, FULL, SKIP
+from schedules.headwise_problem import ARROW
 from schedules.inputs import make_inputs
 from schedules.references.headwise_attention import reference
-from tests.schedules.headwise_workloads import Headwise
+from tests.schedules.attention_points import HEADWISE_POINT
+from tests.schedules.headwise_workloads import MIXED, Headwise
 
 pytestmark = pytest.mark.gpu
 
-MIXED = ((ARROW, 128), (FULL, 0), (SKIP, 0), (ARROW, 0), (ARROW, 70), (ARROW, 10_000))
-POINT: dict[str, int | str] = {
-    "warpgroups": 2,
-    "key_tile": 128,
-    "stages": 2,
-    "turns": "pingpong",
-    "products": "overlapped",
-    "blocks": "per_tile",
-}
 KEPT: dict[str, int | str] = {"blocks": "persistent"}
 THREE: dict[str, int | str] = {"warpgroups": 3, "key_tile": 112}
 WIDE: dict[str, int | str] = {"key_tile": 176, "turns": "free"}
@@ -67,7 +59,7 @@ def test_right(name: str, tmp_path: Path) -> None:
     drawn = replace(case, known=True).task(target).workload
     inputs = make_inputs(drawn, seed=3)
     space = HeadwiseSpace(case.task(target))
-    found = launch(space, POINT | changed, inputs, tmp_path)
+    found = launch(space, HEADWISE_POINT | changed, inputs, tmp_path)
     (wanted,) = reference(drawn, inputs)
     error = np.abs(wanted.known(found) - wanted.values)
     assert np.nanmax(error) <= TOLERANCE[case.dtype] and not np.isnan(error).any(), (

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_dtypes import finfo
 
 from effcompile.measure.environment import detect_target
 from schedules.masked_attention import MaskedAttentionSpace
 from schedules.references.attention import reference
+from tests.schedules.attention_points import MASKED_POINT
 from tests.schedules.masked_workloads import (
     Masked,
     blocks,
@@ -23,17 +25,6 @@ from tests.schedules.test_headwise_attention_gpu import TOLERANCE, launch
 
 pytestmark = pytest.mark.gpu
 
-POINT: dict[str, int | str] = {
-    "warpgroups": 2,
-    "key_tile": 128,
-    "stages": 2,
-    "turns": "pingpong",
-    "products": "overlapped",
-    "blocks": "per_tile",
-    "order": "by_head",
-    "splits": 1,
-    "launches": "in_turn",
-}
 ONE: dict[str, int | str] = {"warpgroups": 1, "key_tile": 64, "turns": "free", "stages": 1}
 ONE |= {"products": "in_turn"}
 THREE: dict[str, int | str] = {"warpgroups": 3, "key_tile": 64, "order": "longest_first"}
@@ -157,6 +148,21 @@ CASES: dict[str, tuple[Masked, dict[str, int | str]]] = {
     "added_wide": (ADDED, {}),
     "added_bfloat16": (replace(ADDED, dtype="bfloat16", mask_dtype="bfloat16", width=128), NARROW),
     "added_float32": (replace(ADDED, mask_dtype="float32"), ONE),
+    "added_least": (
+        replace(ADDED, mask_dtype="float32", hidden=float(np.finfo(np.float32).min)),
+        NARROW,
+    ),
+    "added_least_split": (
+        Masked(
+            mask=blocks(300, 700),
+            form="float",
+            dtype="bfloat16",
+            mask_dtype="bfloat16",
+            hidden=float(finfo("bfloat16").min),
+        ),
+        NARROW | {"splits": 4},
+    ),
+    "added_large": (replace(ADDED, mask_dtype="float32", hidden=-1e9, width=72), NARROW),
     "added_odd": (Masked(mask=blocks(200, 333, planes=(1, 2)), form="float"), NARROW),
     "added_window": (replace(ADDED, attrs={"window_left": 50, "window_right": 70}), NARROW),
 }
@@ -170,7 +176,7 @@ def test_right(name: str, tmp_path: Path) -> None:
     if target.arch != "sm_90":
         pytest.skip(f"needs sm_90, found {target.arch}")
     space, inputs = MaskedAttentionSpace(case.task(target)), case.inputs(seed=3)
-    found = launch(space, POINT | changed, inputs, tmp_path)
+    found = launch(space, MASKED_POINT | changed, inputs, tmp_path)
     (wanted,) = reference(case.workload(), inputs)
     error = np.abs(wanted.known(found) - wanted.values)
     wrong = ~(error <= TOLERANCE[case.dtype])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schedules import _tvm
-from schedules.contraction import contraction_of
+from schedules.contraction_problem import contraction_of
 from schedules.matmul import matmul_space
 from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS, n_works
 from schedules.programs import workload_of

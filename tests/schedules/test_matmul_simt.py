@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schedules.contraction import Contraction, contraction_of
+from schedules.contraction import Contraction
+from schedules.contraction_problem import contraction_of
 from schedules.judged_space import JudgedSpace
 from schedules.matmul_rows import MatmulRowsSpace, matmul_rows_space
 from schedules.matmul_simt import MatmulSimtSpace, matmul_simt_space

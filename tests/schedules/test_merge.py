@@ -21,7 +21,7 @@ from schedules.spaces import spaces_for
 from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import Workload
-from tests.schedules.merge_workloads import CPU, cosine, mean, mixture, small_workloads
+from tests.schedules.merge_workloads import CPU, cosine, mean, mixture, partials, small_workloads
 
 SMALL = small_workloads()
 H200 = known_target("h200")
@@ -80,6 +80,18 @@ def test_points_compile_without_spills(tmp_path: Path) -> None:
             require_launchable(build.stats, H200)
             (kernel,) = build.stats.kernels
             assert kernel.spill_bytes == 0, (name, candidate.decisions)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("width", [1, 8, 17, 128])
+def test_a_single_narrow_row_has_points(width: int, dtype: str) -> None:
+    for workload in (
+        mean((1, 60, width), 1, dtype, listed=False),
+        mixture("BlendRows", (1, 3, width), 1, dtype),
+        cosine(2, width, dtype, 1),
+        partials(2, 1, width, dtype),
+    ):
+        assert "merge" in spaces_for(Task(workload=workload, target=H200))
 
 
 LARGE = {

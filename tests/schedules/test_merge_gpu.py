@@ -44,5 +44,6 @@ def test_random_points_are_right(
 ) -> None:
     task = Task(workload=WORKLOADS[name](), target=card)
     candidates = open_space(task, "merge").sample(N_POINTS, np.random.default_rng(len(name)))
+    assert candidates
     faults = run_on_gpu(task.workload, candidates)
     assert not faults, "\n".join(faults)

@@ -80,16 +80,26 @@ def inductor(function: Callable[..., Any]) -> Peer:
 
 
 def without_peers(case: KernelCase, parts: Sequence[str]) -> KernelCase:
-    """The case with every peer whose name holds one of ``parts`` replaced by one that says so."""
+    """The case with the peers that are not wanted replaced by ones that say so.
+
+    Args:
+        case: With all its peers.
+        parts: Each a part of a peer's name, or ``CASE:PEER``, parts of a case's and a peer's.
+    """
 
     def left_out(inputs: Tensors) -> Callable[[], Any]:
         raise UsageError("left out by --skip-peer")
 
     peers = {
-        name: left_out if any(part in name for part in parts) else peer
+        name: left_out if any(_is_meant(part, case.name, name) for part in parts) else peer
         for name, peer in case.peers.items()
     }
     return replace(case, peers=peers)
+
+
+def _is_meant(part: str, case: str, peer: str) -> bool:
+    of_case, _, of_peer = part.rpartition(":")
+    return of_case in case and of_peer in peer
 
 
 def all_cases() -> list[KernelCase]:

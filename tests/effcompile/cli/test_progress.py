@@ -7,16 +7,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from effcompile.cli.progress import (
-    LiveProgress,
-    PlainProgress,
-    energy_words,
-    failure_words,
-    latency_words,
-    progress_display,
-    shown_tasks,
-    task_line,
-)
+from effcompile.cli.progress import LiveProgress, PlainProgress, progress_display, shown_tasks
+from effcompile.cli.progress_words import energy_words, failure_words, latency_words, task_line
 from schedules.candidate import Candidate
 from search.events import (
     FinalsStarted,

@@ -49,6 +49,13 @@ def test_a_very_slow_kernel_still_gets_two() -> None:
     assert plan(3e6, MeasureConfig(max_timing_ms=500.0)).n_repeats == 2
 
 
+def test_a_kernel_slower_than_a_whole_timing_runs_twice() -> None:
+    # A third run would find nothing left of the script and take 100 us.
+    stopwatch = ScriptedStopwatch([3e6, 3.2e6])
+    measured = measure_latency(stopwatch, [lambda: None], MeasureConfig(max_timing_ms=500.0))
+    assert (measured.latency_us, measured.n_repeats, measured.n_launches) == (3.1e6, 2, 1)
+
+
 def test_warm_up_is_not_counted() -> None:
     # Two probes at 100 us, then one warm-up at 900 us per launch, then steady.
     stopwatch = ScriptedStopwatch([100.0, 100.0, 900.0])

@@ -1,25 +1,30 @@
-"""Between rows of the database and the records they hold."""
+"""Rows of rounds and of their trials: a proposal first, a result added once."""
 
 from __future__ import annotations
 
+import sqlite3
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
 from schedules.candidate import Candidate
-from search.records import BadRecord, checksum, require, unpack
-from search.stored import EnergyPlan, EnergyRecord, Round
-from search.trial import (
-    Build,
-    EnergyMeasurement,
-    Failure,
-    LatencyMeasurement,
-    Trial,
-    TrialState,
-)
+from search.records import BadRecord, Row, checksum, pack, require, unpack
+from search.stored import Round
+from search.trial import Build, Failure, LatencyMeasurement, Trial, TrialState
 
-T = TypeVar("T")
-Row = tuple[Any, ...]
+SELECT_TRIALS = (
+    "SELECT trial_id, task_id, round_index, origin, space, decisions, checksum,"
+    " state, result, result_checksum FROM trials ORDER BY trial_id"
+)
+SELECT_ROUNDS = (
+    "SELECT round_id, task_id, round_index, n_proposed, energy_planned, checksum"
+    " FROM rounds ORDER BY round_id"
+)
+# A damaged trial's number is never given to another one.
+SELECT_NUMBERS = (
+    "SELECT max(trial_id) FROM trials UNION ALL SELECT max(CAST(row_id AS INTEGER))"
+    " FROM quarantine WHERE origin = 'trials'"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,7 @@ class TrialResult:
     spent_s: float
 
 
-def result_of(trial: Trial) -> TrialResult:
+def _result_of(trial: Trial) -> TrialResult:
     """What a finished trial adds to its proposal."""
     return TrialResult(
         state=trial.state,
@@ -46,18 +51,48 @@ def result_of(trial: Trial) -> TrialResult:
     )
 
 
-def parse_payload(row: Row, record_type: type[T]) -> T:
-    """The record of a (key, payload, checksum) row."""
-    key, data, recorded = row
-    require(recorded, key, data)
-    return unpack(data, record_type)
+def insert_round(raw: sqlite3.Connection, task_id: str, round_index: int, n_proposed: int) -> None:
+    """Add a round."""
+    key = (task_id, round_index, n_proposed)
+    raw.execute(
+        "INSERT INTO rounds (task_id, round_index, n_proposed, checksum) VALUES (?, ?, ?, ?)",
+        (*key, checksum(*key)),
+    )
 
 
-def proposal_row(trial: Trial) -> Row:
+def note_energy_planned(raw: sqlite3.Connection, task_id: str, round_index: int) -> None:
+    """Note that a round's energy measurements have been chosen."""
+    raw.execute(
+        "UPDATE rounds SET energy_planned = 1 WHERE task_id = ? AND round_index = ?",
+        (task_id, round_index),
+    )
+
+
+def insert_trials(raw: sqlite3.Connection, trials: Sequence[Trial]) -> None:
+    """Add proposals."""
+    raw.executemany(
+        "INSERT INTO trials (trial_id, task_id, round_index, origin, space, decisions,"
+        " checksum) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [_proposal_row(trial) for trial in trials],
+    )
+
+
+def _proposal_row(trial: Trial) -> Row:
     """A proposed trial as the first seven columns of its row."""
     key = (trial.trial_id, trial.task_id, trial.round_index, trial.origin, trial.candidate.space)
     decisions = zlib.compress(trial.candidate.decisions.encode("utf-8"), 6)
     return (*key, decisions, checksum(*key, decisions))
+
+
+def add_result(raw: sqlite3.Connection, trial: Trial) -> bool:
+    """Add how a trial ended; whether it was there and had not ended before."""
+    state, data = trial.state.value, pack(_result_of(trial))
+    changed = raw.execute(
+        "UPDATE trials SET state = ?, result = ?, result_checksum = ?"
+        " WHERE trial_id = ? AND state IS NULL",
+        (state, data, checksum(trial.trial_id, state, data), trial.trial_id),
+    )
+    return changed.rowcount == 1
 
 
 def parse_trial(row: Row) -> Trial:
@@ -88,23 +123,6 @@ def parse_trial(row: Row) -> Trial:
         failure=result.failure,
         same_as=result.same_as,
         spent_s=result.spent_s,
-    )
-
-
-def parse_energy(row: Row) -> EnergyRecord:
-    """The energy measurement of a full row, planned or taken."""
-    energy_id, round_index, phase, plan, recorded, data, data_recorded = row
-    require(recorded, round_index, phase, plan)
-    measurement = None
-    if data is not None:
-        require(data_recorded, energy_id, data)
-        measurement = unpack(data, EnergyMeasurement)
-    return EnergyRecord(
-        energy_id=energy_id,
-        plan=unpack(plan, EnergyPlan),
-        round_index=round_index,
-        phase=phase,
-        measurement=measurement,
     )
 
 
