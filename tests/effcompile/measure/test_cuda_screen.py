@@ -25,8 +25,10 @@ from tests.effcompile.measure.screen_emulation import EmulatedDevice, EmulatedFu
 
 TOLERANCE = Tolerance(rtol=1e-2, atol=1e-2)
 DTYPES = [*FLOAT_KERNELS, "int8", "int32", "bool"]
-# One element; less than a block; no multiple of anything; more than every thread has one of.
-SHAPES = [(1,), (3, 31), (7, 4099), (1031, 1277)]
+# One element; less than a block; no multiple of anything.
+SHAPES = [(1,), (3, 31), (7, 4099)]
+# Every thread of a GPU has more than one element.
+LARGE = (1031, 1277)
 
 
 @dataclass
@@ -35,18 +37,19 @@ class Place:
 
     device: Any
     functions: Any
+    large: tuple[int, ...]
 
 
 @pytest.fixture(scope="module", params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
 def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
     if request.param == "emulated":
         folder = tmp_path_factory.mktemp("screen")
-        return Place(EmulatedDevice(), EmulatedFunctions(folder))
+        return Place(EmulatedDevice(), EmulatedFunctions(folder), SHAPES[-1])
     from effcompile.measure.environment import detect_target
 
     device = CudaDevice()
     compiler = CudaCompiler(arch=detect_target("cuda").arch, cache=None, fast_math=False)
-    return Place(device, device.load_functions(compiler.machine_code(SOURCE)))
+    return Place(device, device.load_functions(compiler.machine_code(SOURCE)), LARGE)
 
 
 @dataclass
@@ -118,7 +121,7 @@ def positions(shape: tuple[int, ...]) -> list[int]:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_one_wrong_element_is_found_wherever_it_is(opened: Place, dtype: str) -> None:
-    for shape in SHAPES:
+    for shape in {*SHAPES, opened.large}:
         case = make_case(opened, shape, dtype)
         assert case.is_right, f"a right result of shape {shape} is refused"
         for position in positions(shape):
@@ -150,7 +153,7 @@ def test_what_is_near_enough_is_accepted_and_what_is_just_not_is_left_to_the_hos
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_element_that_was_never_written_is_found(opened: Place, dtype: str) -> None:
-    case = make_case(opened, (1031, 1277), dtype)
+    case = make_case(opened, opened.large, dtype)
     output = case.arguments.outputs[0]
     itemsize = case.right.dtype.itemsize
     output.poison(0xFF)
