@@ -113,12 +113,13 @@ def _legalised(module: Any, target: Target) -> Any:
 
     from effcompile.frontend.layout import channels_last
     from effcompile.frontend.matchers.residual_sum import fuse_residual_sums
-    from effcompile.frontend.patterns import match_patterns, match_surroundings
+    from effcompile.frontend.patterns import match_patterns, match_surroundings, pair_products
     from effcompile.frontend.siblings import join_siblings
 
     passes = [
         fold_moved_constants(),
         transform.FoldConstant(),
+        pair_products(target),
         match_patterns(),
         match_surroundings(),
         join_siblings(),
@@ -139,10 +140,15 @@ def _fused(module: Any, target: Target) -> Any:
     tvm = _tvm.load()
     from tvm.relax import transform
 
+    from effcompile.frontend.norm_endings import join_norm_endings
+    from effcompile.frontend.read_through import read_through_moves
+
     passes = [
         transform.AnnotateTIROpPattern(),
         transform.FuseOps(),
         transform.FuseTIR(),
+        join_norm_endings(target),
+        read_through_moves(target),
         transform.DeadCodeElimination(),
     ]
     with _tvm.tvm_target(target):
@@ -173,11 +179,13 @@ def _argument(name: str, argument_type: Any) -> ArgumentSpec:
             f"the shape of {name} depends on the values of the inputs: found {argument_type}. "
             "Only shapes that follow from the input shapes can be compiled."
         )
-    return ArgumentSpec(
-        name=name,
-        shape=tuple(_extent(extent) for extent in shape.values),
-        dtype=str(argument_type.dtype),
-    )
+    extents = tuple(_extent(extent) for extent in shape.values)
+    if 0 in extents:
+        raise BadModel(
+            f"{name} would hold nothing: its shape is ({', '.join(map(str, extents))}), expected "
+            "extents of at least 1. Leave it out of the outputs, or mend what makes it empty."
+        )
+    return ArgumentSpec(name=name, shape=extents, dtype=str(argument_type.dtype))
 
 
 def _extent(extent: Any) -> int | str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from schedules.workload import Workload
 
-HALF = ("float16", "bfloat16")
-FLOATS = (*HALF, "float32")
+PAIRED_COLUMNS = 8
+"""Columns of a product of pairs are a multiple of this, so that no thread has half of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +55,17 @@ class Contraction:
     Attributes:
         batch: Independent products.
         m: Rows of the product.
-        n: Columns; neighbours in the output.
+        n: Columns; neighbours in the output, or in pairs.
         k: Terms of every sum.
         dtype: Element type of both operands.
         a: The operand with the rows.
         b: The operand with the columns.
         out: The output.
         reads: Inputs of the ending, in the order of its arguments ``x0``, ``x1``, ...
-        lines: CUDA statements of the ending, in float32, from ``sum`` and the arguments.
+        lines: CUDA statements of the ending, in float32, from ``sum``, the arguments and, of pairs,
+            the next column's ``other``.
         result: The CUDA expression that is stored.
+        each: Columns of the product per element of the output, 1 or 2.
     """
 
     batch: int
@@ -77,6 +79,7 @@ class Contraction:
     reads: tuple[Side, ...]
     lines: tuple[str, ...]
     result: str
+    each: int = 1
 
     def is_all_of(self, workload: Workload) -> bool:
         """Whether it reads nothing but inputs of a workload, and writes its output."""

@@ -5,7 +5,8 @@ Such programs come out of fusion (``matmul, add, gelu``): a contraction block
 one element of an output from the same element of ``C`` and of other inputs. Loop axes of
 one role are folded into one; a program whose axes do not fold is not covered. Blocks that copy
 an operand as it is may stand before: a convolution of extent 1 pads its input by nothing, and
-is a product.
+is a product. Where an output has half as many columns, each of its elements is made of two
+neighbours of ``C``, a gate and what it opens.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def _recognised(blocks: Sequence[Any]) -> Contraction:
         reads=tuple(ending.reads),
         lines=tuple(ending.lines),
         result=ending.result,
+        each=ending.each,
     )
 
 

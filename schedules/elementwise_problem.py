@@ -13,7 +13,8 @@ from typing import Any
 
 from schedules import _tvm
 from schedules.analysis import SPATIAL, leaf_blocks, new_schedule
-from schedules.row_space import ELEMENT_BYTES
+from schedules.row_space import ELEMENT_BYTES, READ_BYTES
+from schedules.tir_parts import loads_of
 from schedules.workload import TensorSpec, Workload
 
 INDEX_DTYPES = ("int32", "int64")
@@ -61,13 +62,13 @@ def elementwise_problem(workload: Workload) -> ElementwiseProblem | None:
     covered = (
         result.dtype in ELEMENT_BYTES
         and bool(result.shape)
-        and all(one.dtype in (*ELEMENT_BYTES, *INDEX_DTYPES) for one in workload.inputs)
+        and all(one.dtype in (*READ_BYTES, *INDEX_DTYPES) for one in workload.inputs)
         and all(0 < prod(one.shape) <= MOST_ELEMENTS for one in specs)
     )
     block = _whole(workload.program) if covered else None
-    if block is None or not _writes_in_order(block, result):
+    if block is None or not writes_in_order(block, result):
         return None
-    is_flat = all(_reads_in_order(one, block, result) for one in _reads(block.body.value))
+    is_flat = all(_reads_in_order(one, block, result) for one in loads_of(block.body.value))
     return ElementwiseProblem(
         shape=(*[1] * (len(result.shape) - 1), prod(result.shape)) if is_flat else result.shape,
         dtype=result.dtype,
@@ -98,8 +99,8 @@ def _is_pointwise(block: Any) -> bool:
     return is_store and all(int(axis.iter_type) == SPATIAL for axis in block.iter_vars)
 
 
-def _writes_in_order(block: Any, result: TensorSpec) -> bool:
-    """Whether every axis is an axis of the output, in its order."""
+def writes_in_order(block: Any, result: TensorSpec) -> bool:
+    """Whether every axis of a block is an axis of the output, in its order."""
     store, axes = block.body, block.iter_vars
     if str(store.buffer.name) != result.name or len(axes) != len(result.shape):
         return False
@@ -107,15 +108,6 @@ def _writes_in_order(block: Any, result: TensorSpec) -> bool:
         index.same_as(axis.var) or (extent == 1 and type(index).__name__ == "IntImm")
         for index, axis, extent in zip(store.indices, axes, result.shape, strict=True)
     )
-
-
-def _reads(expression: Any) -> list[Any]:
-    tvm = _tvm.load()
-    import tvm_ffi
-
-    found: list[Any] = []
-    tvm_ffi.structural_walk(expression, (tvm.ir.TensorLoad, found.append))
-    return found
 
 
 def _reads_in_order(load: Any, block: Any, result: TensorSpec) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from schedules.contraction import Contraction, Side
 from schedules.cuda_kernel import CudaLaunch, device_code, early_headers, early_start
+from schedules.dtypes import CUDA_TYPES, ELEMENT_BYTES
 from schedules.workload import TensorSpec
 
-ELEMENT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
-CUDA_TYPES = {"float16": "half", "bfloat16": "nv_bfloat16", "float32": "float"}
 WIDE = 8
 PARTIALS = "partial_sums"
 SUM_THREADS = 256
@@ -22,7 +22,7 @@ def ending_sides(problem: Contraction) -> list[Side]:
 
 def ending_text(problem: Contraction) -> str:
     """``struct Ending``, which finishes neighbours of one row and stores them."""
-    return _struct_text(problem.n, ending_sides(problem), problem.lines, problem.result)
+    return _struct_text(problem, ending_sides(problem), problem.lines, problem.result)
 
 
 def partial_side(problem: Contraction) -> Side:
@@ -33,7 +33,8 @@ def partial_side(problem: Contraction) -> Side:
 
 def partial_text(problem: Contraction) -> str:
     """``struct Ending`` that stores parts of sums as they are."""
-    return _struct_text(problem.n, [partial_side(problem)], (), "sum")
+    whole = replace(problem, each=1)
+    return _struct_text(whole, [partial_side(problem)], (), "sum")
 
 
 def partial_sums(problem: Contraction, splits: int) -> list[TensorSpec]:
@@ -95,8 +96,10 @@ def parameters(sides: Sequence[Side]) -> str:
     return ", ".join(f"{kind} p{i}" for i, kind in enumerate(kinds))
 
 
-def _struct_text(n: int, sides: Sequence[Side], lines: Sequence[str], result: str) -> str:
-    """A struct that computes and stores WIDTH neighbours of one row from their sums."""
+def _struct_text(
+    problem: Contraction, sides: Sequence[Side], lines: Sequence[str], result: str
+) -> str:
+    """A struct that computes and stores neighbours of one row from their sums."""
     out, *reads = sides
     members = "".join(
         f" {'' if i == 0 else 'const '}{CUDA_TYPES[side.dtype]}* p{i};"
@@ -104,18 +107,23 @@ def _struct_text(n: int, sides: Sequence[Side], lines: Sequence[str], result: st
     )
     loads = [f"    float r{i}[WIDTH];\n{_load(i, side)}" for i, side in enumerate(reads)]
     values = [f"      const float x{i} = r{i}[i];" for i in range(len(reads))]
+    names = ("sum", "other")[: problem.each]
+    sums = [f"      const float {name} = sums[EACH * i + {i}];" for i, name in enumerate(names)]
     return "\n".join(
         [
             "struct Ending {",
             f"  struct Arguments {{{members} }};",
-            f"  static constexpr bool WIDE = {str(n % WIDE == 0).lower()};",
-            "  template <int WIDTH> static __device__ __forceinline__ void finish(",
-            "      const Arguments& a, const float (&sums)[WIDTH], int batch, int m, int n) {",
+            f"  static constexpr bool WIDE = {str(problem.n % WIDE == 0).lower()};",
+            f"  static constexpr int EACH = {problem.each};",
+            "  template <int SUMS> static __device__ __forceinline__ void finish(",
+            "      const Arguments& a, const float (&sums)[SUMS], int batch, int m, int column) {",
+            "    constexpr int WIDTH = SUMS / EACH;",
+            "    const int n = column / EACH;",
             *loads,
             "    float done[WIDTH];",
             "    #pragma unroll",
             "    for (int i = 0; i < WIDTH; ++i) {",
-            "      const float sum = sums[i];",
+            *sums,
             *values,
             *(f"      {line}" for line in lines),
             f"      done[i] = {result};",
@@ -142,7 +150,7 @@ def _position(side: Side) -> str:
 
 
 def _aligned(side: Side) -> str:
-    """Whether WIDTH neighbours are whole pieces of 16 bytes, as an expression of WIDTH."""
+    """Whether WIDTH neighbours are whole pieces of 8 bytes, as an expression of WIDTH."""
     size = ELEMENT_BYTES[side.dtype]
     whole = all(step * size % 16 == 0 for step in (side.batch, side.m, side.offset))
-    return f"(WIDTH * {size} % 16 == 0)" if whole and side.n == 1 else "false"
+    return f"(WIDTH * {size} % 8 == 0)" if whole and side.n == 1 else "false"

@@ -40,12 +40,13 @@ def around_sum(blocks: Sequence[Any]) -> tuple[Sequence[Any], Any, Sequence[Any]
     Raises:
         NotCovered: None does, or several do.
     """
-    sums = [place for place, block in enumerate(blocks) if _is_reduction(block)]
+    sums = [place for place, block in enumerate(blocks) if is_reduction(block)]
     if len(sums) != 1:
         raise NotCovered
     (place,) = sums
     return blocks[:place], blocks[place], blocks[place + 1 :]
 
 
-def _is_reduction(block: Any) -> bool:
+def is_reduction(block: Any) -> bool:
+    """Whether a block sums over one of its axes."""
     return any(int(axis.iter_type) == REDUCTION for axis in block.iter_vars)

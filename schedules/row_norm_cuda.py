@@ -38,6 +38,7 @@ def row_norm_cuda(workload: Workload, problem: RowNormProblem, schedule: RowNorm
         source="\n".join(
             [
                 _constants(problem, schedule),
+                device_code("normal_rows.cuh"),
                 device_code("row_norm.cuh"),
                 f"__device__ __forceinline__ void row_norm_rows({', '.join(parameters)}) {{",
                 early_start(schedule.early),

@@ -21,7 +21,7 @@ demo() {  # about 3 minutes
 }
 
 kernels() {  # half a minute a case, more where Inductor or FlexAttention compile; rows come to kernels.log at once
-  local all="softmax integer_softmax row_norm elementwise merge attention attention_masked headwise_attention
+  local all="softmax integer_softmax row_norm head_norm elementwise merge attention attention_masked headwise_attention
     attention_decode last_row_importance gemv_dequant gemm_dequant conv matmul"
   for family in ${FAMILIES:-$all}; do
     # Inductor's search for products takes longer than everything else together.

@@ -14,8 +14,10 @@ from typing import Any
 from effcompile.frontend.matchers.accumulation import widen_products, widen_sums
 from effcompile.frontend.matchers.attention import match_attention
 from effcompile.frontend.matchers.expressions import Scope, readers_of
+from effcompile.frontend.matchers.gated_products import match_gated_product
 from effcompile.frontend.matchers.modulation import match_modulated_norm
-from effcompile.frontend.matchers.norms import match_layer_norm, match_rms_norm
+from effcompile.frontend.matchers.narrow_norm import match_narrow_norm
+from effcompile.frontend.matchers.norms import match_bare_norm, match_layer_norm, match_rms_norm
 from effcompile.frontend.matchers.packed_products import (
     has_packed_products,
     match_activation,
@@ -24,18 +26,21 @@ from effcompile.frontend.matchers.packed_products import (
     match_quantised_input,
     match_residual,
 )
-from effcompile.frontend.matchers.softmax import match_softmax
+from effcompile.frontend.matchers.softmax import match_softmax, match_written_softmax
 from effcompile.frontend.matchers.whole import mark_attention, mark_norm
 from schedules import _tvm
+from schedules.target import Target
 
 Matcher = Callable[[Any, Scope], Any]
 
 # One sweep over the graph each.
 SWEEPS: tuple[tuple[Matcher, ...], ...] = (
+    (match_written_softmax,),
     (match_attention, match_layer_norm),
     (match_rms_norm,),
+    (match_bare_norm,),
     (match_softmax, mark_norm, mark_attention, widen_products, widen_sums),
-    (match_modulated_norm,),
+    (match_modulated_norm, match_narrow_norm),
 )
 PRODUCT_SWEEPS: tuple[tuple[Matcher, ...], ...] = (
     (match_quantised_input,),
@@ -72,6 +77,16 @@ def match_surroundings() -> Any:
         return sweeps(module) if has_packed_products(module) else module
 
     return _tvm.load().transform.module_pass(run, opt_level=0, name="MatchSurroundings")
+
+
+def pair_products(target: Target) -> Any:
+    """The pass that joins gates and what they open, where products of pairs have a family."""
+    pairs = match_patterns([(match_gated_product,)])
+
+    def run(module: Any, _context: Any) -> Any:
+        return pairs(module) if target.has_async_copies else module
+
+    return _tvm.load().transform.module_pass(run, opt_level=0, name="PairProducts")
 
 
 @cache

@@ -14,15 +14,21 @@ template <> __device__ __forceinline__ nv_bfloat16 narrowed<nv_bfloat16>(float x
 __device__ __forceinline__ float widened(float x) { return x; }
 __device__ __forceinline__ float widened(half x) { return __half2float(x); }
 __device__ __forceinline__ float widened(nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float widened(bool x) { return x; }
 
-// WIDTH neighbours; ALIGNED if they are whole pieces of 16 bytes.
+// BYTES as pieces of 16, or of 8 if those do not make them up.
+template <int BYTES, bool = BYTES % 16 == 0> struct Piece { typedef uint4 type; };
+template <int BYTES> struct Piece<BYTES, false> { typedef uint2 type; };
+
+// WIDTH neighbours; ALIGNED if they are whole pieces.
 template <int WIDTH, bool ALIGNED, class T>
 __device__ __forceinline__ void read(float (&to)[WIDTH], const T* from) {
   if constexpr (ALIGNED) {
+    typedef typename Piece<WIDTH * sizeof(T)>::type Whole;
     struct alignas(16) { T values[WIDTH]; } held;
-    constexpr int PIECES = WIDTH * sizeof(T) / 16;
+    constexpr int PIECES = WIDTH * sizeof(T) / sizeof(Whole);
 #pragma unroll
-    for (int i = 0; i < PIECES; ++i) ((uint4*)&held)[i] = __ldg((const uint4*)from + i);
+    for (int i = 0; i < PIECES; ++i) ((Whole*)&held)[i] = __ldg((const Whole*)from + i);
 #pragma unroll
     for (int i = 0; i < WIDTH; ++i) to[i] = widened(held.values[i]);
   } else {
@@ -34,8 +40,10 @@ __device__ __forceinline__ void read(float (&to)[WIDTH], const T* from) {
 template <int WIDTH, bool ALIGNED, class T>
 __device__ __forceinline__ void write(T* to, const float (&from)[WIDTH]) {
   if constexpr (ALIGNED) {
+    typedef typename Piece<WIDTH * sizeof(T)>::type Whole;
+    constexpr int PIECES = WIDTH * sizeof(T) / sizeof(Whole);
     union alignas(16) Held {
-      uint4 pieces[WIDTH * sizeof(T) / 16];
+      Whole pieces[PIECES];
       T values[WIDTH];
       __device__ Held() {}
     };
@@ -43,7 +51,7 @@ __device__ __forceinline__ void write(T* to, const float (&from)[WIDTH]) {
 #pragma unroll
     for (int i = 0; i < WIDTH; ++i) held.values[i] = narrowed<T>(from[i]);
 #pragma unroll
-    for (int i = 0; i < (int)(WIDTH * sizeof(T) / 16); ++i) ((uint4*)to)[i] = held.pieces[i];
+    for (int i = 0; i < PIECES; ++i) ((Whole*)to)[i] = held.pieces[i];
   } else {
 #pragma unroll
     for (int i = 0; i < WIDTH; ++i) to[i] = narrowed<T>(from[i]);

@@ -2,7 +2,8 @@
 //
 // Element 4 j + 2 h + e of a thread's sums is row `row` + 8 h, column 8 j + 2 (lane % 4) + e of a
 // tile. Rows and columns are those of the tensor cores' product; when Config::SWAPPED they are the
-// columns and rows of the problem.
+// columns and rows of the problem. An ending that makes one element of two columns takes them
+// together: where columns are rows, the second one is four lanes on.
 
 namespace product_store {
 
@@ -18,13 +19,18 @@ __device__ __forceinline__ void rows(const float (&sum)[SUMS], int row, int colu
 #pragma unroll
       for (int j = 0; j < TILES; ++j)
 #pragma unroll
-        for (int e = 0; e < 2; ++e) {
+        for (int e = 0; e < 2; e += C::SWAPPED ? 1 : Ending::EACH) {
           int c = column + 8 * j + 2 * (lane % 4) + e;
-          if (r < C::ROWS && c < C::COLUMNS) {
-            float one[1] = {sum[4 * j + 2 * h + e]};
-            Ending::template finish<1>(arguments, one, batch, C::SWAPPED ? c : r,
-                                       C::SWAPPED ? r : c);
+          float some[Ending::EACH] = {sum[4 * j + 2 * h + e]};
+          bool first = true;
+          if constexpr (Ending::EACH == 2) {
+            some[1] = C::SWAPPED ? __shfl_xor_sync(0xffffffffu, some[0], 4)
+                                 : sum[4 * j + 2 * h + 1];
+            first = !C::SWAPPED || lane / 4 % 2 == 0;
           }
+          if (first && r < C::ROWS && c < C::COLUMNS)
+            Ending::template finish<Ending::EACH>(arguments, some, batch, C::SWAPPED ? c : r,
+                                                  C::SWAPPED ? r : c);
         }
     } else {
 #pragma unroll

@@ -12,27 +12,7 @@
 //                             rounded as if it came from memory, is an output as well
 //   EPSILON, STREAMS          added to the mean square; whether rows pass by the cache
 //
-// Statistics are float32 of the values themselves: the mean first, then squares of differences.
-
-using namespace effcompile_rows;
-
-constexpr int PER_ROW = WIDTH / VECTOR;
-constexpr int CHUNKS = (PER_ROW + LANES - 1) / LANES;
-constexpr int WARPS = LANES > 32 ? LANES / 32 : 1;
-
-// VECTOR elements of a vector that every row reads, in float32. Loads are at most 16 bytes.
-template <typename T> __device__ __forceinline__ void shared_values(const T* from, float (&to)[VECTOR]) {
-  constexpr int PART = VECTOR * sizeof(T) > 16 ? 16 / sizeof(T) : VECTOR;
-#pragma unroll
-  for (int p = 0; p < VECTOR; p += PART) {
-    Chunk<T, PART> chunk;
-    chunk.template load<false>(true, from + p);
-    float some[PART];
-    chunk.widen(some);
-#pragma unroll
-    for (int i = 0; i < PART; ++i) to[p + i] = some[i];
-  }
-}
+// and normal_rows.cuh.
 
 // The row with its residual, as it is stored.
 __device__ __forceinline__ void add_residual(Chunk<elem, VECTOR>& row, const Chunk<elem, VECTOR>& residual) {
@@ -50,7 +30,6 @@ __device__ __forceinline__ void row_norm(const elem* __restrict__ x, const elem*
                                          const elem* __restrict__ scale,
                                          const elem* __restrict__ shift, elem* __restrict__ y,
                                          elem* __restrict__ total) {
-  __shared__ float partial_means[HEIGHT * WARPS], partial_squares[HEIGHT * WARPS];
   const long long row = (long long)blockIdx.x * HEIGHT + threadIdx.y;
   const bool exists = row < ROWS;
   Chunk<elem, VECTOR> held[CHUNKS];
@@ -76,30 +55,7 @@ __device__ __forceinline__ void row_norm(const elem* __restrict__ x, const elem*
     }
   }
   float value[CHUNKS][VECTOR];
-  float sum[1] = {0.0f};
-#pragma unroll
-  for (int c = 0; c < CHUNKS; ++c) {
-    held[c].widen(value[c]);
-#pragma unroll
-    for (int i = 0; i < VECTOR; ++i) sum[0] += value[c][i];
-  }
-  float mean = 0.0f;
-  if constexpr (CENTRED) {
-    sum_over_lanes<1, LANES, HEIGHT>(sum, partial_means);
-    mean = sum[0] / (float)WIDTH;
-  }
-  float square[1] = {0.0f};
-#pragma unroll
-  for (int c = 0; c < CHUNKS; ++c) {
-    if (c * LANES + threadIdx.x >= PER_ROW) continue;
-#pragma unroll
-    for (int i = 0; i < VECTOR; ++i) {
-      value[c][i] -= mean;
-      square[0] += value[c][i] * value[c][i];
-    }
-  }
-  sum_over_lanes<1, LANES, HEIGHT>(square, partial_squares);
-  const float factor = rsqrtf(square[0] / (float)WIDTH + EPSILON);
+  const float factor = centred(held, value);
   const long long group = row / ROWS_PER_GROUP;
 #pragma unroll
   for (int c = 0; c < CHUNKS; ++c) {

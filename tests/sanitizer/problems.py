@@ -15,6 +15,7 @@ from schedules.task import Task
 from schedules.workload import Workload
 from tests.schedules import (
     elementwise_workloads,
+    head_norm_workloads,
     integer_softmax_workloads,
     merge_workloads,
     norm_workloads,
@@ -201,6 +202,9 @@ PROBLEMS: dict[str, Problems] = {
     "row_norm": listed(
         norm_workloads, "layer of odd rows", "layer, modulated", "rms of a sum that stays",
         "layer of places, modulated",
+    ),
+    "head_norm": listed(
+        head_norm_workloads, "halves", "pairs, text first", "gathered angles",
     ),
     "chain_segments": {
         "ragged": lambda: merge_workloads.chains(67, 6, 20),

@@ -1,4 +1,5 @@
-// Before the text of a kernel without shared memory: what CUDA provides, one thread after the other.
+// Before the text of a kernel: what CUDA provides, one thread after the other. Threads have nothing
+// of each other: shared memory is what a thread itself has written.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -6,6 +7,8 @@
 #define __device__
 #define __forceinline__ inline
 #define __restrict__
+#define __shared__ static
+#define __align__(n) __attribute__((aligned(n)))
 struct uint4 { unsigned x, y, z, w; };
 struct uint2 { unsigned x, y; };
 struct Dim { int x, y, z; };
@@ -28,6 +31,8 @@ inline nv_bfloat16 __float2bfloat16_rn(float f) {
 }
 inline float __shfl_xor_sync(unsigned, float v, int) { return v; }
 inline void __syncthreads() {}
+inline void __syncwarp() {}
+inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 using std::max;
 using std::min;
 
@@ -56,7 +61,7 @@ template <class T> void load_if(bool wanted, bool, const T* from, T& to) {
 
 // Runs `kernel(pointers)` in all threads of all blocks.
 template <class Kernel>
-int launch(int grid, int block, void** pointers, const long long* sizes, int n, Kernel kernel) {
+int launch(int grid, Dim block, void** pointers, const long long* sizes, int n, Kernel kernel) {
   fault = 0;
   n_buffers = n;
   for (int i = 0; i < n; ++i) {
@@ -64,6 +69,7 @@ int launch(int grid, int block, void** pointers, const long long* sizes, int n, 
     ends[i] = starts[i] + sizes[i];
   }
   for (blockIdx.x = 0; blockIdx.x < grid; ++blockIdx.x)
-    for (threadIdx.x = 0; threadIdx.x < block; ++threadIdx.x) kernel();
+    for (threadIdx.y = 0; threadIdx.y < block.y; ++threadIdx.y)
+      for (threadIdx.x = 0; threadIdx.x < block.x; ++threadIdx.x) kernel();
   return fault;
 }

@@ -89,7 +89,7 @@ ROTATE_HALF: list[Step] = [
 ]  # fmt: skip
 
 
-def _pairs(part: str) -> list[Step]:
+def pairs(part: str) -> list[Step]:
     """Neighbours turn against each other: ``x<part>`` to ``y<part>``."""
     names = {one: f"{one}{part}" for one in ("x", "cos", "sin", "y", *"abcdefghi")}
     steps: list[Step] = [
@@ -112,7 +112,7 @@ def axial(dtype: str, heads: Shape) -> Workload:
         ("Split", "x, parts -> x0, x1, x2", {"axis": -1}),
         ("Split", "cos, halves -> cos0, cos1, cos2", {"axis": -1}),
         ("Split", "sin, halves -> sin0, sin1, sin2", {"axis": -1}),
-        *(step for part in "012" for step in _pairs(part)),
+        *(step for part in "012" for step in pairs(part)),
         ("Concat", "y0, y1, y2 -> y", {"axis": -1}),
     ]
     constants = {**PAIRS, "parts": parts, "halves": halves}
@@ -199,7 +199,7 @@ def small_workloads() -> dict[str, Workload]:
             ROTATE_HALF, "float16", heads, x=heads, cos=table, sin=table
         ),
         "rope of pairs": workload_of(
-            _pairs(""), "float32", heads, {**PAIRS, "shape": list(heads)}, **turned
+            pairs(""), "float32", heads, {**PAIRS, "shape": list(heads)}, **turned
         ),
         "rope of three axes": axial("bfloat16", heads),
         "rope node": rotary_node("float16", heads),

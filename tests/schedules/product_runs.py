@@ -29,6 +29,8 @@ def expected(product: Product, inputs: list[Any]) -> Any:
         out = torch.nn.functional.gelu(out + more[0] + more[1])
     if product.ending == "silu":
         out = torch.nn.functional.silu(out)
+    if product.ending == "gated":
+        out = torch.nn.functional.silu(out[..., ::2]) * out[..., 1::2]
     return out
 
 

@@ -29,7 +29,8 @@ class Product:
         layout: Of both operands: ``n`` as above, ``t`` with the last two axes exchanged.
         dtype: Of operands and output.
         batch: Independent products; 0 for matrices without a batch axis.
-        ending: ``cast``, ``float32``, ``gelu`` (bias, residual, GELU) or ``silu``.
+        ending: ``cast``, ``float32``, ``gelu`` (bias, residual, GELU), ``silu`` or ``gated``: half
+            as many columns, each of them SiLU of one of the product times the next.
         shared_b: Whether all batches use the same right operand.
     """
 
@@ -73,7 +74,9 @@ def product_workload(product: Product) -> Workload:
         return te.sum(left.astype("float32") * right.astype("float32"), axis=axis)
 
     out = te.compute((*lead, product.m, product.n), element, name="product")
-    if product.ending != "float32":
+    if product.ending == "gated":
+        out = gated(out, product.dtype)
+    elif product.ending != "float32":
         out = topi.cast(out, product.dtype)
     if product.ending == "gelu":
         out = topi.add(topi.add(out, more[0]), more[1])
@@ -82,6 +85,18 @@ def product_workload(product: Product) -> Workload:
     if product.ending == "silu":
         out = out * topi.sigmoid(out)
     return workload_of(te.create_prim_func([a, b, *more, out]), name=repr(product))
+
+
+def gated(out: Any, dtype: str) -> Any:
+    """SiLU of every even column times the odd one behind it."""
+    from tvm import te
+
+    def element(*index: Any) -> Any:
+        *outer, j = index
+        gate, up = out(*outer, 2 * j), out(*outer, 2 * j + 1)
+        return (gate * te.sigmoid(gate) * up).astype(dtype)
+
+    return te.compute((*out.shape[:-1], out.shape[-1] // 2), element, name="gated")
 
 
 def product_space(product: Product, target: Target | None = None) -> MatmulSpace:

@@ -128,3 +128,12 @@ def test_random_points(product: Product, tmp_path: Path) -> None:
     space = product_space(product)
     for candidate in space.sample(12, np.random.default_rng(0)):
         run(product, space.values_of(candidate), tmp_path)
+
+
+@pytest.mark.parametrize("orientation", ["straight", "swapped"])
+@pytest.mark.parametrize(("tile_column", "splits"), [(16, 1), (96, 1), (64, 2)])
+def test_pairs_of_columns(orientation: str, tile_column: int, splits: int, tmp_path: Path) -> None:
+    values = {**PLAIN, "orientation": orientation, "tile_column": tile_column, "splits": splits}
+    m, n = (200, 392) if orientation == "swapped" else (392, 200)
+    run(Product(m=m, n=n, k=520, layout="nt", ending="gated"), values, tmp_path)
+    run(Product(m=m, n=n, k=520, layout="tt", ending="gated", dtype="bfloat16"), values, tmp_path)

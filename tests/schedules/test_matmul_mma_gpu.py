@@ -91,3 +91,9 @@ def test_random_points(product: Product, tmp_path: Path) -> None:
     space = space_of(product)
     for candidate in space.sample(8, np.random.default_rng(0)):
         run(product, space.values_of(candidate), tmp_path)
+
+
+@pytest.mark.parametrize("splits", [1, 2])
+def test_pairs_of_columns(splits: int, tmp_path: Path) -> None:
+    product = Product(m=132, n=200, k=332, ending="gated", dtype="bfloat16")
+    run(product, PLAIN | {"splits": splits}, tmp_path)

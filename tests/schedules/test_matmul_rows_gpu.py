@@ -87,3 +87,9 @@ def test_random_points(one: Product, tmp_path: Path) -> None:
     space = rows_space(one)
     for candidate in space.sample(6, np.random.default_rng(0)):
         run(one, space.values_of(candidate), tmp_path)
+
+
+@pytest.mark.parametrize(("cluster", "splits"), [(1, 1), (2, 1), (1, 2)])
+def test_pairs_of_columns(cluster: int, splits: int, tmp_path: Path) -> None:
+    values = PLAIN | {"cluster": cluster, "splits": splits}
+    run(Product(m=5, n=200, k=520, ending="gated"), values, tmp_path)

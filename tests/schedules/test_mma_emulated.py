@@ -56,6 +56,13 @@ SHAPES: dict[str, tuple[Decode | Masked, dict[str, int]]] = {
         ),
         TALL,
     ),
+    "float_mask_and_softcap": (
+        Decode(
+            heads=2, kv_heads=2, batch=1, queries=37, keys=91, width=16, softcap=3.0,
+            mask=((1, 2, 37, 91), "float16"),
+        ),
+        TALL,
+    ),
     "blocks": (
         Masked(mask=blocks(140, 200, planes=(1, 2)), kv_heads=1, width=16),
         DEEP | {"key_tile": 64},
@@ -113,6 +120,8 @@ PRODUCTS: dict[str, tuple[Product, dict[str, int]]] = {
     "pairs": (Product(m=34, n=50, k=70, batch=2, layout="tt", dtype="bfloat16"), SQUARE),
     "single_elements": (Product(m=31, n=51, k=45, layout="tn", ending="silu"), SQUARE),
     "split": (Product(m=33, n=40, k=136, ending="silu"), SQUARE | {"splits": 2}),
+    "gated": (Product(m=33, n=72, k=72, ending="gated"), SQUARE),
+    "gated_split": (Product(m=20, n=40, k=136, ending="gated"), SQUARE | {"splits": 2}),
 }
 
 

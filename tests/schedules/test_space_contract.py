@@ -22,6 +22,7 @@ from tests.schedules.conv_workloads import Conv, conv_workload
 from tests.schedules.decode_workloads import Decode
 from tests.schedules.elementwise_workloads import SWIGLU, workload_of
 from tests.schedules.gemv_workloads import gemv_workload
+from tests.schedules.head_norm_workloads import head_norm, queries
 from tests.schedules.importance_workloads import Importance
 from tests.schedules.integer_softmax_workloads import integer_softmax
 from tests.schedules.masked_workloads import lowered_frames
@@ -39,6 +40,7 @@ OTHERS = {
         heads=4, kv_heads=2, queries=70, keys=90, width=64, lengths="int32", causal=True
     ).workload(),
     "row_norm": lambda: norm((24, 96), "bfloat16", bias=True),
+    "head_norm": lambda: head_norm(queries("bfloat16", 1, 24, 3, 64)),
     "integer_softmax": lambda: integer_softmax((24, 96), "float16"),
     "elementwise": lambda: workload_of(SWIGLU, "bfloat16", (24, 96), a=(24, 96), b=(24, 96)),
     "chain_segments": lambda: chains(67, 6, 20),
@@ -49,6 +51,7 @@ OTHERS = {
         2, 100, 512, 4, 128, gated=True, activation="silu", bias=True
     ),
     "gemm_dequant": lambda: gemv_workload(300, 200, 512, 3, 128, residual=True),
+    "gemm_fused": lambda: gemv_workload(300, 200, 512, 4, 128, residual=True),
     "attention_masked": lambda: lowered_frames([100, 60]),
     "last_row_importance": lambda: (
         Importance(heads=6, kv_heads=2, keys=300, width=64).task().workload
@@ -80,6 +83,8 @@ def families_of(case: tuple[Task, str]) -> list[str]:
     """The own families that cover the case."""
     if case[1] == "matmul_rows":
         return ["matmul_rows", "matmul"]
+    if case[1] in {"gemm_dequant", "gemm_fused"}:
+        return ["gemm_dequant", "gemm_fused"]
     return [case[1] if case[1] in OTHERS else "softmax"]
 
 

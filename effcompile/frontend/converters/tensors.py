@@ -36,6 +36,14 @@ def slice_axis(node: Node, x: Any, axis: int, begin: int, end: int) -> Any:
     return node.emit(relax.op.strided_slice(x, [axis], [begin], [end]))
 
 
+def static_extent(x: Any, axis: int) -> int | None:
+    """Length of one axis, ``None`` if it is open or ``x`` is no tensor of known rank."""
+    if not hasattr(x.ty, "dtype") or getattr(x.ty.shape, "values", None) is None:
+        return None
+    extent = type_of(x)[0][axis]
+    return extent if isinstance(extent, int) else None
+
+
 def concat(node: Node, parts: list[Any], axis: int) -> Any:
     """Parts one after another along an axis."""
     from tvm import relax

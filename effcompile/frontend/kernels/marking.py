@@ -31,16 +31,23 @@ def marked_call(
         op: Name by which own design spaces recognise the workload.
         attrs: What they need to know beside shapes and dtypes.
     """
-    return builder.call_te(
-        definition,
-        *inputs,
-        primfunc_name_hint=op,
-        primfunc_attrs={
-            "effcompile.op": op,
-            "effcompile.attrs": msgspec.json.encode(dict(attrs), order="deterministic").decode(),
-            "op_pattern": OPAQUE,
-        },
-    )
+    marks = _marks(op, attrs)
+    return builder.call_te(definition, *inputs, primfunc_name_hint=op, primfunc_attrs=marks)
+
+
+def with_marks(function: Any, *, op: str, attrs: Mapping[str, Attribute]) -> Any:
+    """A function that is already there, marked as :func:`marked_call` marks new ones."""
+    for key, value in _marks(op, attrs).items():
+        function = function.with_attr(key, value)
+    return function
+
+
+def _marks(op: str, attrs: Mapping[str, Attribute]) -> dict[str, Any]:
+    return {
+        "effcompile.op": op,
+        "effcompile.attrs": msgspec.json.encode(dict(attrs), order="deterministic").decode(),
+        "op_pattern": OPAQUE,
+    }
 
 
 def marks_of(function: Any) -> tuple[str, dict[str, Attribute]]:

@@ -1,0 +1,123 @@
+"""Norms with an ending without a GPU: what is covered, numbers, points that compile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from effcompile.measure.cache import DiskCache
+from effcompile.measure.libraries import LibraryMaker
+from schedules.defaults import DefaultSpace
+from schedules.dtypes import numpy_dtype
+from schedules.families import own_spaces
+from schedules.head_norm import HeadNormSpace, head_norm_space
+from schedules.head_norm_cuda import HeadNormSchedule, head_norm_launch
+from schedules.head_norm_problem import head_norm_problem
+from schedules.inputs import make_inputs
+from schedules.limits import require_launchable
+from schedules.reference import compare, compute_reference, tolerance_of
+from schedules.space import DesignSpace
+from schedules.target import known_target
+from schedules.task import Task
+from tests.schedules.elementwise_emulation import Emulation
+from tests.schedules.head_norm_workloads import head_norm, queries, small_workloads
+from tests.schedules.merge_workloads import CPU
+
+SMALL = small_workloads()
+H200 = known_target("h200")
+
+
+def space_of(name: str) -> HeadNormSpace:
+    space = head_norm_space(Task(workload=SMALL[name], target=H200))
+    assert isinstance(space, HeadNormSpace), name
+    return space
+
+
+def schedules_of(space: HeadNormSpace) -> list[HeadNormSchedule]:
+    """One thread per row, which needs no other; by vector width and order of rows."""
+    orders = next(knob.values for knob in space.knobs if knob.name == "inner")
+    return [
+        HeadNormSchedule(vector=vector, lanes=1, height=5, inner=int(inner), streams=False)
+        for vector in space.lanes
+        for inner in orders
+    ]
+
+
+@pytest.fixture(scope="module")
+def emulation(tmp_path_factory: pytest.TempPathFactory) -> Emulation:
+    programs = {}
+    for name, workload in SMALL.items():
+        space, problem = space_of(name), head_norm_problem(workload)
+        assert problem is not None
+        for number, schedule in enumerate(schedules_of(space)):
+            launch = head_norm_launch(problem, space.lanes[schedule.vector], schedule)
+            programs[f"{name} {number}"] = (workload, launch)
+    return Emulation(programs, tmp_path_factory.mktemp("head_norm"))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", SMALL)
+def test_texts_compute_what_the_program_says(name: str, emulation: Emulation) -> None:
+    workload = SMALL[name]
+    inputs = make_inputs(workload, seed=1)
+    (expected,) = compute_reference(workload, inputs)
+    (result,) = workload.outputs
+    numbers = range(len(schedules_of(space_of(name))))
+    assert len(numbers) >= 4
+    for number in numbers:
+        found = np.full(result.shape, np.nan, numpy_dtype(result.dtype))
+        assert emulation.run(f"{name} {number}", [*inputs, found]) == 0
+        assert compare(found, expected, tolerance_of(workload)) is None
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_default_programs_are_right(name: str, run_on_cpu: Callable[..., Any]) -> None:
+    task = Task(workload=SMALL[name], target=CPU)
+    space: DesignSpace = DefaultSpace(task)
+    (candidate,) = space.sample(1, np.random.default_rng(0))
+    assert run_on_cpu(task.workload, space.realise(candidate)) is None
+
+
+SOURCES = {
+    "halves": [("true", 64)],
+    "pairs, text first": [("(v_ax2 < 5)", 40), ("(5 <= v_ax2)", 40)],
+    "pairs of image only": [("(v_ax2 < 12)", 64), ("(12 <= v_ax2)", 64)],
+    "heads side by side": [("true", 24)],
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_row_has_one_source(name: str) -> None:
+    problem = head_norm_problem(SMALL[name])
+    assert problem is not None
+    assert [(one.guard, one.aligned) for one in problem.sources] == SOURCES[name]
+    assert problem.n_rows * problem.width == np.prod(SMALL[name].outputs[0].shape)
+
+
+def test_family_is_found_for_cuda_alone() -> None:
+    (space,) = own_spaces(Task(workload=SMALL["halves"], target=H200))
+    assert space.name == "head_norm"
+    assert head_norm_space(Task(workload=SMALL["halves"], target=CPU)) is None
+
+
+def test_points_compile_without_spills(tmp_path: Path) -> None:
+    for target, name in ((H200, "pairs, text first"), (known_target("a100"), "gathered angles")):
+        maker = LibraryMaker(
+            target=target, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
+        )
+        space = HeadNormSpace(Task(workload=SMALL[name], target=target))
+        (candidate,) = space.sample(1, np.random.default_rng(0))
+        build = maker.make(space.realise(candidate), flops=None, unique_bytes=None)
+        require_launchable(build.stats, target)
+        assert build.stats.kernels[0].spill_bytes == 0, candidate.decisions
+
+
+@pytest.mark.parametrize("width", [64, 72, 128, 256])
+def test_widths_of_models_have_a_choice_of_points(width: int) -> None:
+    workload = head_norm(queries("bfloat16", 1, 512, 24, width))
+    space = HeadNormSpace(Task(workload=workload, target=H200))
+    assert 40 <= len(space.points) <= 1000
