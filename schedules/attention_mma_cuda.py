@@ -196,6 +196,6 @@ def _factors(problem: DecodeProblem) -> dict[str, float]:
     scale, cap = problem.plain.scale, problem.softcap
     return {
         "SCALE_LOG2": (cap or scale) * log2(e),
-        "MASK_UNIT": 1 / scale,
+        "MASK_UNIT": 1 / (cap or scale),
         "CAP_EXPONENT": 2 * log2(e) * scale / (cap or 1.0),
     }

@@ -100,7 +100,7 @@ class EndingBlocks:
 
     def _side(self, buffer: Any, strides: Mapping[str, int], offset: int) -> Side:
         dtype = str(buffer.dtype)
-        require(dtype in FLOATS)
+        require(dtype in (*FLOATS, "bool"))
         return Side(
             buffer=str(buffer.name),
             dtype=dtype,

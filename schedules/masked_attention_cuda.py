@@ -21,17 +21,29 @@ LOWEST_BIAS = -1e38
 
 def masked_attention(workload: Workload, problem: MaskedProblem, schedule: HopperSchedule) -> Any:
     """The ``PrimFunc``."""
-    launches = [attention_launch(problem.plain, schedule, tiles_pattern(problem, schedule))]
     workspaces = []
     if problem.kind != TILES:
-        launches.insert(0, find_launch(problem, early=schedule.early))
         workspaces.append(TensorSpec(name=INDEX, shape=problem.index_shape, dtype="int32"))
         workspaces.append(TensorSpec(name=PATTERNS, shape=problem.patterns_shape, dtype="int32"))
     if schedule.splits > 1:
-        launches.append(combine_launch(problem, schedule))
-        n_kept = schedule.splits * _rows(problem) * (problem.plain.value_width + 2)
+        n_kept = partial_floats(problem, schedule)
         workspaces.append(TensorSpec(name=PARTIAL, shape=(n_kept,), dtype="float32"))
-    return cuda_program(workload, launches, workspaces=workspaces)
+    return cuda_program(workload, launches(problem, schedule), workspaces=workspaces)
+
+
+def launches(problem: MaskedProblem, schedule: HopperSchedule) -> list[CudaLaunch]:
+    """Finding the blocks of a mask that comes with the call, attention, combining splits."""
+    made = [attention_launch(problem.plain, schedule, tiles_pattern(problem, schedule))]
+    if problem.kind != TILES:
+        made.insert(0, find_launch(problem, early=schedule.early))
+    if schedule.splits > 1:
+        made.append(combine_launch(problem, schedule))
+    return made
+
+
+def partial_floats(problem: MaskedProblem, schedule: HopperSchedule) -> int:
+    """Of all splits: values, a maximum and a sum per row."""
+    return schedule.splits * _rows(problem) * (problem.plain.value_width + 2)
 
 
 def _rows(problem: MaskedProblem) -> int:

@@ -15,6 +15,8 @@ from schedules.workload import Workload
 C_TYPES = {dtype: dtypes.CUDA_TYPES[dtype] for dtype in dtypes.FLOATS}
 ELEMENT_BYTES = {dtype: dtypes.ELEMENT_BYTES[dtype] for dtype in dtypes.FLOATS}
 """Of the elements that rows have."""
+READ_BYTES = {**ELEMENT_BYTES, "bool": dtypes.ELEMENT_BYTES["bool"]}
+"""Of what can be read as numbers; truth is one."""
 WORD_BYTES = 16
 
 Problem = TypeVar("Problem")
