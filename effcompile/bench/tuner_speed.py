@@ -69,6 +69,9 @@ def bench_tuner_speed(
         work: Folder for models, runs and logs.
         stock: Also run stock MetaSchedule.
         watch: Told of every row at once, so that a run cut off has lost none.
+
+    Raises:
+        UsageError: There is no workload of such a name.
     """
     work.mkdir(parents=True, exist_ok=True)
     available = workloads()
