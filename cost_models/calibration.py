@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,3 +36,23 @@ def conformal_factor(
     scores = np.sort(np.abs(measured - predicted)[-LATEST:] / spread[-LATEST:])
     rank = math.ceil((len(scores) + 1) * coverage)
     return float(scores[rank - 1]) if 0 < rank <= len(scores) else UNCALIBRATED
+
+
+def grouped_conformal_factor(scores: Sequence[np.ndarray], *, coverage: float) -> float:
+    """Factor that covers a share of a group that nothing is known of.
+
+    Errors of one group resemble each other, so groups are exchangeable and single errors are not.
+    Every known group counts alike, and so does the one to come, with an error beyond all of them
+    (hierarchical conformal prediction: Lee, Barber and Willett 2023). With too few groups no finite
+    factor covers; the largest score is then the best there is.
+
+    Args:
+        scores: ``|measured - predicted| / spread`` of each known group, shape (n_i,), not empty.
+        coverage: Wanted share, between 0 and 1.
+    """
+    weights = np.concatenate([np.full(len(one), 1.0 / len(one)) for one in scores])
+    every = np.concatenate(scores)
+    order = np.argsort(every)
+    shares = np.cumsum(weights[order]) / (len(scores) + 1)
+    rank = min(int(np.searchsorted(shares, coverage - 1e-12)), len(every) - 1)
+    return float(every[order][rank])

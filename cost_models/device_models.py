@@ -21,7 +21,7 @@ from cost_models.errors import BadModels
 from cost_models.features import FEATURE_NAMES, FEATURES_VERSION
 from cost_models.transfer import Quantity, TransferModel, TransferParts
 
-MODELS_VERSION = 1
+MODELS_VERSION = 2
 
 SpaceKey = tuple[str, int]
 """Name of a design space, and how many features it gives."""
@@ -98,6 +98,7 @@ class _StoredModel:
     unseen_error: float
     level_error: float
     within_error: float
+    limit_w: float | None
     members: tuple[_Member, ...]
 
 
@@ -172,6 +173,7 @@ def _stored(parts: TransferParts, members: tuple[_Member, ...]) -> _StoredModel:
         unseen_error=parts.trees.unseen_error,
         level_error=parts.level_error,
         within_error=parts.within_error,
+        limit_w=parts.limit_w,
         members=members,
     )
 
@@ -242,5 +244,6 @@ def _loaded(stored: _StoredModel, archive: zipfile.ZipFile, path: Path) -> Trans
             trees=BoostedParts(members=raws, unseen_error=stored.unseen_error),
             level_error=stored.level_error,
             within_error=stored.within_error,
+            limit_w=stored.limit_w,
         )
     )

@@ -15,6 +15,7 @@ from cost_models.boosting import BoostedEnsemble, BoostingConfig
 from cost_models.dataset import over_group_best
 from cost_models.energy_rows import EnergyRows, energy_mj, power_w
 from cost_models.group_means import GroupMeans
+from cost_models.power_limit import limited, slope, unlimited
 from cost_models.transfer import TransferModel
 from cost_models.work_costs import WorkCosts, power_terms
 
@@ -72,7 +73,7 @@ class PowerModel:
         self._corrected, self._own = None, None
         if not len(rows):
             return
-        power = power_w(energies_mj, rows.latency_us)
+        power = np.exp(unlimited(np.log(power_w(energies_mj, rows.latency_us)), self._limit_w))
         # The fast ones are asked for: their errors count most.
         weights = 1.0 / over_group_best(rows.latency_us, rows.groups)
         if self._prior is not None:
@@ -91,8 +92,15 @@ class PowerModel:
             logs.append(self._own.predict(rows))
         if not logs:
             raise ValueError("the power model was asked for before it was fitted")
-        mean = energy_mj(np.exp(np.mean([one.mean for one in logs], axis=0)), rows.latency_us)
-        return Prediction(mean=mean, spread=mean * np.mean([one.spread for one in logs], axis=0))
+        log_w = np.mean([one.mean for one in logs], axis=0)
+        error = np.mean([one.spread for one in logs], axis=0) * slope(log_w, self._limit_w)
+        mean = energy_mj(np.exp(limited(log_w, self._limit_w)), rows.latency_us)
+        return Prediction(mean=mean, spread=mean * error)
+
+    @property
+    def _limit_w(self) -> float | None:
+        """Of the device, if the prior knows it."""
+        return None if self._prior is None else self._prior.limit_w
 
     def _by_prior(self, rows: EnergyRows, prior: TransferModel) -> Prediction:
         """Logarithm of watts; the mean of the task is known once there is a row."""

@@ -17,7 +17,7 @@ from cost_models.work import WORK_NAMES, issued, work_of
 from schedules.stats import KernelResources, KernelStats
 from schedules.target import Target
 
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 
 LAUNCH_NAMES = (
     "n_kernels",
@@ -34,6 +34,7 @@ LAUNCH_NAMES = (
     "last_wave_share",
     "log_flops",
     "log_bytes",
+    "log_memory_bytes",
 )
 CODE_NAMES = (
     *(f"log_{name}" for name in WORK_NAMES),
@@ -46,6 +47,7 @@ RATE_NAMES = (
     "log_latency_us",
     "log_flops_per_us",
     "log_bytes_per_us",
+    "log_memory_bytes_per_us",
     "log_threads_per_us",
     "log_issued_per_us",
     *(f"log_{name}_per_us" for name in WORK_NAMES),
@@ -73,7 +75,11 @@ def compiler_features(stats: KernelStats, *, latency_us: float, target: Target) 
         float32, shape (n_features,).
     """
     work = work_of(stats) / max(1, target.n_cores)
-    row = [*_launch(stats, target), *_code(stats, work, target), *_rates(stats, work, latency_us)]
+    row = [
+        *_launch(stats, target),
+        *_code(stats, work, target),
+        *_rates(stats, work, latency_us, target),
+    ]
     return np.array(row, dtype=np.float32)
 
 
@@ -86,7 +92,17 @@ def _launch(stats: KernelStats, target: Target) -> list[float]:
         _last_wave_share(launch[-1]),
         _log(stats.flops),
         _log(stats.unique_bytes),
+        _log(_memory_bytes(stats, target)),
     ]
+
+
+def _memory_bytes(stats: KernelStats, target: Target) -> float | None:
+    """Bytes that cannot stay in the last-level cache from one launch to the next: all of what does
+    not fit, because lines are gone by the time they are asked for again.
+    """
+    if stats.unique_bytes is None:
+        return None
+    return stats.unique_bytes if stats.unique_bytes > target.cache_bytes else 0.0
 
 
 def _main_launch(kernels: tuple[KernelResources, ...], target: Target) -> list[float]:
@@ -124,11 +140,12 @@ def _code(stats: KernelStats, work: np.ndarray, target: Target) -> list[float]:
     ]
 
 
-def _rates(stats: KernelStats, work: np.ndarray, latency_us: float) -> list[float]:
+def _rates(stats: KernelStats, work: np.ndarray, latency_us: float, target: Target) -> list[float]:
     return [
         _log(latency_us),
         _log_rate(stats.flops, latency_us),
         _log_rate(stats.unique_bytes, latency_us),
+        _log_rate(_memory_bytes(stats, target), latency_us),
         _log_rate(sum(map(_n_threads, stats.kernels)) or None, latency_us),
         _log_rate(float(issued(work)), latency_us),
         *(_log_rate(float(value), latency_us) for value in work),

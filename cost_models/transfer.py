@@ -6,6 +6,9 @@ Every member of the ensemble draws whole workloads, so the errors it states are 
 workloads it knows nothing of. They have two parts: one that all candidates of a workload
 share (``level``), which a few measurements remove, and one that remains (``within``), which
 decides how well candidates of one workload are told apart.
+
+Power is learnt and told as it would be without the device's power limit; what the limit leaves of
+it is :func:`cost_models.power_limit.limited`.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import numpy as np
 from cost_models.base import Prediction
 from cost_models.boosting import BoostedEnsemble, BoostedParts, BoostingConfig
 from cost_models.dataset import over_group_best
+from cost_models.power_limit import unlimited
 from cost_models.work_costs import (
     WorkCosts,
     launch_columns,
@@ -49,6 +53,7 @@ class TransferParts:
         trees: What is added to the logarithm.
         level_error: Standard deviation of the logarithm's error that a workload shares.
         within_error: Standard deviation of what else it errs by.
+        limit_w: Power limit that values were measured under, ``None`` if unknown.
     """
 
     quantity: Quantity
@@ -56,6 +61,7 @@ class TransferParts:
     trees: BoostedParts
     level_error: float
     within_error: float
+    limit_w: float | None = None
 
 
 class TransferModel:
@@ -64,10 +70,12 @@ class TransferModel:
     Args:
         quantity: Which of them.
         seed: Same seed and rows, same predictions.
+        limit_w: Power limit that values are measured under, ``None`` if unknown.
     """
 
-    def __init__(self, quantity: Quantity, *, seed: int = 0) -> None:
+    def __init__(self, quantity: Quantity, *, seed: int = 0, limit_w: float | None = None) -> None:
         self.quantity = quantity
+        self.limit_w = limit_w
         self.level_error = 0.0
         self.within_error = 0.0
         self._costs: list[WorkCosts] = []
@@ -93,12 +101,13 @@ class TransferModel:
         if len(names) < LEAST_WORKLOADS:
             return
         weights = len(groups) / len(names) / counts[numbers] / over_group_best(latency_us, groups)
-        terms, logs = self._terms(late), np.log(values)
+        terms, logs = self._terms(late), unlimited(np.log(values), self.limit_w)
+        amounts = np.exp(logs)
         self._costs = []
 
         def expected(drawn: np.ndarray) -> np.ndarray:
             costs = WorkCosts()
-            costs.fit(terms, values, drawn)
+            costs.fit(terms, amounts, drawn)
             self._costs.append(costs)
             return np.asarray(np.log(costs.predict(terms)))
 
@@ -132,12 +141,13 @@ class TransferModel:
             trees=self._trees.parts(),
             level_error=self.level_error,
             within_error=self.within_error,
+            limit_w=self.limit_w,
         )
 
     @classmethod
     def from_parts(cls, parts: TransferParts) -> TransferModel:
         """A stored model; it answers as it did."""
-        found = cls(parts.quantity)
+        found = cls(parts.quantity, limit_w=parts.limit_w)
         found._costs = [WorkCosts(np.array(one)) for one in parts.costs]
         found._trees = BoostedEnsemble.from_parts(parts.trees)
         found.level_error, found.within_error = parts.level_error, parts.within_error

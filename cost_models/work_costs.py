@@ -23,10 +23,11 @@ KINDS: tuple[tuple[str, ...], ...] = (
 )
 """Work per multiprocessor, by kinds that cost alike; names of ``cost_models.work``."""
 
-WHOLE = ("flops", "bytes")
-"""Operations and bytes of the workload, whoever does them."""
+WHOLE = ("flops", "bytes", "memory_bytes")
+"""Operations and bytes of the workload, whoever does them, and what of the bytes comes from memory
+because it does not fit into the last-level cache."""
 
-_SIZES = ("log_code_bytes", "log_blocks", "log_flops", "log_bytes")
+_SIZES = ("log_code_bytes", "log_blocks", "log_flops", "log_bytes", "log_memory_bytes")
 """Launch features that tell workloads apart rather than candidates."""
 
 

@@ -12,7 +12,8 @@ from effcompile.config import MeasureConfig
 from effcompile.errors import DeviceUnavailable, UsageError
 from effcompile.model_inputs import make_model_inputs
 from effcompile.rounding import quantity
-from effcompile.signature import chosen_entry
+from effcompile.signature import EntryPoint, chosen_entry
+from schedules.target import Target
 from search.final_effort import UNMETERED_FACTOR
 from search.ports import FinalMeasurement
 from search.trial import Failure
@@ -74,39 +75,61 @@ def measure_artifacts(
         MeterUnavailable: The meter named in ``config`` is not here, or may not be read.
         UsageError: Different targets or input signatures.
     """
-    from effcompile.measure.environment import detect_target, require_meter_for
+    from effcompile.measure.environment import require_meter_for
     from effcompile.measure.module_runner import ModuleRunner
 
+    target, chosen = _comparable(paths, entry)
+    here = _device_here(target)
+    config = config or MeasureConfig()
+    require_meter_for(here, config)
+    inputs = make_model_inputs(chosen, config.input_seed, dims)
+    with tempfile.TemporaryDirectory(prefix="effcompile-measure-") as folder:
+        runner = ModuleRunner(here, config, work_dir=Path(folder))
+        try:
+            # Rounds without an energy window are short, so there may be more of them.
+            factor = UNMETERED_FACTOR if runner.no_energy_reason else 1
+            outcomes = runner.compare(paths, chosen.name, inputs, factor * n_rounds)
+        finally:
+            runner.close()
+    return [
+        ArtifactMeasurement(
+            path=path,
+            entry=chosen.name,
+            measurement=None if isinstance(outcome, Failure) else outcome,
+            failure=outcome if isinstance(outcome, Failure) else None,
+        )
+        for path, outcome in zip(paths, outcomes, strict=True)
+    ]
+
+
+def _comparable(paths: Sequence[Path], entry: str | None) -> tuple[Target, EntryPoint]:
+    """The target and the entry point that artifacts have in common.
+
+    Raises:
+        UsageError: Their targets or the entry's inputs differ.
+    """
     manifests = [read_manifest(path) for path in paths]
-    chosen = [chosen_entry(manifest.entries, entry) for manifest in manifests]
+    first, *others = [chosen_entry(manifest.entries, entry) for manifest in manifests]
     target = manifests[0].target
     if any(manifest.target.kind != target.kind for manifest in manifests):
         raise UsageError("cannot measure artifacts of different targets against each other.")
-    if any(one.inputs != chosen[0].inputs for one in chosen):
+    if any(one.inputs != first.inputs for one in others):
         raise UsageError("cannot measure artifacts with different inputs against each other.")
+    return target, first
+
+
+def _device_here(target: Target) -> Target:
+    """The device of this computer that artifacts of a target are measured on.
+
+    Raises:
+        DeviceUnavailable: It is another one than they were built for.
+    """
+    from effcompile.measure.environment import detect_target
+
     here = detect_target("cuda" if target.kind == "cuda" else "cpu")
     if target.kind == "cuda" and here.name != target.name:
         raise DeviceUnavailable(
             f"the artifact was built for {target.name}, found {here.name}. "
             "Numbers of another device would say nothing about it."
         )
-    config = config or MeasureConfig()
-    require_meter_for(here, config)
-    inputs = make_model_inputs(chosen[0], config.input_seed, dims)
-    with tempfile.TemporaryDirectory(prefix="effcompile-measure-") as folder:
-        runner = ModuleRunner(here, config, work_dir=Path(folder))
-        try:
-            # Rounds without an energy window are short, so there may be more of them.
-            factor = UNMETERED_FACTOR if runner.no_energy_reason else 1
-            outcomes = runner.compare(paths, chosen[0].name, inputs, factor * n_rounds)
-        finally:
-            runner.close()
-    return [
-        ArtifactMeasurement(
-            path=path,
-            entry=chosen[0].name,
-            measurement=None if isinstance(outcome, Failure) else outcome,
-            failure=outcome if isinstance(outcome, Failure) else None,
-        )
-        for path, outcome in zip(paths, outcomes, strict=True)
-    ]
+    return here

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from effcompile.arrays import numpy_of, tensors_in
 from effcompile.errors import BadModel, UsageError
 from effcompile.model_inputs import make_model_inputs
+from effcompile.output_comparison import OutputComparison, compare_outputs
 from effcompile.runtime import load
 from effcompile.signature import EntryPoint, chosen_entry
-from effcompile.verify import OutputComparison, compare_outputs
 
 Arrays = list[npt.NDArray[Any]]
 

@@ -5,6 +5,7 @@ The rows of an output are the slices along its last axis, counted through all ot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -12,12 +13,15 @@ import numpy as np
 
 from schedules.workload import TensorSpec, Workload
 
-# About four seconds of float64 products on two cores, and 256 MiB of references.
-MOST_FLOPS = 300e9
-MOST_ELEMENTS = 1 << 25
+# About a second of float64 products on two cores, and 128 MiB of references.
+MOST_FLOPS = 60e9
+MOST_ELEMENTS = 1 << 24
 # A sample is smaller than the largest whole, which it cannot replace anyway.
 SAMPLE_SHARE = 0.5
 LEAST_ROWS = 32
+# Rows that tiles of common heights begin and end with, and those that slices do.
+TILE_HEIGHTS = (8, 16, 32, 64, 128, 256)
+MOST_SLICES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +76,19 @@ def rows_of(spec: TensorSpec) -> int:
     return prod(spec.shape[:-1])
 
 
-def affordable_rows(workload: Workload, *, flops_per_row: float) -> np.ndarray | None:
+def affordable_rows(
+    workload: Workload, *, flops_per_row: float, and_rows: Sequence[int] = ()
+) -> np.ndarray | None:
     """Rows of the first output to compute, ``None`` for all of them.
 
     One row out of each of equal consecutive parts, so that no tile of a kernel that is larger than
-    a part goes unseen, and the first and the last row, where ends are handled.
+    a part goes unseen, and rows where ends are handled: the first and the last of the output, of
+    its slices along the axis before the last, and of some tiles.
 
     Args:
         workload: Seeds the choice, so it is the same in every process.
         flops_per_row: Operations to compute one row of the first output.
+        and_rows: Rows with something special in them.
     """
     spec = workload.outputs[0]
     n_rows, width = rows_of(spec), spec.shape[-1] if spec.shape else 1
@@ -91,4 +99,31 @@ def affordable_rows(workload: Workload, *, flops_per_row: float) -> np.ndarray |
     rng = np.random.default_rng(int(workload.workload_id, 16))
     edges = np.linspace(0, n_rows, n_sampled + 1).astype(np.int64)
     inside = rng.integers(edges[:-1], np.maximum(edges[1:], edges[:-1] + 1))
-    return np.unique(np.concatenate([[0], inside, [n_rows - 1]]))
+    ends = [*_slice_ends(spec, n_rows), *_tile_ends(spec, n_rows, rng)]
+    del ends[max(LEAST_ROWS, n_sampled) :]
+    chosen = np.unique(np.concatenate([[0, n_rows - 1], inside, ends, and_rows]).astype(np.int64))
+    return chosen[(chosen >= 0) & (chosen < n_rows)]
+
+
+def _slice_ends(spec: TensorSpec, n_rows: int) -> list[int]:
+    """First and last row of slices along the axis before the last."""
+    height = _slice_height(spec)
+    starts = np.arange(0, n_rows, height)
+    some = starts[:: max(1, len(starts) // MOST_SLICES)]
+    return [int(row) for start in some for row in (start, start + height - 1)]
+
+
+def _tile_ends(spec: TensorSpec, n_rows: int, rng: np.random.Generator) -> list[int]:
+    """The last row of a tile and the first of the next, for every common height of tiles."""
+    height = _slice_height(spec)
+    ends = []
+    for tile in TILE_HEIGHTS:
+        if 2 * tile <= height:
+            start = height * int(rng.integers(n_rows // height))
+            border = start + tile * int(rng.integers(1, height // tile))
+            ends += [border - 1, border]
+    return ends
+
+
+def _slice_height(spec: TensorSpec) -> int:
+    return spec.shape[-2] if len(spec.shape) > 1 else 1

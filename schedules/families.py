@@ -12,6 +12,7 @@ from schedules.chain_segments import chain_segments_space
 from schedules.conv import conv_space
 from schedules.elementwise import elementwise_space
 from schedules.gemm_dequant import gemm_dequant_space
+from schedules.gemm_fused import gemm_fused_space
 from schedules.gemv_dequant import gemv_dequant_space
 from schedules.head_norm import head_norm_space
 from schedules.headwise_attention import headwise_space
@@ -43,6 +44,7 @@ FAMILIES: tuple[Family, ...] = (
     importance_space,
     gemv_dequant_space,
     gemm_dequant_space,
+    gemm_fused_space,
     merge_space,
     row_norm_space,
     head_norm_space,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from schedules import draws
 from schedules.dtypes import is_integer, numpy_dtype
 from schedules.expected import Reference
 from schedules.references import draw_of
@@ -101,4 +102,4 @@ def draw_tensor(
         return rng.integers(0, index_bound, size=spec.shape).astype(dtype)
     if positive:
         return rng.uniform(0.5, 1.5, size=spec.shape).astype(dtype)
-    return rng.standard_normal(size=spec.shape, dtype=np.float32).astype(dtype)
+    return draws.normal(spec.shape, spec.dtype, rng)

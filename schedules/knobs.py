@@ -136,17 +136,6 @@ class KnobSpace(ABC):
                 return self.candidate(changed)
         return None
 
-    def neighbours(self, candidate: Candidate) -> list[Candidate]:
-        """Every legal point that differs from this one in exactly one knob."""
-        values = self.values_of(candidate)
-        moved = (
-            {**values, knob.name: value}
-            for knob in self.knobs
-            for value in knob.values
-            if value != values[knob.name]
-        )
-        return [self.candidate(point) for point in moved if self.refusal(point) is None]
-
     def features(self, candidates: Sequence[Candidate]) -> np.ndarray:
         """Numbers as log2(1 + value), words as one column per value, then the family's own."""
         rows = [self._feature_row(self.values_of(candidate)) for candidate in candidates]

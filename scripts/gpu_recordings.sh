@@ -6,7 +6,8 @@
 #   xz -d OUT/workloads.sqlite.xz
 #   python3 -m effcompile record OUT/workloads.sqlite --out effcompile/recordings/h100-workloads.effrec \
 #     --command "bash scripts/gpu_recordings.sh OUT SECONDS PEER_SECONDS NAME ..."
-# It may be cut off at any moment: OUT/workloads.sqlite.xz is hardly older than a minute.
+# It may be cut off at any moment: OUT/workloads.sqlite.xz is hardly older than a minute. With
+# ENERGIES=120 it ends earlier, once every workload has as many; one takes about 50 s.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 usage="usage: gpu_recordings.sh OUT SECONDS PEER_SECONDS [NAME ...]"
@@ -29,7 +30,8 @@ PYTHON
 
 (while sleep 45; do keep; done) & keeper=$!
 "$PYTHON" -m effcompile bench workloads --out "$copy" --seconds "$seconds" --work "$work/run" \
-  --meter "${METER:-nvml}" --target "${TARGET:-cuda}" "${chosen[@]}" > "$out/rows" 2> "$out/log"
+  --meter "${METER:-nvml}" --target "${TARGET:-cuda}" ${ENERGIES:+--energies "$ENERGIES"} \
+  "${chosen[@]}" > "$out/rows" 2> "$out/log"
 echo "workloads: status $?, $SECONDS s"
 if [[ $peer_seconds -gt 0 ]]; then
   timeout $((peer_seconds + 20)) "$PYTHON" -m effcompile bench peers "$work/run" --out "$copy" \

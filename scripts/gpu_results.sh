@@ -39,7 +39,7 @@ tuner() {  # about 5 minutes, most of it the stock tuner
 }
 
 meter() {  # about 4 minutes
-  effcompile bench meter --rounds 20 --work "$work/meter" --json > "$out/meter.json"
+  effcompile bench meter --rounds 20 --minutes 3 --work "$work/meter" --json > "$out/meter.json"
 }
 
 winners() {  # about 5 minutes

@@ -87,21 +87,10 @@ class Evolutionary:
             population = self._evolve(
                 history, space, pool, elites, size=size, ranker=ranker, rng=rng
             )
-            n_local = min(n - len(blind), round(self._local_share() * n))
-            moves = local_moves(
-                history, space, n_local, band=self.config.energy_band, ranker=ranker, rng=rng
+            guided = self._guided(
+                history, space, population, n, n_free=n - len(blind), ranker=ranker, rng=rng
             )
-            known = {one.candidate_id for one in moves}
-            chosen = [
-                one
-                for one in self._batch(
-                    history, space, population, n - len(blind), ranker=ranker, rng=rng
-                )
-                if one.candidate.candidate_id not in known
-            ][: n - len(blind) - len(moves)]
-            found = _distinct(
-                [*chosen, *_as(moves, "local"), *_as(blind, "sample"), *_as(pool, "sample")], n
-            )
+            found = _distinct([*guided, *_as(blind, "sample"), *_as(pool, "sample")], n)
         else:
             parents = [elites[i % len(elites)] for i in range(n // 2)] if elites else []
             children = _new_children(history, space, parents, rng)
@@ -109,6 +98,37 @@ class Evolutionary:
         if len(found) == n:
             return found
         return _distinct([*found, *_as(fresh_samples(history, space, n, rng), "sample")], n)
+
+    def _guided(
+        self,
+        history: TaskHistory,
+        space: DesignSpace,
+        population: list[_Known],
+        n: int,
+        *,
+        n_free: int,
+        ranker: Ranker,
+        rng: np.random.Generator,
+    ) -> list[Proposal]:
+        """What the models like: of the population, then steps from the measured front.
+
+        Args:
+            history: The task's.
+            space: Where to look.
+            population: Untried candidates.
+            n: Of the round, which the share of steps is of.
+            n_free: How many to choose.
+            ranker: The models.
+            rng: Breaks ties, draws steps.
+        """
+        n_local = min(n_free, round(self._local_share() * n))
+        moves = local_moves(
+            history, space, n_local, band=self.config.energy_band, ranker=ranker, rng=rng
+        )
+        known = {one.candidate_id for one in moves}
+        batch = self._batch(history, space, population, n_free, ranker=ranker, rng=rng)
+        chosen = [one for one in batch if one.candidate.candidate_id not in known]
+        return [*chosen[: n_free - len(moves)], *_as(moves, "local")]
 
     def _local_share(self) -> float:
         """Who does not look at energies knows no front to move from."""

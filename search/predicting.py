@@ -13,6 +13,7 @@ import numpy as np
 
 from cost_models.device_models import DeviceModels
 from cost_models.features import compiler_features
+from cost_models.power_limit import limited
 from schedules.task import Task
 from search.ports import FinalEffort, FinalMeasurement
 from search.trial import (
@@ -89,10 +90,11 @@ class PredictingRunner:
         return math.hypot(model.level_error, model.within_error)
 
     def _members(self, task: Task, build: Build) -> tuple[np.ndarray, np.ndarray]:
-        """Logarithms of latency and power by each member, shape (n_members,)."""
+        """Logarithms of latency and of power at the limit by each member, shape (n_members,)."""
         log_latency = self._models.latency.predict_members(_late(task, build, math.nan))[:, 0]
         late = _late(task, build, float(np.exp(log_latency.mean())))
-        return log_latency, self._models.power.predict_members(late)[:, 0]
+        power = self._models.power
+        return log_latency, limited(power.predict_members(late)[:, 0], power.limit_w)
 
     def compare(
         self, task: Task, builds: Sequence[Build], effort: FinalEffort

@@ -23,6 +23,7 @@ class RecordedRows:
         binary_ids: One per row.
         energy_mj: Measured energy, nan where there is none, shape (n,).
         noise_mj: Standard deviation of one measurement of it, likewise.
+        limit_w: The device's power limit, ``None`` if unknown.
     """
 
     name: str
@@ -31,6 +32,7 @@ class RecordedRows:
     binary_ids: tuple[str, ...]
     energy_mj: np.ndarray
     noise_mj: np.ndarray
+    limit_w: float | None = None
 
     @property
     def has_energy(self) -> np.ndarray:
@@ -86,7 +88,13 @@ def _rows(task: RecordedTask, position: int, space_place: int) -> RecordedRows:
         binary_ids=tuple(first),
         energy_mj=energies,
         noise_mj=noise,
+        limit_w=_limit_w(task),
     )
+
+
+def _limit_w(task: RecordedTask) -> float | None:
+    windows = [window for binary in task.binaries for window in binary.windows]
+    return max((w for one in windows for w in one.conditions.power_limit_w), default=None)
 
 
 def _late(task: RecordedTask, binaries: Sequence[RecordedBinary]) -> np.ndarray:

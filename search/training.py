@@ -19,7 +19,8 @@ from search.recording import Recording
 
 def power_model(parts: Sequence[RecordedRows]) -> TransferModel:
     """The power model that rows teach; unfitted if they are of too few workloads."""
-    model = TransferModel("power")
+    limits_w = {one.limit_w for one in parts if one.limit_w is not None}
+    model = TransferModel("power", limit_w=min(limits_w, default=None))
     if parts:
         rows, energies_mj = late_rows(parts, lambda one: one.has_energy)
         power = power_w(energies_mj, rows.latency_us)

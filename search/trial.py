@@ -140,9 +140,10 @@ class EnergyMeasurement:
 
         At the power limit the controller swings around it as long as the load lasts: windows of
         one kernel show 565 W and a low clock, or 790 W and a high one. Time then goes with power
-        to the -0.444 (H100), so ``energy * time`` stays nearly what it was: windows of 300 ms
-        scatter by 5 % in energy and by 0.6 % in its root. At rest ``energy = limit * time``, and
-        with the product that gives both. Elsewhere it is the measured energy.
+        to the -0.444 (:mod:`cost_models.power_limit`), so ``energy * time`` stays nearly what it
+        was: windows of 300 ms scatter by 5 % in energy and by 0.6 % in its root. At rest
+        ``energy = limit * time``, and with the product that gives both. Elsewhere it is the
+        measured energy.
         """
         limit_w = self._limit_w
         if limit_w is None or self.energy_mj is None or self.sustained_latency_us is None:

@@ -1,6 +1,7 @@
 """How far the energy meter of this GPU can be trusted, in three numbers.
 
-- *Repeatability*: scatter of a kernel's energy over the anchor's, windows of one second in turn.
+- *Repeatability*: scatter of a kernel's energy over the anchor's
+  (:mod:`effcompile.bench.meter_repeatability`).
 - *Agreement*: windows of one second between counter steps against ten seconds read by the
   clock alone, out of the same load, so that nothing but the method differs.
 - *The naive way*: scatter of tenths of a second read by the clock, beside it.
@@ -9,7 +10,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,40 +17,22 @@ from pathlib import Path
 import numpy as np
 
 from effcompile.bench.meter_kernels import KERNELS, MeterBench
+from effcompile.bench.meter_repeatability import (
+    WINDOW_S,
+    MeterWindow,
+    Repeatability,
+    Rounds,
+    scatter,
+)
 from effcompile.measure.energy import Effort, observe
 from effcompile.measure.environment import detect_target
 from effcompile.measure.windows import Experience, Reading, blocks_of, steps_of
 from search.meter_facts import MeterFacts
 
 SETTLE_S = 0.5
-LONG_S, WINDOW_S, SHORT_S = 10.0, 1.0, 0.1
+LONG_S, SHORT_S = 10.0, 0.1
 PARTS = 2
-"""Of the rounds; a long look at one kernel stands between, so that the rounds span more time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repeatability:
-    """One kernel's windows of a second.
-
-    Attributes:
-        kernel: Which.
-        n_windows: Usable ones.
-        minutes: From the first to the last.
-        energy_mj: Mean.
-        energy_scatter: Standard deviation as a share of the mean.
-        ratio_scatter: Likewise of the ratio to the mean of the anchors before and after.
-        power_w: Mean.
-        temperature_c: Least and greatest.
-    """
-
-    kernel: str
-    n_windows: int
-    minutes: float
-    energy_mj: float
-    energy_scatter: float
-    ratio_scatter: float
-    power_w: float
-    temperature_c: tuple[float, float]
+"""Of the rounds; a long look at one kernel stands before each, and warms the device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +67,32 @@ class Agreement:
 Watch = Callable[[Repeatability | Agreement], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterPrecision:
+    """Everything that was found.
+
+    Attributes:
+        meter: Its calibration.
+        repeatability: By kernel.
+        agreement: By kernel.
+        windows: Behind the repeatability, anchors included, in order.
+    """
+
+    meter: MeterFacts
+    repeatability: Sequence[Repeatability]
+    agreement: Sequence[Agreement]
+    windows: Sequence[MeterWindow]
+
+
 def bench_meter(
     folder: Path, *, n_rounds: int, minutes: float = 0.0, watch: Watch
-) -> tuple[MeterFacts, list[Repeatability], list[Agreement]]:
-    """Everything about this machine's GPU; at least ``3.3 n_rounds + 45`` seconds.
+) -> MeterPrecision:
+    """Everything about this machine's GPU; at least ``5.5 n_rounds + 45`` seconds.
 
     Args:
         folder: For libraries and logs.
         n_rounds: Windows of every kernel.
-        minutes: From the first round to the last; the device idles between them.
+        minutes: From the first round to the last, the long look between them included.
         watch: Told of every number, of repeatability whenever there is a better one.
     """
     bench = MeterBench(detect_target("cuda"), folder)
@@ -101,73 +100,27 @@ def bench_meter(
     experience = Experience(
         period_s=facts.period_ms / 1000 if facts.has_beat and facts.period_ms else None
     )
-    rounds = _Rounds(bench, pause_s=60.0 * minutes / n_rounds)
+    between_s = LONG_S * (len(KERNELS) - 1)
+    rounds = Rounds(bench.window, pause_s=max(0.0, 60.0 * minutes - between_s) / n_rounds)
     agreements: list[Agreement] = []
     for name, n in zip(KERNELS, _halves(n_rounds), strict=True):
+        agreements.append(_long_look(bench, name, experience))
+        watch(agreements[-1])
+        if not rounds.windows:
+            rounds.warm_up()
         rounds.run(n)
         for row in rounds.rows():
             watch(row)
-        agreements.append(_long_look(bench, name, experience))
-        watch(agreements[-1])
-    return facts, rounds.rows(), agreements
+    return MeterPrecision(
+        meter=facts,
+        repeatability=rounds.rows(),
+        agreement=agreements,
+        windows=rounds.windows,
+    )
 
 
 def _halves(n: int) -> tuple[int, int]:
     return n - n // PARTS, n // PARTS
-
-
-class _Rounds:
-    """Windows of the anchor and every kernel in turn, one round every ``pause_s`` at most."""
-
-    def __init__(self, bench: MeterBench, *, pause_s: float) -> None:
-        self._bench = bench
-        self._pause_s = pause_s
-        self._taken: dict[str, list[tuple[float, float, float, float]]] = {}
-        self._ratios: dict[str, list[float]] = {}
-
-    def run(self, n_rounds: int) -> None:
-        """Take more windows."""
-        before = self._window("anchor")
-        for _ in range(n_rounds):
-            next_s = time.monotonic() + self._pause_s
-            found = {name: self._window(name) for name in KERNELS}
-            after = self._window("anchor")
-            for name, energy_mj in found.items():
-                if energy_mj and before and after:
-                    ratio = energy_mj / ((before + after) / 2)
-                    self._ratios.setdefault(name, []).append(ratio)
-            before = after
-            time.sleep(max(0.0, next_s - time.monotonic()))
-
-    def _window(self, name: str) -> float | None:
-        taken = self._bench.window(name, 1000 * WINDOW_S)
-        if taken.energy_mj is not None and taken.power_w is not None:
-            heat = max(taken.conditions.temperature_c, default=float("nan"))
-            self._taken.setdefault(name, []).append(
-                (time.monotonic(), taken.energy_mj, taken.power_w, heat)
-            )
-        return taken.energy_mj
-
-    def rows(self) -> list[Repeatability]:
-        """What the windows so far say."""
-        rows = []
-        for name, ratios in self._ratios.items():
-            times, energies, powers, heat = (
-                np.array(one) for one in zip(*self._taken[name], strict=True)
-            )
-            rows.append(
-                Repeatability(
-                    kernel=name,
-                    n_windows=len(ratios),
-                    minutes=float(times[-1] - times[0]) / 60,
-                    energy_mj=float(energies.mean()),
-                    energy_scatter=scatter(energies),
-                    ratio_scatter=scatter(ratios),
-                    power_w=float(powers.mean()),
-                    temperature_c=(float(heat.min()), float(heat.max())),
-                )
-            )
-        return rows
 
 
 def _long_look(bench: MeterBench, name: str, experience: Experience) -> Agreement:
@@ -236,8 +189,3 @@ def _per_launch(first: Reading, last: Reading, span_s: float) -> float:
     power_w = (last.counter_mj - first.counter_mj) / 1000 / span_s
     latency_us = (last.busy_us - first.busy_us) / (last.n_launches - first.n_launches)
     return power_w * latency_us / 1000
-
-
-def scatter(values: Sequence[float] | np.ndarray) -> float:
-    """Standard deviation as a share of the mean; 0 for a single value."""
-    return float(np.std(values, ddof=1) / np.mean(values)) if len(values) > 1 else 0.0

@@ -3,8 +3,9 @@
 Situations, with the same rows for every model:
 
 ``unseen``  Every other workload of the recording is known, this one not at all.
-``16``      Likewise, and the first 16 energies that were measured of it; the later ones are
-            judged. Models without a prior know those 16 alone.
+``16``      Likewise, and 16 of its energies, drawn at random; the others are judged. Models
+            without a prior know those 16 alone. Numbers are means over several draws, since a
+            regret is that of a single candidate.
 
 Only candidates inside the low-latency band are judged: the others are never asked for.
 """
@@ -19,13 +20,12 @@ import numpy as np
 
 from cost_models.base import Prediction
 from cost_models.baselines import ConstantPower, LinearEnergy
-from cost_models.calibration import UNCALIBRATED
 from cost_models.energy import EnergyModel, PowerModel
 from cost_models.energy_rows import EnergyRows, stacked
 from cost_models.published import PublishedEnergyModel
-from cost_models.quality import Judged, ModelQuality, quality_of
+from cost_models.quality import ModelQuality, quality_of
 from cost_models.transfer import TransferModel
-from search.policy_overlap import COVERAGE
+from effcompile.bench.model_judging import Answers, Reachable, judged, reachable
 from search.recorded_rows import RecordedRows, recorded_rows
 from search.recording import Recording
 from search.training import power_model
@@ -34,6 +34,7 @@ Situation = Literal["unseen", "16"]
 UNSEEN = ("constant", "linear", "published", "power")
 TUNING = ("constant", "linear", "published", "power", "power, warm")
 N_KNOWN = 16
+N_DRAWS = 8
 LEAST_JUDGED = 8
 """A workload with fewer measured candidates in the band says nothing of a model."""
 
@@ -46,16 +47,14 @@ class WorkloadQuality:
         workload: Its name, ``all`` for the mean over workloads by number of candidates.
         situation: See the module.
         n_band: Measured candidates inside the band.
-        spread_percent: Their energies, from the least to the most, as a share of the least.
-        ceiling: Correlation that a perfect model would reach, given the measuring noise.
+        reachable: What a perfect model would reach, given the measuring noise.
         quality: What the model reached.
     """
 
     workload: str
     situation: Situation
     n_band: int
-    spread_percent: float | None
-    ceiling: float | None
+    reachable: Reachable
     quality: ModelQuality
 
     def cells(self) -> dict[str, object]:
@@ -66,8 +65,9 @@ class WorkloadQuality:
             "situation": self.situation,
             "model": one.model,
             "n": one.n_predictions,
-            "spread %": self.spread_percent,
-            "ceiling": self.ceiling,
+            "spread %": self.reachable.spread_percent,
+            "ceiling": self.reachable.correlation,
+            "floor %": _percent(self.reachable.regret),
             "Spearman": one.spearman,
             "Kendall": one.kendall,
             "top-1 regret %": _percent(one.top1_regret),
@@ -100,19 +100,11 @@ class _Workload:
         return sum(int(_in_band(one.rows, self, band).sum()) for one in self.measured())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Answers:
-    """Predictions of one workload."""
-
-    measured: np.ndarray
-    predicted: np.ndarray
-    spread: np.ndarray
-
-
 def bench_models(
     recording: Recording,
     *,
     band: float,
+    n_draws: int = N_DRAWS,
     watch: Callable[[str], None] = lambda text: None,
 ) -> list[WorkloadQuality]:
     """Every model in both situations, each workload and all together.
@@ -120,26 +112,31 @@ def bench_models(
     Args:
         recording: What they are judged on.
         band: Candidates within this share of a workload's least latency are judged.
+        n_draws: Of the energies that are known.
         watch: Told what is running.
     """
     every = _workloads(recording)
-    judged = [one for one in every if one.n_judged(band) >= LEAST_JUDGED]
-    others = {one.name: [other for other in every if other is not one] for one in judged}
+    known = [one for one in every if one.n_judged(band) >= LEAST_JUDGED]
+    others = {one.name: [other for other in every if other is not one] for one in known}
     priors = {}
-    for one in judged:
+    for one in known:
         watch(f"power model without {one.name}")
         priors[one.name] = power_model([p for other in others[one.name] for p in other.parts])
     found: list[WorkloadQuality] = []
     for name in UNSEEN:
         watch(f"{name}, unseen")
         answers = {
-            one.name: _unseen(name, one, others[one.name], priors[one.name], band) for one in judged
+            one.name: [_unseen(name, one, others[one.name], priors[one.name], band)]
+            for one in known
         }
-        found += _qualities(name, "unseen", judged, answers, band)
+        found += _qualities(name, "unseen", known, answers, band)
     for name in TUNING:
         watch(f"{name}, after {N_KNOWN}")
-        answers = {one.name: _tuning(name, one, priors[one.name], band) for one in judged}
-        found += _qualities(name, "16", judged, answers, band)
+        answers = {
+            one.name: [_tuning(name, one, priors[one.name], band, draw) for draw in range(n_draws)]
+            for one in known
+        }
+        found += _qualities(name, "16", known, answers, band)
     return found
 
 
@@ -181,7 +178,7 @@ def _unseen(
     others: Sequence[_Workload],
     prior: TransferModel,
     band: float,
-) -> _Answers:
+) -> Answers:
     known = [part for one in others for part in one.measured()]
     made = []
     for part in workload.measured():
@@ -212,8 +209,11 @@ def _knowing_others(
     return model
 
 
-def _tuning(name: str, workload: _Workload, prior: TransferModel, band: float) -> _Answers:
-    parts = workload.measured()
+def _tuning(
+    name: str, workload: _Workload, prior: TransferModel, band: float, draw: int
+) -> Answers:
+    rng = np.random.default_rng(draw)
+    parts = [one.taken(rng.permutation(len(one.rows))) for one in workload.measured()]
     usable = prior if prior.is_fitted else None
     known, later = _split(parts)
     constant = ConstantPower()
@@ -258,8 +258,8 @@ def _with_least(rows: EnergyRows, energies_mj: np.ndarray) -> EnergyRows:
     return replace(rows, least_mj=least)
 
 
-def _answers(made: Sequence[tuple[RecordedRows, Prediction]]) -> _Answers:
-    return _Answers(
+def _answers(made: Sequence[tuple[RecordedRows, Prediction]]) -> Answers:
+    return Answers(
         measured=np.concatenate([part.energy_mj for part, _ in made] or [np.empty(0)]),
         predicted=np.concatenate([answer.mean for _, answer in made] or [np.empty(0)]),
         spread=np.concatenate([answer.spread for _, answer in made] or [np.empty(0)]),
@@ -270,21 +270,20 @@ def _qualities(
     name: str,
     situation: Situation,
     workloads: Sequence[_Workload],
-    answers: dict[str, _Answers],
+    answers: dict[str, list[Answers]],
     band: float,
 ) -> list[WorkloadQuality]:
-    judged = {one.name: _judged(one.name, answers) for one in workloads}
+    is_new = situation == "unseen"
+    beside = {one.name: judged(one.name, answers, is_new=is_new) for one in workloads}
     found = []
     for one in workloads:
-        spread, ceiling = _limits(one, band)
         found.append(
             WorkloadQuality(
                 workload=one.name,
                 situation=situation,
-                n_band=len(answers[one.name].measured),
-                spread_percent=spread,
-                ceiling=ceiling,
-                quality=quality_of(name, [judged[one.name]]),
+                n_band=len(answers[one.name][0].measured),
+                reachable=_reachable(one, band),
+                quality=quality_of(name, beside[one.name]),
             )
         )
     return [
@@ -293,40 +292,25 @@ def _qualities(
             workload="all",
             situation=situation,
             n_band=sum(one.n_band for one in found),
-            spread_percent=None,
-            ceiling=None,
-            quality=quality_of(name, list(judged.values())),
+            reachable=_mean_reachable(found),
+            quality=quality_of(name, [one for own in beside.values() for one in own]),
         ),
     ]
 
 
-def _judged(workload: str, answers: dict[str, _Answers]) -> Judged:
-    """Intervals are calibrated on the errors on the other workloads."""
-    own = answers[workload]
-    others = [one for name, one in answers.items() if name != workload]
-    factor = _factor(others) if others else UNCALIBRATED
-    is_inside = np.abs(own.measured - own.predicted) <= factor * own.spread
-    return Judged(
-        measured=own.measured,
-        predicted=own.predicted,
-        is_covered=np.where(own.spread > 0.0, is_inside, np.nan),
+def _mean_reachable(found: Sequence[WorkloadQuality]) -> Reachable:
+    """The means over workloads that those of models are compared with."""
+    weights = [max(1, one.n_band) for one in found]
+    spread, correlation, regret = (
+        float(np.average([getattr(one.reachable, name) for one in found], weights=weights))
+        for name in ("spread_percent", "correlation", "regret")
     )
+    return Reachable(spread_percent=spread, correlation=correlation, regret=regret)
 
 
-def _factor(others: Sequence[_Answers]) -> float:
-    scores = [abs(one.measured - one.predicted) / one.spread for one in others if _has_spread(one)]
-    return float(np.quantile(np.concatenate(scores), COVERAGE)) if scores else UNCALIBRATED
-
-
-def _has_spread(one: _Answers) -> bool:
-    return len(one.spread) > 0 and bool((one.spread > 0.0).all())
-
-
-def _limits(workload: _Workload, band: float) -> tuple[float, float]:
-    """Spread of the energies in the band in per cent, and the best possible correlation."""
+def _reachable(workload: _Workload, band: float) -> Reachable:
     parts = [one.taken(_in_band(one.rows, workload, band)) for one in workload.measured()]
-    energies = np.concatenate([one.energy_mj for one in parts])
-    noise = np.concatenate([one.noise_mj for one in parts])
-    signal, error = float(energies.var()), float(np.mean(noise**2))
-    ceiling = float(np.sqrt(max(0.0, 1.0 - error / signal))) if signal > 0.0 else 0.0
-    return 100.0 * float(energies.max() / energies.min() - 1.0), ceiling
+    return reachable(
+        np.concatenate([one.energy_mj for one in parts]),
+        np.concatenate([one.noise_mj for one in parts]),
+    )

@@ -3,7 +3,8 @@
 Workloads take turns, a round each, so that one is drawn and built while another is measured,
 and a run that is cut off has as much of each. Half of the candidates are drawn at random,
 half are bred from the best; energy is measured of the fast ones and of others at random. Nobody
-wins: there are no finalists. Every few seconds a whole copy of the database lies in the
+wins: there are no finalists. It ends by the clock, or once every workload has as many energies
+as were asked for. Every few seconds a whole copy of the database lies in the
 output folder, so what was measured survives, and the run goes on from there when it is
 started again on the same GPU.
 """
@@ -13,9 +14,11 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from effcompile.bench.workload_set import entry_name, workload_set
@@ -28,7 +31,7 @@ from schedules.errors import EffcompileError
 from schedules.workload import Workload
 from search.database import Database
 from search.errors import DefaultFailed
-from search.events import Event
+from search.events import EnergyMeasured, Event, Events, RunStarted
 from search.stopping import StopRequest
 from search.trial import TrialState
 
@@ -89,8 +92,9 @@ def recording_config(config: TuneConfig, *, n_trials: int) -> TuneConfig:
         task_order="even",
         energy_policy="top",
         energy_model="constant",
-        energy_band=2.0,
-        energy_top=22,
+        # However slow: spaces of few points have not enough energies otherwise.
+        energy_band=99.0,
+        energy_top=23,
         energy_random=8,
     )
     measure = replace(
@@ -111,16 +115,18 @@ def record_workloads(
     *,
     seconds: float,
     names: Sequence[str] = (),
+    n_energies: int | None = None,
     config: TuneConfig,
     target: str = "auto",
     work: Path,
 ) -> list[RecordedRow]:
-    """Tune workloads in turns until the time is over.
+    """Tune workloads in turns until the time is over, or until there is enough.
 
     Args:
         out: Receives the database's copy; one that lies there is continued.
         seconds: For everything together.
         names: Which workloads; all of them if none is named.
+        n_energies: Enough usable energies of each workload; ``None`` for no such end.
         config: Settings, see :func:`recording_config`; its trials are those of all workloads.
         target: See :func:`effcompile.tuning.tune_models`.
         work: Run folder with libraries, references and logs; may be deleted afterwards.
@@ -140,6 +146,10 @@ def record_workloads(
         shutil.copyfile(out, folder.database_path)
     models = {entry_name(name): known[name]() for name in names or known}
     for start in range(MOST_STARTS):
+        stop = Deadline(end_s - time.monotonic())
+        watches: list[Events] = [_Copies(folder.database_path, out)]
+        if n_energies is not None:
+            watches.append(Enough(n_energies, stop, known=_energies_by_task(folder.database_path)))
         try:
             tune_models(
                 models,
@@ -147,8 +157,8 @@ def record_workloads(
                 target=target,
                 config=config,
                 wanted=_computes,
-                events=_Copies(folder.database_path, out),
-                stop=Deadline(end_s - time.monotonic()),
+                events=partial(_tell, watches),
+                stop=stop,
             )
             break
         except DefaultFailed:
@@ -166,6 +176,42 @@ def record_workloads(
 def _computes(workload: Workload) -> bool:
     """Not what a model does to change layouts around its operator: that moves and adds nothing."""
     return flops_of(workload) != 0.0
+
+
+def _tell(watches: Sequence[Events], event: Event) -> None:
+    for watch in watches:
+        watch(event)
+
+
+def _energies_by_task(path: Path) -> dict[str, int]:
+    if not path.is_file():
+        return {}
+    with Database(path, read_only=True) as database:
+        trials = {one.trial_id: one.task_id for one in database.trials()}
+        return dict(Counter(trials[trial_id] for trial_id in _metered(database)))
+
+
+class Enough:
+    """Asks to stop once every task has enough usable energies.
+
+    Args:
+        n_energies: Enough.
+        stop: Is asked, once.
+        known: What tasks have from earlier sessions, by id.
+    """
+
+    def __init__(self, n_energies: int, stop: StopRequest, *, known: Mapping[str, int]) -> None:
+        self._n_energies, self._stop = n_energies, stop
+        self._known = dict(known)
+
+    def __call__(self, event: Event) -> None:
+        """See :data:`search.events.Events`."""
+        if isinstance(event, RunStarted):
+            self._known = {one.task_id: self._known.get(one.task_id, 0) for one in event.tasks}
+        if isinstance(event, EnergyMeasured) and event.measurement.verdict.usable:
+            self._known[event.task.task_id] += 1
+            if min(self._known.values()) >= self._n_energies and not self._stop.is_set:
+                self._stop.request()
 
 
 class _Copies:
@@ -196,15 +242,20 @@ def copy_database(source: Path, target: Path) -> None:
     beside.replace(target)
 
 
+def _metered(database: Database) -> set[int]:
+    """Trials with a usable energy."""
+    return {
+        one.trial_id
+        for one in database.energies()
+        if one.measurement is not None and one.measurement.verdict.usable
+    }
+
+
 def recorded_rows(path: Path) -> list[RecordedRow]:
     """What a run's database has of every task."""
     with Database(path, read_only=True) as database:
         trials = [one for one in database.trials() if one.state is not TrialState.PROPOSED]
-        measured = {
-            one.trial_id
-            for one in database.energies()
-            if one.measurement is not None and one.measurement.verdict.usable
-        }
+        measured = _metered(database)
         tasks = database.tasks()
     rows = []
     for task in tasks:

@@ -51,6 +51,8 @@ class SearchOutcome:
             search that missed the fast ones must not look frugal.
         saved: Energy saved against the fastest candidate of the same trials, as a share.
         slowdown: Latency given up against it, as a share; under lasting load where recorded.
+        payback_runs: Launches after which the search's joules are saved against the default
+            schedule; ``None`` if nothing is saved or an energy is unknown.
         model_s: Seconds of models and proposals, of this computer.
     """
 
@@ -65,6 +67,7 @@ class SearchOutcome:
     excess: float | None
     saved: float | None
     slowdown: float
+    payback_runs: float | None
     model_s: float
 
 
@@ -192,35 +195,47 @@ def _search(
 def _judge(name: str, recording: Recording, found: Replayed, config: SearchConfig) -> SearchOutcome:
     (task,), (history,) = recording.tasks, found.histories
     binaries = {one.binary_id: one for one in task.binaries}
-    chosen = _binary_of(found.winners[task.task.task_id].trial, binaries)
-    fastest = _binary_of(latency_winner(history), binaries)
+    chosen = binary_of(found.winners[task.task.task_id].trial, binaries)
+    fastest = binary_of(latency_winner(history), binaries)
     energy_mj, fastest_mj = chosen.energy_mj(), fastest.energy_mj()
     known = energy_mj is not None and fastest_mj is not None
+    cost = spent(recording, found, config)
     return SearchOutcome(
         way=name,
         workload=task.task.workload.name,
         seed=config.seed,
         n_trials=len(history.trials),
         n_energies=sum(one.phase == "search" for one in found.energies),
-        spent=spent(recording, found, config),
+        spent=cost,
         energy_mj=energy_mj,
-        latency_us=_latency_us(chosen),
-        excess=_excess(task, chosen, config.max_slowdown),
+        latency_us=latency_us(chosen),
+        excess=excess(task, chosen, config.max_slowdown),
         saved=1.0 - energy_mj / fastest_mj if known and energy_mj and fastest_mj else None,
         slowdown=_slowdown(chosen, fastest),
+        payback_runs=_payback_runs(
+            cost.joules, binaries[task.default.binary_id].energy_mj(), energy_mj
+        ),
         model_s=found.model_s,
     )
 
 
-def _binary_of(trial: Trial, binaries: dict[str, RecordedBinary]) -> RecordedBinary:
+def _payback_runs(joules: float, default_mj: float | None, chosen_mj: float | None) -> float | None:
+    if default_mj is None or chosen_mj is None or chosen_mj >= default_mj:
+        return None
+    return joules * 1000.0 / (default_mj - chosen_mj)
+
+
+def binary_of(trial: Trial, binaries: dict[str, RecordedBinary]) -> RecordedBinary:
+    """What a trial was built to."""
     if trial.build is None:
         raise ValueError(f"trial {trial.trial_id} was never built")
     return binaries[trial.build.binary_id]
 
 
-def _excess(task: RecordedTask, chosen: RecordedBinary, max_slowdown: float) -> float | None:
+def excess(task: RecordedTask, chosen: RecordedBinary, max_slowdown: float) -> float | None:
+    """See :class:`SearchOutcome`; ``None`` if the recording holds no energy of the choice."""
     usable = [one for one in task.binaries if one.failure is None and one.latency is not None]
-    limit_us = min(map(_latency_us, usable)) * (1.0 + max_slowdown)
+    limit_us = min(map(latency_us, usable)) * (1.0 + max_slowdown)
     charged = [_charged_mj(one, limit_us) for one in usable]
     least = min((one for one in charged if one is not None), default=None)
     own = _charged_mj(chosen, limit_us)
@@ -230,10 +245,11 @@ def _excess(task: RecordedTask, chosen: RecordedBinary, max_slowdown: float) -> 
 def _charged_mj(binary: RecordedBinary, limit_us: float) -> float | None:
     """Energy, raised by whatever the latency limit is missed by; ``None`` if not recorded."""
     energy = binary.energy_mj()
-    return None if energy is None else energy * max(1.0, _latency_us(binary) / limit_us)
+    return None if energy is None else energy * max(1.0, latency_us(binary) / limit_us)
 
 
-def _latency_us(binary: RecordedBinary) -> float:
+def latency_us(binary: RecordedBinary) -> float:
+    """In short bursts."""
     if binary.latency is None:
         raise ValueError(f"binary {binary.binary_id} was never timed")
     return binary.latency.latency_us
@@ -242,5 +258,5 @@ def _latency_us(binary: RecordedBinary) -> float:
 def _slowdown(chosen: RecordedBinary, fastest: RecordedBinary) -> float:
     ours, theirs = chosen.sustained_latency_us(), fastest.sustained_latency_us()
     if ours is None or theirs is None:
-        ours, theirs = _latency_us(chosen), _latency_us(fastest)
+        ours, theirs = latency_us(chosen), latency_us(fastest)
     return ours / theirs - 1.0

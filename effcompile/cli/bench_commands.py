@@ -142,6 +142,9 @@ def workloads(
     only: Annotated[
         list[str] | None, typer.Option(help="A workload by name; may be repeated.")
     ] = None,
+    energies: Annotated[
+        int | None, typer.Option(help="End once every workload has so many energies.", min=1)
+    ] = None,
     trials: Annotated[int, typer.Option(help="Most trials of all together.", min=1)] = 10_000,
     target: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     meter: Annotated[str, typer.Option(help="Energy meter: auto, nvml, rapl or none.")] = "auto",
@@ -168,6 +171,7 @@ def workloads(
         out,
         seconds=seconds,
         names=only or (),
+        n_energies=energies,
         config=recording_config(config, n_trials=trials),
         target=target,
         work=work,
@@ -217,14 +221,14 @@ def meter(
     from effcompile.bench.meter_precision import bench_meter
 
     work.mkdir(parents=True, exist_ok=True)
-    facts, repeatability, agreements = bench_meter(
+    found = bench_meter(
         work, n_rounds=rounds, minutes=minutes, watch=lambda row: print_rows([row], to_stderr=True)
     )
     if json:
-        print_json({"meter": facts, "repeatability": repeatability, "agreement": agreements})
+        print_json(found)
         return
-    print_rows(repeatability)
-    print_rows(agreements)
+    print_rows(found.repeatability)
+    print_rows(found.agreement)
 
 
 def _print_names(names: list[str], json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Benchmarks on recordings: ``bench search`` and ``models``, and ``winners`` on the device."""
+"""Benchmarks on recordings, and ``bench winners``, which measures what was found on one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,34 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (search, models, winners):
+    for command in (fronts, search, search_time, models, winners):
         app.command()(command)
+
+
+def fronts(
+    *,
+    device: Annotated[str, typer.Option(help="replay:NAME or replay:FILE.")],
+    picture: Annotated[
+        Path | None, typer.Option(help="Also draw them there, .svg or .png.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What a recording holds: the fastest candidate of each workload, and less energy beside it.
+
+    Example: effcompile bench fronts --device replay:h100 --picture fronts.svg
+    """
+    from effcompile.bench import fronts as module
+    from effcompile.output_files import check_output
+
+    if picture is not None:
+        check_output(picture)
+    found = module.fronts_of(_recording(device))
+    if picture is not None:
+        module.picture(found, picture)
+    if json:
+        print_json(found)
+    else:
+        print_rows([one.cells() for one in found])
 
 
 def search(
@@ -74,6 +100,41 @@ def search(
         print_json({"rows": rows, "outcomes": outcomes})
     else:
         print_rows([search_table.cells(row) for row in rows])
+
+
+def search_time(
+    *,
+    device: Annotated[str, typer.Option(help="replay:NAME or replay:FILE.")],
+    trials: Annotated[int, typer.Option(help="Trials of each search, per workload.", min=1)] = 192,
+    seeds: Annotated[int, typer.Option(help="Searches of each kind, seeds 0, 1, ...", min=1)] = 3,
+    within: Annotated[
+        str, typer.Option(help="What is close enough to the best recorded, 3% or 0.03.")
+    ] = "3%",
+    json: Json = False,
+) -> None:
+    """Seconds and trials until a search has a good point, cold and with models of other workloads.
+
+    Fast is a latency close to the least recorded, frugal an energy of the choice close to the
+    least within the latency limit.
+
+    Example: effcompile bench search-time --device replay:h100
+    """
+    from effcompile.bench.search_time import bench_search_time
+    from effcompile.bench.search_time_table import rows_of
+    from effcompile.cli.options import merged, parse_share
+    from effcompile.config import preset
+
+    found = bench_search_time(
+        _recording(device),
+        config=merged(preset("normal"), {"search": {"n_trials": trials}}, "the command line"),
+        seeds=range(seeds),
+        within=parse_share(within, "--within"),
+        watch=_say,
+    )
+    if json:
+        print_json(found)
+    else:
+        print_rows(rows_of(found))
 
 
 def models(

@@ -21,7 +21,7 @@ from effcompile.frontend.kernels.norms import LAYER_NORM, RMS_NORM
 from effcompile.frontend.matchers.expressions import Scope, readers_of
 from effcompile.frontend.matchers.linear_layers import Linear, linear_layer
 from schedules import _tvm
-from schedules.contraction import HALF
+from schedules.dtypes import HALF
 from schedules.target import Target
 
 MOST_SIBLINGS = 4

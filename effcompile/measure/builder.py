@@ -78,7 +78,7 @@ class ProcessBuilder:
             log_path=work_dir / "logs" / f"build-{index}.log",
             environment=BLIND,
             memory_limit_mib=self._config.memory_limit_mib,
-            launcher=self._template,
+            spawner=self._template,
         )
 
     def warm_up(self, target: Target) -> None:

@@ -3,7 +3,7 @@
 Everything that may hang, crash or eat memory (compilers, kernels under test) runs in
 such a child. It never shares anything with this process, leads its own process group,
 and is killed as a group, so nothing it starts outlives it. A child that was killed, or
-died, is started again by the next call. How it is started is the launcher's business.
+died, is started again by the next call. How it is started is the spawner's business.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 
 from effcompile.errors import WorkerDied, WorkerLate, WorkerRaised
 from effcompile.measure import channel
-from effcompile.measure.launching import FreshInterpreter, Launch, Launched, Launcher
+from effcompile.measure.spawning import ChildSpec, FreshInterpreter, Spawned, Spawner
 
 T = TypeVar("T")
 GRACE_S = 2.0
@@ -37,7 +37,7 @@ class ChildProcess:
         startup_s: Seconds the child may take to import what it needs. Kept apart from the
             limits of calls, so that a slow first import is not taken for a slow call.
         memory_limit_mib: Private memory the child may take; 0 means any.
-        launcher: Starts it; a fresh interpreter by default.
+        spawner: Starts it; a fresh interpreter by default.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class ChildProcess:
         environment: Mapping[str, str] | None = None,
         startup_s: float = 180.0,
         memory_limit_mib: int = 0,
-        launcher: Launcher | None = None,
+        spawner: Spawner | None = None,
     ) -> None:
         self.module = module
         self.log_path = log_path.resolve()
         self.startup_s = startup_s
         self.memory_limit_mib = memory_limit_mib
         self._environment = dict(environment or {})
-        self._launcher = launcher or FreshInterpreter()
-        self._process: Launched | None = None
+        self._spawner = spawner or FreshInterpreter()
+        self._process: Spawned | None = None
         self._read_fd = -1
         self._write_fd = -1
         self.n_starts = 0
@@ -89,7 +89,7 @@ class ChildProcess:
         child_read, self._write_fd = os.pipe()
         self._read_fd, child_write = os.pipe()
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        launch = Launch(
+        child = ChildSpec(
             module=self.module,
             environment=self._environment,
             log_path=self.log_path,
@@ -98,7 +98,7 @@ class ChildProcess:
             memory_limit_mib=self.memory_limit_mib,
         )
         try:
-            self._process = self._launcher.launch(launch)
+            self._process = self._spawner.spawn(child)
         finally:
             os.close(child_read)
             os.close(child_write)

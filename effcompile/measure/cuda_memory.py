@@ -47,6 +47,11 @@ class CudaMemory:
             )
             checked(self._cuda.cuStreamSynchronize(self._stream))
 
+    def copy_from(self, address: int, size_bytes: int) -> None:
+        """Copy bytes from another place of the device to the start."""
+        if size_bytes:
+            checked(self._cuda.cuMemcpyDtoDAsync(self.address, address, size_bytes, self._stream))
+
     def fill(self, value: int, offset: int, size_bytes: int) -> None:
         """See :class:`Memory`."""
         if size_bytes:

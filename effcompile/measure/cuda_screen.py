@@ -17,10 +17,9 @@ from effcompile.measure.arguments import GUARD_VALUE, Arguments, GuardedTensor, 
 from effcompile.measure.correctness import limits_with_error
 from effcompile.measure.cuda_device import CudaDevice, CudaFunctions
 from effcompile.measure.cuda_memory import CudaMemory
-from effcompile.measure.prepared import Prepared
-from effcompile.measure.screen_source import FLOAT_KERNELS
+from effcompile.measure.prepared import Expectation, Prepared
+from effcompile.measure.screen_source import FLOAT_KERNELS, INTEGER_KERNELS
 from schedules.dtypes import is_float
-from schedules.workload import Workload
 
 # The rest belongs to the kernels under test, which may allocate workspaces.
 MOST_SHARE_OF_FREE_MEMORY = 0.25
@@ -29,55 +28,86 @@ MOST_BLOCKS = 4096
 
 
 def open_screen(
-    device: CudaDevice, functions: CudaFunctions, workload: Workload, prepared: Prepared
+    device: CudaDevice, functions: CudaFunctions, prepared: Prepared, arguments: Arguments
 ) -> CudaScreen | None:
-    """A screen for a workload; ``None`` if the device has no room or no kernel for it."""
-    for spec, output in zip(workload.outputs, prepared.outputs, strict=True):
-        if is_float(spec.dtype) and spec.dtype not in FLOAT_KERNELS:
-            return None
-        if not is_float(spec.dtype) and not output.reference.is_whole:
-            return None
-    needed = sum(array.nbytes for array in _kept(prepared))
+    """A screen for a workload; ``None`` if the device has no room or no kernel for it.
+
+    Args:
+        device: Where the arguments are.
+        functions: The kernels of ``screen_source``.
+        prepared: Inputs, references and bounds.
+        arguments: Hold the prepared inputs.
+    """
+    if not all(map(_has_kernels, arguments.outputs, prepared.outputs)):
+        return None
+    needed = sum(array.nbytes for array in (*prepared.inputs, *_expected(prepared)))
+    needed += sum(output.size_bytes for output in _poisonable(prepared, arguments))
     if needed > MOST_SHARE_OF_FREE_MEMORY * device.free_bytes():
         return None
     try:
-        return CudaScreen(device, functions, prepared)
+        return CudaScreen(device, functions, prepared, arguments)
     except MemoryError:
         return None
 
 
-def _kept(prepared: Prepared) -> Iterator[np.ndarray]:
-    """Everything a screen keeps on the device."""
-    yield from prepared.inputs
+def _has_kernels(output: GuardedTensor, expectation: Expectation) -> bool:
+    dtype = output.spec.dtype
+    if is_float(dtype):
+        return dtype in FLOAT_KERNELS
+    return expectation.reference.is_whole or dtype in INTEGER_KERNELS
+
+
+def _expected(prepared: Prepared) -> Iterator[np.ndarray]:
+    """What outputs are compared with: bounds or values, and which rows they are of."""
     for output in prepared.outputs:
         if output.lowest.size:
             yield from (output.lowest, output.highest)
-            if output.reference.rows is not None:
-                yield output.reference.rows
         else:
             yield output.reference.values
+        if output.reference.rows is not None:
+            yield output.reference.rows
+
+
+def _poisonable(prepared: Prepared, arguments: Arguments) -> Iterator[GuardedTensor]:
+    """Outputs in which a poison could pass for a result."""
+    for output, expectation in zip(arguments.outputs, prepared.outputs, strict=True):
+        if expectation.hides_poison:
+            yield output
 
 
 class CudaScreen:
     """A :class:`effcompile.measure.correctness.Screen` of one workload.
 
     Args:
-        device: Where the arguments are.
-        functions: The kernels of ``screen_source``.
+        device: See :func:`open_screen`, as the others.
+        functions: Kernels.
         prepared: Inputs, references and bounds.
+        arguments: Hold the prepared inputs.
 
     Raises:
         MemoryError: The device has not enough.
     """
 
-    def __init__(self, device: CudaDevice, functions: CudaFunctions, prepared: Prepared) -> None:
+    def __init__(
+        self,
+        device: CudaDevice,
+        functions: CudaFunctions,
+        prepared: Prepared,
+        arguments: Arguments,
+    ) -> None:
         self._device = device
         self._functions = functions
         self._prepared = prepared
         self._counter = device.allocate(8)
-        copies = [self._copy(array) for array in _kept(prepared)]
-        self._inputs = copies[: len(prepared.inputs)]
-        self._expected = copies[len(prepared.inputs) :]
+        # What is on the device already need not come from the host again.
+        self._inputs = [self._room_for(argument) for argument in arguments.inputs]
+        for copy, argument in zip(self._inputs, arguments.inputs, strict=True):
+            copy.copy_from(argument.address, argument.size_bytes)
+        self._expected = [self._copy(array) for array in _expected(prepared)]
+        self._kept = [self._room_for(output) for output in _poisonable(prepared, arguments)]
+
+    def _room_for(self, argument: GuardedTensor) -> CudaMemory:
+        return self._device.allocate(max(1, argument.size_bytes))
 
     def _copy(self, array: np.ndarray) -> CudaMemory:
         memory = self._device.allocate(max(1, array.nbytes))
@@ -88,11 +118,13 @@ class CudaScreen:
         """See ``Screen``."""
         self._counter.fill(0, 0, 8)
         expected = iter(self._expected)
-        for index, output in enumerate(arguments.outputs):
+        for output, expectation in zip(arguments.outputs, self._prepared.outputs, strict=True):
             if is_float(output.spec.dtype):
-                self._compare_floats(output, index, expected)
-            else:
+                self._compare_floats(output, expectation, expected)
+            elif expectation.reference.is_whole:
                 self._compare_bytes(output, next(expected))
+            else:
+                self._compare_integer_rows(output, expectation, expected)
         return self._n_found() == 0
 
     def rest_is_untouched(self, arguments: Arguments) -> bool:
@@ -106,11 +138,22 @@ class CudaScreen:
             self._compare_bytes(argument, copy)
         return self._n_found() == 0
 
+    def keep(self, arguments: Arguments) -> None:
+        """See ``Screen``."""
+        for copy, output in zip(self._kept, _poisonable(self._prepared, arguments), strict=True):
+            copy.copy_from(output.address, output.size_bytes)
+
+    def are_as_kept(self, arguments: Arguments) -> bool:
+        """See ``Screen``."""
+        self._counter.fill(0, 0, 8)
+        for copy, output in zip(self._kept, _poisonable(self._prepared, arguments), strict=True):
+            self._compare_bytes(output, copy)
+        return self._n_found() == 0
+
     def _compare_floats(
-        self, output: GuardedTensor, index: int, expected: Iterator[CudaMemory]
+        self, output: GuardedTensor, expectation: Expectation, expected: Iterator[CudaMemory]
     ) -> None:
         suffix = FLOAT_KERNELS[output.spec.dtype]
-        expectation = self._prepared.outputs[index]
         reference = expectation.reference
         values, lowest, highest = map(_pointer, (output.address, *_addresses(expected, 2)))
         if reference.rows is None:
@@ -129,11 +172,31 @@ class CudaScreen:
         )
         least, most = limits_with_error(expectation, self._prepared.tolerance)
         inwards = (
-            np.nextafter(np.float32(least), np.float32(np.inf)),
-            np.nextafter(np.float32(most), np.float32(-np.inf)),
+            float(np.nextafter(np.float32(least), np.float32(np.inf))),
+            float(np.nextafter(np.float32(most), np.float32(-np.inf))),
         )
+        self._compare_limits(output, suffix, inwards)
+
+    def _compare_integer_rows(
+        self, output: GuardedTensor, expectation: Expectation, expected: Iterator[CudaMemory]
+    ) -> None:
+        values, known, rows = map(_pointer, (output.address, *_addresses(expected, 2)))
+        n_rows = len(expectation.reference.values)
+        width_bytes = expectation.reference.values.nbytes // n_rows
+        self._count(
+            "rows_differ", *(values, rows, known, _u64(width_bytes)), n=n_rows, n_blocks=n_rows
+        )
+        # Small integers, which float32 has exactly.
+        least, most = limits_with_error(expectation, self._prepared.tolerance)
+        limits = float(math.ceil(least)), float(math.floor(most))
+        self._compare_limits(output, INTEGER_KERNELS[output.spec.dtype], limits)
+
+    def _compare_limits(
+        self, output: GuardedTensor, suffix: str, limits: tuple[float, float]
+    ) -> None:
+        values = _pointer(output.address)
         n_elements = math.prod(output.spec.shape)
-        self._count(f"outside_limits_{suffix}", values, *map(_f32, inwards), n=n_elements)
+        self._count(f"outside_limits_{suffix}", values, *map(_f32, limits), n=n_elements)
 
     def _compare_bytes(self, argument: GuardedTensor, copy: CudaMemory) -> None:
         self._count(

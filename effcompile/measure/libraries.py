@@ -18,7 +18,7 @@ import msgspec
 
 from effcompile.measure.cache import DiskCache, write_beside
 from effcompile.measure.cuda_compiler import CompiledSource, CudaCompiler
-from effcompile.measure.launches import Launch, LoweringWatch
+from effcompile.measure.launch_geometry import LaunchGeometry, LoweringWatch
 from effcompile.sass.mixing import mix_in
 from schedules import _tvm
 from schedules.instruction_mix import InstructionMix
@@ -183,7 +183,9 @@ def _kernels(
     return tuple(kernels)
 
 
-def _mix(launch: Launch, compiled: list[CompiledSource], arch: str) -> InstructionMix | None:
+def _mix(
+    launch: LaunchGeometry, compiled: list[CompiledSource], arch: str
+) -> InstructionMix | None:
     """What a warp of a launch executes, from whichever image holds the kernel."""
     found = (
         mix_in(made.cubin, launch.kernel, arch=arch, grid=launch.grid, block=launch.block)

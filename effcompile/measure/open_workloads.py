@@ -14,11 +14,6 @@ from effcompile.measure.prepared import Prepared, read_prepared
 from schedules.target import Target
 from schedules.workload import Workload
 
-# Workloads keep their place on the device while all together take no more. Where the same data lies
-# decides about power: after each new allocation, windows of matrices that fill most of an H100's
-# cache differed by 3 to 7 % where those in between differed by 2.
-KEPT_BYTES = 2 << 30
-
 
 @dataclass(slots=True)
 class OpenWorkload:
@@ -45,6 +40,11 @@ class OpenWorkload:
 class OpenWorkloads:
     """The workloads of one device.
 
+    They keep their place on it while there is room: putting a gigabyte there takes longer than
+    twenty trials. Where the same data lies also decides about power: after each new allocation,
+    windows of matrices that fill most of an H100's cache differed by 3 to 7 % where those in
+    between differed by 2.
+
     Args:
         opened: The device.
         target: Whose cache cold measurements must not fit.
@@ -53,6 +53,7 @@ class OpenWorkloads:
 
     def __init__(self, opened: OpenedDevice, target: Target, config: MeasureConfig) -> None:
         self._device, self._make_screen = opened.device, opened.make_screen
+        self._kept_bytes = opened.kept_bytes
         self._target = target
         self._config = config
         self._open: dict[str, OpenWorkload] = {}
@@ -68,21 +69,34 @@ class OpenWorkloads:
         if key not in self._open:
             prepared = read_prepared(workload, folder=folder)
             self._make_room(sum(one.nbytes for one in prepared.inputs))
-            first = place(self._device, workload, prepared.inputs)
-            n_copies = timing.n_copies_for(
-                self._config,
-                footprint_bytes=first.size_bytes,
-                cache_bytes=self._target.cache_bytes,
-            )
-            others = [place(self._device, workload, prepared.inputs) for _ in range(n_copies - 1)]
-            self._open[key] = OpenWorkload(
-                workload=workload,
-                prepared=prepared,
-                checker=Checker(prepared, self._make_screen(workload, prepared)),
-                copies=[first, *others],
-            )
+            self._open[key] = self._placed_alone_if_need_be(workload, prepared)
         self._open[key] = self._open.pop(key)  # the last to be closed
         return self._open[key]
+
+    def _placed_alone_if_need_be(self, workload: Workload, prepared: Prepared) -> OpenWorkload:
+        try:
+            return self._placed(workload, prepared)
+        except MemoryError:
+            if not self._open:
+                raise
+        # Here, where the exception no longer holds what was placed in part.
+        self._open.clear()
+        return self._placed(workload, prepared)
+
+    def _placed(self, workload: Workload, prepared: Prepared) -> OpenWorkload:
+        first = place(self._device, workload, prepared.inputs)
+        n_copies = timing.n_copies_for(
+            self._config,
+            footprint_bytes=first.size_bytes,
+            cache_bytes=self._target.cache_bytes,
+        )
+        others = [place(self._device, workload, prepared.inputs) for _ in range(n_copies - 1)]
+        return OpenWorkload(
+            workload=workload,
+            prepared=prepared,
+            checker=Checker(prepared, self._make_screen(prepared, first)),
+            copies=[first, *others],
+        )
 
     def restore(self, opened: OpenWorkload) -> None:
         """Write inputs and references again, in their place: a kernel that wrote where it should
@@ -92,12 +106,11 @@ class OpenWorkloads:
         for copy in opened.copies:
             for argument, data in zip(copy.inputs, opened.prepared.inputs, strict=True):
                 argument.write(data)
-        screen = self._make_screen(opened.workload, opened.prepared)
+        screen = self._make_screen(opened.prepared, opened.copies[0])
         opened.checker = Checker(opened.prepared, screen)
 
     def _make_room(self, size_bytes: int) -> None:
         """Close workloads, the longest unused first, until that much more may be kept."""
-        while (
-            self._open and size_bytes + sum(o.size_bytes for o in self._open.values()) > KEPT_BYTES
-        ):
-            self._open.pop(next(iter(self._open)))
+        kept = sum(one.size_bytes for one in self._open.values())
+        while self._open and size_bytes + kept > self._kept_bytes:
+            kept -= self._open.pop(next(iter(self._open))).size_bytes

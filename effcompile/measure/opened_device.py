@@ -8,18 +8,22 @@ from functools import partial
 from pathlib import Path
 
 from effcompile.measure import timing
+from effcompile.measure.arguments import Arguments
 from effcompile.measure.correctness import Screen
 from effcompile.measure.loads import HostLoad, Load
 from effcompile.measure.memory import Device, HostDevice
 from effcompile.measure.prepared import Prepared
 from schedules.target import Target
-from schedules.workload import Workload
 
 MakeLoad = Callable[[Sequence[timing.Launch], int], Load]
 """Launches, gone through in turn, as a load; the number is that of one batch."""
 
-MakeScreen = Callable[[Workload, Prepared], Screen | None]
-"""A screen for a workload, if there is one."""
+MakeScreen = Callable[[Prepared, Arguments], Screen | None]
+"""A screen for a workload whose inputs are in place, if there is one."""
+
+# Of the memory that is free: the rest is for what checks need, and for the kernels' workspaces.
+KEPT_SHARE = 0.25
+KEPT_BYTES_ON_HOST = 2 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,7 @@ class OpenedDevice:
         stopwatch: Times launches.
         make_load: Keeps launches running.
         make_screen: A screen for a workload, if there is one.
+        kept_bytes: Memory that workloads which are not in use may hold.
         gpu_uuid: Which GPU it is.
     """
 
@@ -38,6 +43,7 @@ class OpenedDevice:
     stopwatch: timing.Stopwatch
     make_load: MakeLoad
     make_screen: MakeScreen
+    kept_bytes: int
     gpu_uuid: str | None = None
 
 
@@ -57,7 +63,8 @@ def open_device(target: Target, screen_path: str | None) -> OpenedDevice:
             device=HostDevice(),
             stopwatch=timing.HostStopwatch(),
             make_load=_host_load,
-            make_screen=lambda workload, prepared: None,
+            make_screen=lambda prepared, arguments: None,
+            kept_bytes=KEPT_BYTES_ON_HOST,
         )
     return _open_cuda(screen_path)
 
@@ -71,16 +78,17 @@ def _open_cuda(screen_path: str | None) -> OpenedDevice:
     device.take_over_stream()
     functions = device.load_functions(Path(screen_path).read_bytes()) if screen_path else None
 
-    def make_screen(workload: Workload, prepared: Prepared) -> Screen | None:
+    def make_screen(prepared: Prepared, arguments: Arguments) -> Screen | None:
         if functions is None:
             return None
-        return open_screen(device, functions, workload, prepared)
+        return open_screen(device, functions, prepared, arguments)
 
     return OpenedDevice(
         device=device,
         stopwatch=CudaStopwatch(device),
         make_load=partial(back_to_back, device),
         make_screen=make_screen,
+        kept_bytes=int(KEPT_SHARE * device.free_bytes()),
         gpu_uuid=device.uuid,
     )
 

@@ -48,6 +48,11 @@ class Expectation:
         """Whether NaN, or an infinity, can never be right."""
         return bool(self.lowest.size) and bool(np.isfinite(self.reference.values).all())
 
+    @property
+    def hides_poison(self) -> bool:
+        """Whether an element that was never written may pass for a result."""
+        return not self.reference.is_whole and not self.is_finite
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:

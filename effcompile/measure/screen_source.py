@@ -6,6 +6,7 @@ Blocks and threads of any number share the work.
     outside_bounds_T   values[i] against lowest[i] and highest[i]
     outside_rows_T     the same for some rows of values; bounds are stored for these alone
     outside_limits_T   values[i] against one pair of bounds
+    rows_differ        some rows of an array against rows that are stored alone (counts bytes)
     bytes_differ       two arrays on 16-byte boundaries (counts 16 bytes as one)
     bytes_unlike       bytes against one value
 """
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 # Floats whose values are exact in float32, and the suffix of their kernels.
 FLOAT_KERNELS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+# Integers, likewise: they have limits, and are compared by their bytes.
+INTEGER_KERNELS = {"int8": "i8", "uint8": "u8", "uint16": "u16"}
 
 SOURCE = r"""
 typedef unsigned long long u64;
@@ -35,6 +38,12 @@ struct BF16 {
     static __device__ float wide(unsigned short bits) {
         return __uint_as_float((unsigned int)bits << 16);
     }
+};
+
+template <typename T>
+struct Integer {
+    typedef T stored;
+    static __device__ float wide(T value) { return (float)value; }
 };
 
 static __device__ u64 first() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }
@@ -83,21 +92,27 @@ static __device__ void outside_limits(
     add(count, found);
 }
 
+#define LIMITS(suffix, T) \
+extern "C" __global__ void outside_limits_##suffix( \
+    const T::stored* values, float lowest, float highest, u64 n, u64* count \
+) { outside_limits<T>(values, lowest, highest, n, count); }
+
 #define KERNELS(suffix, T) \
+LIMITS(suffix, T) \
 extern "C" __global__ void outside_bounds_##suffix( \
     const T::stored* values, const float* lowest, const float* highest, u64 n, u64* count \
 ) { outside_bounds<T>(values, lowest, highest, n, count); } \
 extern "C" __global__ void outside_rows_##suffix( \
     const T::stored* values, const long long* rows, const float* lowest, const float* highest, \
     u64 width, u64 n_rows, u64* count \
-) { outside_rows<T>(values, rows, lowest, highest, width, n_rows, count); } \
-extern "C" __global__ void outside_limits_##suffix( \
-    const T::stored* values, float lowest, float highest, u64 n, u64* count \
-) { outside_limits<T>(values, lowest, highest, n, count); }
+) { outside_rows<T>(values, rows, lowest, highest, width, n_rows, count); }
 
 KERNELS(f32, F32)
 KERNELS(f16, F16)
 KERNELS(bf16, BF16)
+LIMITS(i8, Integer<signed char>)
+LIMITS(u8, Integer<unsigned char>)
+LIMITS(u16, Integer<unsigned short>)
 
 extern "C" __global__ void bytes_differ(
     const unsigned char* left, const unsigned char* right, u64 n, u64* count
@@ -112,6 +127,17 @@ extern "C" __global__ void bytes_differ(
     }
     for (u64 i = n_whole * 16 + first(); i < n; i += step())
         found += left[i] != right[i];
+    add(count, found);
+}
+
+extern "C" __global__ void rows_differ(
+    const unsigned char* values, const long long* rows, const unsigned char* expected,
+    u64 width, u64 n_rows, u64* count
+) {
+    u64 found = 0;
+    for (u64 r = blockIdx.x; r < n_rows; r += gridDim.x)
+        for (u64 c = threadIdx.x; c < width; c += blockDim.x)
+            found += values[(u64)rows[r] * width + c] != expected[r * width + c];
     add(count, found);
 }
 

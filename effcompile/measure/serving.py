@@ -38,13 +38,11 @@ class Wiring:
     """What the parent passes on the command line.
 
     Attributes:
-        parent_pid: Process that must stay alive.
         read_fd: Requests come from here.
         write_fd: Answers go here.
         memory_limit_mib: Private memory the child may take; 0 means any.
     """
 
-    parent_pid: int
     read_fd: int
     write_fd: int
     memory_limit_mib: int
@@ -53,12 +51,7 @@ class Wiring:
 def join_parent(arguments: list[str]) -> Wiring:
     """Tie this process to its parent; the first thing a child does."""
     parent_pid, read_fd, write_fd, memory_limit_mib = map(int, arguments)
-    wiring = Wiring(
-        parent_pid=parent_pid,
-        read_fd=read_fd,
-        write_fd=write_fd,
-        memory_limit_mib=memory_limit_mib,
-    )
+    wiring = Wiring(read_fd=read_fd, write_fd=write_fd, memory_limit_mib=memory_limit_mib)
     tie_to_parent(parent_pid)
     limit_memory(wiring.memory_limit_mib)
     for fd in (wiring.read_fd, wiring.write_fd):

@@ -28,11 +28,11 @@ from typing import Any
 import msgspec
 
 from effcompile.measure import channel
-from effcompile.measure.launching import (
+from effcompile.measure.spawning import (
+    ChildSpec,
     FreshInterpreter,
-    Launch,
-    Launched,
-    Launcher,
+    Spawned,
+    Spawner,
     start_interpreter,
 )
 from effcompile.measure.template_process import LARGEST_MESSAGE_BYTES, ForkOrder
@@ -46,7 +46,7 @@ class TemplateUnusable(Exception):
 
 
 class Template:
-    """Launches children of one module by forking; a :class:`Launcher`.
+    """Starts children of one module by forking; a :class:`Spawner`.
 
     Args:
         module: As for :class:`ChildProcess`, with ``load`` and ``ENDPOINTS``; see
@@ -72,7 +72,7 @@ class Template:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._usable = _can_watch()
-        self._fallback: Launcher = FreshInterpreter()
+        self._fallback: Spawner = FreshInterpreter()
 
     @property
     def pid(self) -> int | None:
@@ -88,19 +88,19 @@ class Template:
         with contextlib.suppress(TemplateUnusable):
             self._ask(channel.Request(method=method, payload=payload))
 
-    def launch(self, launch: Launch) -> Launched:
-        """See :class:`Launcher`."""
+    def spawn(self, child: ChildSpec) -> Spawned:
+        """See :class:`Spawner`."""
         try:
-            return self._fork(launch)
+            return self._fork(child)
         except TemplateUnusable as problem:
             logger.info("a child of %s starts afresh: %s", self.module, problem)
-            return self._fallback.launch(launch)
+            return self._fallback.spawn(child)
 
-    def _fork(self, launch: Launch) -> Launched:
-        order = ForkOrder(memory_limit_mib=launch.memory_limit_mib)
+    def _fork(self, child: ChildSpec) -> Spawned:
+        order = ForkOrder(memory_limit_mib=child.memory_limit_mib)
         request = channel.Request(method="fork", payload=msgspec.Raw(msgspec.json.encode(order)))
-        with launch.log_path.open("ab") as log:
-            fds = [launch.read_fd, launch.write_fd, log.fileno()]
+        with child.log_path.open("ab") as log:
+            fds = [child.read_fd, child.write_fd, log.fileno()]
             pid = msgspec.json.decode(self._ask(request, fds), type=int)
         return Forked(pid, self)
 
@@ -173,7 +173,7 @@ class Template:
 
 
 class Forked:
-    """A child of a template; see :class:`Launched`."""
+    """A child of a template; see :class:`Spawned`."""
 
     def __init__(self, pid: int, template: Template) -> None:
         self.pid = pid
@@ -183,11 +183,11 @@ class Forked:
         self._end_fd = os.pidfd_open(pid) if sys.platform == "linux" else -1
 
     def poll(self) -> int | None:
-        """See :class:`Launched`."""
+        """See :class:`Spawned`."""
         return self._status if self._status is not None else self._look(0.0)
 
     def wait(self, timeout: float | None = None) -> int:
-        """See :class:`Launched`."""
+        """See :class:`Spawned`."""
         status = self._status if self._status is not None else self._look(timeout)
         if status is None:
             raise subprocess.TimeoutExpired(f"child {self.pid}", timeout or 0.0)

@@ -103,10 +103,7 @@ def _fork(
         wire.close()
         _become_child(template_pid, fds[2])
         wiring = serving.Wiring(
-            parent_pid=template_pid,
-            read_fd=fds[0],
-            write_fd=fds[1],
-            memory_limit_mib=order.memory_limit_mib,
+            read_fd=fds[0], write_fd=fds[1], memory_limit_mib=order.memory_limit_mib
         )
         serving.limit_memory(wiring.memory_limit_mib)
         serving.serve(wiring, endpoints)

@@ -25,9 +25,11 @@ def recording_paths(name: str) -> list[Path]:
         return [Path(name)]
     folder = Path(__file__).parent
     exact = folder / f"{name}{SUFFIX}"
-    found = [exact] if exact.is_file() else sorted(folder.glob(f"{name}-*{SUFFIX}"))
+    shipped = sorted(folder.glob(f"*{SUFFIX}"))
+    joined = [one for one in shipped if one.name.startswith(f"{name}-")]
+    found = [exact] if exact in shipped else joined
     if not found:
-        known = ", ".join(sorted(path.stem for path in folder.glob(f"*{SUFFIX}"))) or "none"
+        known = ", ".join(path.stem for path in shipped) or "none"
         raise UsageError(
             f"no recording {name!r}: expected a file, or one of the shipped ones ({known}), or "
             "the part of their names before a dash."

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from schedules.dtypes import numpy_dtype
+from schedules import draws
 from schedules.workload import TensorSpec
 
 
 def normal(spec: TensorSpec, rng: np.random.Generator) -> np.ndarray:
     """N(0, 1) in the dtype of an input."""
-    drawn = rng.standard_normal(size=spec.shape, dtype=np.float32)
-    rounded: np.ndarray = drawn.astype(numpy_dtype(spec.dtype))
-    return rounded
+    return draws.normal(spec.shape, spec.dtype, rng)
 
 
 def indices(values: np.ndarray) -> np.ndarray:

@@ -89,9 +89,14 @@ def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
     n_rows = int(np.prod(arguments.query.shape[:3]))
     chosen = np.arange(n_rows) if rows is None else rows
     values = np.empty((len(chosen), value_width))
-    for head in np.unique(chosen // n_queries):
-        inside = chosen // n_queries == head
-        values[inside] = _head(workload, arguments, int(head), chosen[inside] % n_queries)
+    heads = chosen // n_queries
+    group = arguments.query.shape[1] // arguments.key.shape[1]
+    for place in np.unique(heads // group):
+        sources = _key_head(arguments, int(place))
+        for head in np.unique(heads[heads // group == place]):
+            inside = heads == head
+            rows_inside = chosen[inside] % n_queries
+            values[inside] = _head(workload, arguments, sources, int(head), rows_inside)
     if rows is None:
         return [Reference(values=values.reshape(workload.outputs[0].shape))]
     # Every row is a mean of values, or zero where nothing may be attended.
@@ -99,13 +104,22 @@ def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
     return [Reference(values=values, rows=rows, limits=(min(least, 0.0), max(most, 0.0)))]
 
 
-def _head(workload: Workload, arguments: _Arguments, head: int, rows: np.ndarray) -> np.ndarray:
+def _key_head(arguments: _Arguments, place: int) -> tuple[np.ndarray, np.ndarray]:
+    """Keys and values of one head, counted over the whole batch, in float64."""
+    b, h = divmod(place, arguments.key.shape[1])
+    return arguments.key[b, h].astype(np.float64), arguments.value[b, h].astype(np.float64)
+
+
+def _head(
+    workload: Workload,
+    arguments: _Arguments,
+    sources: tuple[np.ndarray, np.ndarray],
+    head: int,
+    rows: np.ndarray,
+) -> np.ndarray:
     """Some rows of one head, counted over the whole batch; shape (rows, value width)."""
-    n_heads, n_key_heads = arguments.query.shape[1], arguments.key.shape[1]
-    b, h = divmod(head, n_heads)
-    key_head = h // (n_heads // n_key_heads)
-    key = arguments.key[b, key_head].astype(np.float64)
-    value = arguments.value[b, key_head].astype(np.float64)
+    b, h = divmod(head, arguments.query.shape[1])
+    key, value = sources
     n_at_once = max(1, _MOST_SCORES // len(key))
     parts = []
     for start in range(0, len(rows), n_at_once):

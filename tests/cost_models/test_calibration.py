@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cost_models.calibration import LATEST, UNCALIBRATED, conformal_factor
+from cost_models.calibration import (
+    LATEST,
+    UNCALIBRATED,
+    conformal_factor,
+    grouped_conformal_factor,
+)
 
 
 def test_the_factor_is_the_order_statistic_that_covers() -> None:
@@ -36,3 +41,28 @@ def test_intervals_cover_whatever_the_spread_was_off_by(scale: float) -> None:
         inside.append(abs(misses[39]) <= factor)
     # 36 of 40 places are inside: 0.9, with a standard error of 0.015.
     assert 0.85 < np.mean(inside) < 0.95
+
+
+def test_a_group_counts_once_however_many_errors_it_has() -> None:
+    many, few = np.full(1000, 9.0), [np.full(2, float(i)) for i in range(1, 10)]
+    # Nine groups and the one to come: 0.8 of the whole is the eighth of them.
+    assert grouped_conformal_factor([many, *few[:-1]], coverage=0.8) == 8.0
+    assert grouped_conformal_factor([many, *few[:-1]], coverage=0.99) == 9.0
+
+
+def test_an_unseen_group_is_covered_where_errors_of_a_group_resemble_each_other() -> None:
+    rng = np.random.default_rng(0)
+
+    def group() -> np.ndarray:
+        return np.abs(rng.normal() + 0.1 * rng.normal(size=30))
+
+    inside: dict[str, list[float]] = {"groups": [], "rows": []}
+    for _ in range(300):
+        known, new = [group() for _ in range(11)], group()
+        factors = {
+            "groups": grouped_conformal_factor(known, coverage=0.9),
+            "rows": float(np.quantile(np.concatenate(known), 0.9)),
+        }
+        for name, factor in factors.items():
+            inside[name].append(float(np.mean(new <= factor)))
+    assert np.mean(inside["groups"]) > 0.88 > np.mean(inside["rows"])

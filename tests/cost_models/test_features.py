@@ -3,9 +3,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from cost_models.features import FEATURE_NAMES, compiler_features
+from cost_models.features import FEATURE_NAMES, compiler_features, feature_columns
 from schedules.stats import KernelResources, KernelStats
 from schedules.target import known_target
 
@@ -48,6 +49,21 @@ def test_rates_are_amounts_over_latency() -> None:
     assert features(KERNEL)["log_flops_per_us"] == 10.0
     assert math.isnan(features(KERNEL)["log_bytes_per_us"])
     assert features(KERNEL)["log_code_bytes"] == 10.0
+
+
+def test_what_does_not_fit_into_the_cache_comes_from_memory() -> None:
+    target = known_target("h100")
+
+    def memory_bytes(unique_bytes: int | None) -> np.ndarray:
+        stats = KernelStats(unique_bytes=unique_bytes)
+        row = compiler_features(stats, latency_us=10.0, target=target)
+        names = ["log_memory_bytes", "log_memory_bytes_per_us"]
+        return np.asarray(np.exp2(feature_columns(row[None, :], names)[0]) - 1.0)
+
+    assert memory_bytes(target.cache_bytes).tolist() == [0.0, 0.0]
+    beyond = 2 * target.cache_bytes
+    assert memory_bytes(beyond) == pytest.approx([beyond, beyond / 10.0], rel=1e-5)
+    assert np.isnan(memory_bytes(None)).all()
 
 
 def test_unreported_numbers_are_nan_not_zero() -> None:

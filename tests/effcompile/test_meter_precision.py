@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from effcompile.bench.meter_precision import agreement, scatter
+from effcompile.bench.meter_precision import agreement
 from effcompile.measure.energy import Effort, observe
 from effcompile.measure.windows import Experience
 from tests.simulated_meter import Clock, SimulatedLoad, SimulatedMeter
@@ -37,8 +37,3 @@ def test_power_that_drifts_shows_as_scatter_of_aligned_windows() -> None:
     )
     assert drifting.aligned_1s_scatter > 0.01 > steady.aligned_1s_scatter
     assert abs(drifting.worst_difference) > 0.03
-
-
-def test_scatter_is_relative() -> None:
-    assert scatter([9.0, 11.0]) == pytest.approx(2**0.5 / 10)
-    assert scatter([5.0]) == 0.0

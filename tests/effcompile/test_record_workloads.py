@@ -12,6 +12,7 @@ import pytest
 from effcompile.bench import record_workloads as module
 from effcompile.bench.record_workloads import (
     Deadline,
+    Enough,
     copy_database,
     record_workloads,
     recording_config,
@@ -24,9 +25,12 @@ from effcompile.replaying import open_recording, record_runs, tune_recorded
 from schedules.workload import TensorSpec, Workload
 from search.config import SearchConfig
 from search.database import Database
+from search.events import EnergyMeasured, RunStarted, TaskProgress, Totals
 from search.peer import PEER_NOTE, Peer
 from search.recorder import record
 from search.recording import joined, read_recording, write_recording
+from search.stopping import StopRequest
+from search.trial import EnergyMeasurement, Verdict
 from tests.simulated_recording import features_of, simulated_recording, simulated_run
 
 
@@ -75,6 +79,27 @@ def test_a_deadline_comes_by_itself_and_a_request_earlier() -> None:
     assert not late.is_set
     late.request()
     assert late.is_set
+
+
+def test_a_run_ends_once_every_workload_has_enough_energies() -> None:
+    totals = Totals(n_trials=0, n_planned=9, failures={}, elapsed_s=0.0, left_s=None)
+    first, second = (
+        TaskProgress(task_id=name, position=i, name=name, weight=1) for i, name in enumerate("ab")
+    )
+    stop = StopRequest()
+    watch = Enough(2, stop, known={"a": 1})
+
+    def measure(task: TaskProgress, verdict: Verdict = Verdict.OK) -> bool:
+        taken = EnergyMeasurement(energy_mj=1.0, meter="simulated", verdict=verdict)
+        watch(EnergyMeasured(trial_id=1, measurement=taken, task=task, totals=totals))
+        return stop.is_set
+
+    watch(RunStarted(tasks=(first, second), totals=totals, resumed=True, measures_energy=True))
+    assert not measure(first)
+    assert not measure(second)
+    assert not measure(second, Verdict.UNSETTLED)
+    assert measure(second)
+    assert measure(second)  # asked once: a second request would break off at once
 
 
 def test_rows_of_libraries_are_part_of_a_recording(tmp_path: Path) -> None:

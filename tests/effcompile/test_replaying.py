@@ -96,6 +96,7 @@ def test_replaying_loads_no_compiler(recording: Path, tmp_path: Path) -> None:
         (["--device", "replay:h200-block", "--meter", "none"], "cannot use meter"),
         (["--device", "gpu"], "unknown --device 'gpu'"),
         (["--device", "replay:nowhere"], "no recording 'nowhere'"),
+        (["--device", "replay:/no/where"], "no recording '/no/where'"),
         ([], "no model is given"),
     ],
 )

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from effcompile.output_comparison import OutputComparison, compare_outputs
 from effcompile.verification import _torch_reference
-from effcompile.verify import OutputComparison, compare_outputs
 
 REFERENCE = np.random.default_rng(0).standard_normal((32, 16))
 

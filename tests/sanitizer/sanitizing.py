@@ -74,6 +74,7 @@ class Sanitizing:
         self._watch = Watch(settings.out / "raw", environment, settings.seconds)
         self._jobs: queue.PriorityQueue[_Job] = queue.PriorityQueue()
         self._results: list[Result] = []
+        self._errors: list[Exception] = []
 
     def run(self) -> list[Result]:
         """Everything; what did not fit in time has no outcomes."""
@@ -89,11 +90,16 @@ class Sanitizing:
                 self._jobs.put(_Job(len(self._settings.tools), None))
             for slot in slots:
                 slot.join()
+        if self._errors:
+            raise self._errors[0]
         return self._results
 
     def _serve(self, slot: int) -> None:
         while (run := self._jobs.get().run) is not None:
-            self._results.append(run(slot))
+            try:
+                self._results.append(run(slot))
+            except Exception as error:
+                self._errors.append(error)
 
     def _queue_faulty(self) -> None:
         cubin = self._work_dir / "faulty.cubin"

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import re
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from schedules.cuda_kernel import CudaLaunch, TensorMap, device_code
+from tests.schedules.host_library import host_library
 
 SHIM = Path(__file__).with_suffix(".hpp")
 HOPPER_SHIM = SHIM.with_name("hopper_emulation.hpp")
@@ -37,12 +37,7 @@ def emulate(launches: Sequence[CudaLaunch], arrays: dict[str, np.ndarray], folde
     text = "\n".join([*texts, *calls])
     for include in INCLUDES:
         text = text.replace(include, "")
-    source, library = folder / "kernel.cpp", folder / "kernel.so"
-    source.write_text(text)
-    # Constants of one program must not be taken for those of another of the same name.
-    flags = ["-fno-gnu-unique", "-std=c++20", "-w", "-shared", "-fPIC", "-pthread"]
-    subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
-    loaded = ctypes.CDLL(str(library))
+    loaded = host_library(text, folder)
     faults = [
         getattr(loaded, f"run_{number}")(
             (ctypes.c_void_p * len(launch.arguments))(
@@ -93,9 +88,11 @@ def _without_wgmma(source: str) -> str:
     """The generated product of a warpgroup (``schedules/wgmma.py``) replaced by its definition."""
     found = re.search(r"\.f32\.(\w+)\.", source)
     element = "nv_bfloat16" if found and found[1] == "bf16" else "half"
+
+    def definition(text: re.Match[str]) -> str:
+        name = "multiply_rows" if ", p, 1, 1, 1;" in text[0] else "multiply"
+        return f"hopper::{name}<{element}>(d, a, b, keep);\n}}"
+
     return re.sub(
-        r"asm volatile\(\s*\"\{ \.reg \.pred p;.*?\);\n\}",
-        f"hopper::multiply<{element}>(d, a, b, keep);\n}}",
-        source,
-        flags=re.DOTALL,
+        r"asm volatile\(\s*\"\{ \.reg \.pred p;.*?\);\n\}", definition, source, flags=re.DOTALL
     )

@@ -8,7 +8,6 @@ partial results are seen without a GPU.
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,14 @@ from schedules.attention_decode import AttentionDecodeSpace
 from schedules.attention_decode_cuda import constants, device_text
 from schedules.attention_decode_schedule import n_passes, partial_floats, shared_bytes
 from schedules.cuda_kernel import device_code
+from tests.schedules.host_library import host_library
 
 PARTS = Path(__file__).with_suffix(".hpp")
 CUT = "// CUT"
 REPLACED = "attention_decode_instructions.cuh"
 EARLY = device_code("early_launch.cuh")
+# As on the GPU, a product and a sum become one operation of one rounding.
+OPTIONS = ("-O1", "-fexpensive-optimizations", "-ffp-contract=fast", "-march=native")
 
 
 def emulate(
@@ -33,13 +35,8 @@ def emulate(
     before, replaced, after = PARTS.read_text().split(CUT)
     text = device_text(problem, schedule).removeprefix(constants(problem, schedule))
     text = text.replace(device_code(REPLACED), "")
-    source, library = folder / "kernel.cpp", folder / "kernel.so"
     parts = (before, EARLY, constants(problem, schedule), f"//{replaced}", text, f"//{after}")
-    source.write_text("".join(parts), encoding="utf-8")
-    # As on the GPU, a product and a sum become one operation of one rounding.
-    flags = ["-std=c++20", "-O1", "-fexpensive-optimizations", "-ffp-contract=fast"]
-    flags += ["-march=native", "-w", "-shared", "-fPIC", "-pthread"]
-    subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
+    library = host_library("".join(parts), folder, *OPTIONS)
     query, key, value, *rest = map(np.ascontiguousarray, inputs)
     table = rest.pop(0) if problem.pages else None
     mask = rest[0] if problem.mask is not None else None
@@ -51,5 +48,5 @@ def emulate(
     pointers = [ctypes.c_void_p(None if one is None else one.ctypes.data) for one in arrays]
     read = [query, key, value, table, mask, lengths, partial]
     sizes = (ctypes.c_long * len(read))(*(0 if one is None else one.nbytes for one in read))
-    fault = ctypes.CDLL(str(library)).run(*pointers, sizes, shared_bytes(problem, schedule))
+    fault = library.run(*pointers, sizes, shared_bytes(problem, schedule))
     return y, int(fault)

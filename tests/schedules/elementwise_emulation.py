@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from schedules.cuda_kernel import CudaLaunch, device_code
 from schedules.workload import Workload
+from tests.schedules.host_library import host_library
 
 SHIM = Path(__file__).with_suffix(".hpp")
 # The loads in assembly, which the shim replaces.
@@ -35,11 +35,8 @@ class Emulation:
         rows = ASSEMBLY.sub("using ::load_if;\n", device_code("rows.cuh"))
         texts = [SHIM.read_text(), re.sub(r"#include <cuda.*>", "", rows)]
         texts += [_text(number, *one) for number, one in enumerate(programs.values())]
-        source, library = folder / "kernels.cpp", folder / "kernels.so"
-        source.write_text("\n".join(texts).replace("*place = raw", "__stcs(place, raw)"))
-        flags = ["-O1", "-std=c++20", "-w", "-shared", "-fPIC"]
-        subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
-        self.library = ctypes.CDLL(str(library))
+        text = "\n".join(texts).replace("*place = raw", "__stcs(place, raw)")
+        self.library = host_library(text, folder, "-O1")
 
     def run(self, name: str, arrays: list[np.ndarray]) -> int:
         """Fill the last array from the others; answers 0, or the number of a fault."""

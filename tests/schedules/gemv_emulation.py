@@ -7,7 +7,6 @@ compiled as it stands, so that index arithmetic, splits and reductions are seen 
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from schedules.gemv_dequant import GemvDequantSpace
 from schedules.gemv_dequant_cuda import constants, kernel_text
 from schedules.gemv_dequant_layout import arena, rows_per_pass
 from schedules.packing import TILE_COLUMNS
+from tests.schedules.host_library import host_library
 
 PARTS = Path(__file__).with_suffix(".hpp")
 CUT = "// CUT"
@@ -33,10 +33,8 @@ def emulate(
     problem, schedule = space._problem, space.schedule(values)
     before, replaced, after = PARTS.read_text().split(CUT)
     text = kernel_text(schedule).replace(device_code(REPLACED), "//" + replaced)
-    source, library = folder / "kernel.cpp", folder / "kernel.so"
-    source.write_text(before + EARLY + constants(problem, schedule) + text + "//" + after)
-    flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread"]
-    subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
+    whole = before + EARLY + constants(problem, schedule) + text + "//" + after
+    library = host_library(whole, folder, "-O1")
     held = dict(zip(problem.inputs, map(np.ascontiguousarray, inputs), strict=True))
     y = [np.full((problem.rows, n), 7, dtype=held["scales"].dtype) for n in problem.columns]
     size = schedule.blocks_k * problem.rows * problem.n_tiles * TILE_COLUMNS
@@ -48,5 +46,5 @@ def emulate(
         schedule.blocks_k,
         -(-problem.rows // rows_per_pass(problem, schedule)),
     )
-    fault = ctypes.CDLL(str(library)).run(*pointers, outputs, *grid, arena(problem, schedule).size)
+    fault = library.run(*pointers, outputs, *grid, arena(problem, schedule).size)
     return y, int(fault)

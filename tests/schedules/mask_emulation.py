@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from math import prod
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from schedules.attention_hopper import HopperSchedule
 from schedules.cuda_kernel import device_code
 from schedules.masked_attention_cuda import find_launch, tiles_pattern
 from schedules.masked_problem import MaskedProblem
+from tests.schedules.host_library import host_library
 
 EMULATION = (Path(__file__).parent / "mask_emulation.hpp").read_text()
 FIND = """
@@ -76,7 +76,7 @@ def found_blocks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Index, and patterns or ranges, as the device finds them; zeros where it writes nothing."""
     source = find_launch(problem).source.split("__device__ __forceinline__ void find_tiles(")[0]
-    library = _library(source + FIND, folder)
+    library = host_library(EMULATION + source + FIND, folder)
     index = np.zeros(problem.index_shape, np.int32)
     rest = np.zeros(problem.patterns_shape, np.int32)
     pointers = [_pointer(x) for x in (mask, lengths, starts, index, rest)]
@@ -115,19 +115,10 @@ def attended_pairs(
     index, patterns = (np.ascontiguousarray(x) for x in blocks)
     pointers = [_pointer(x) for x in (index, patterns, seen, loads)]
     n_blocks = min(schedule.blocks, 5)
-    _library(code, folder).walk(*pointers[:2], n_blocks, *pointers[2:])
+    host_library(EMULATION + code, folder).walk(*pointers[:2], n_blocks, *pointers[2:])
     assert (seen[:, :, plain.keys :] == 0).all()
     assert prod(index.shape) == prod(problem.index_shape)
     return seen[:, :, : plain.keys], loads
-
-
-def _library(code: str, folder: Path) -> ctypes.CDLL:
-    source = folder / "mask.cpp"
-    library = folder / f"mask{abs(hash(code))}.so"
-    source.write_text(EMULATION + code)
-    flags = ["-std=c++20", "-O0", "-w", "-shared", "-fPIC"]
-    subprocess.run(["g++", *flags, "-o", str(library), str(source)], check=True)
-    return ctypes.CDLL(str(library))
 
 
 def _pointer(array: np.ndarray | None) -> ctypes.c_void_p:

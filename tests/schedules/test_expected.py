@@ -45,8 +45,8 @@ def test_a_sample_has_a_row_of_every_part_and_both_ends(softmax: Callable[..., W
     flops = 2 * expected.MOST_FLOPS / 10_000
     rows = affordable_rows(workload, flops_per_row=flops)
     assert rows is not None
-    # Half of what a whole may cost, which is half of everything.
-    assert 2500 <= len(rows) <= 2502
+    # Half of what a whole may cost, which is half of everything, and ends of tiles.
+    assert 2500 <= len(rows) <= 2500 + 2 + 2 * len(expected.TILE_HEIGHTS)
     assert (rows[0], rows[-1]) == (0, 9999)
     assert set(rows // 4) == set(range(2500))
     again = affordable_rows(workload, flops_per_row=flops)
@@ -56,7 +56,21 @@ def test_a_sample_has_a_row_of_every_part_and_both_ends(softmax: Callable[..., W
 def test_however_costly_some_rows_are_computed(softmax: Callable[..., Workload]) -> None:
     rows = affordable_rows(softmax((500, 4)), flops_per_row=1e15)
     assert rows is not None
-    assert expected.LEAST_ROWS <= len(rows) <= expected.LEAST_ROWS + 2
+    assert expected.LEAST_ROWS <= len(rows) <= 2 * expected.LEAST_ROWS + 2
+
+
+def test_a_sample_has_the_ends_of_slices_and_of_tiles_and_what_is_asked_for(
+    softmax: Callable[..., Workload],
+) -> None:
+    workload = softmax((24, 4429, 4))
+    rows = affordable_rows(workload, flops_per_row=expected.MOST_FLOPS / 1000, and_rows=(4242,))
+    assert rows is not None and 4242 in rows
+    assert {head * 4429 + end for head in range(24) for end in (0, 4428)} <= set(rows.tolist())
+    borders = {int(row) % 4429 for row in rows if row - 1 in rows}
+    assert all(
+        any(border and border % height == 0 for border in borders)
+        for height in expected.TILE_HEIGHTS
+    )
 
 
 @pytest.mark.parametrize("log", [False, True])

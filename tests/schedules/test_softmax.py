@@ -190,16 +190,5 @@ def test_uncovered_workloads_have_no_family(
     assert softmax_space(Task(workload=softmax((4, 8), scale=-1.0), target=gpu)) is None
 
 
-def test_neighbours_differ_in_one_knob(gpu: Target, softmax: Callable[..., Workload]) -> None:
-    space = cuda_space(softmax((64, 1000), "float16"), gpu)
-    (candidate,) = space.sample(1, np.random.default_rng(0))
-    values = space.values_of(candidate)
-    neighbours = space.neighbours(candidate)
-    assert neighbours
-    for neighbour in neighbours:
-        other = space.values_of(neighbour)
-        assert sum(other[name] != values[name] for name in values) == 1
-
-
 def test_dtype_names_reach_numpy() -> None:
     assert numpy_dtype("bfloat16").itemsize == 2

@@ -51,6 +51,7 @@ OTHERS = {
         2, 100, 512, 4, 128, gated=True, activation="silu", bias=True
     ),
     "gemm_dequant": lambda: gemv_workload(300, 200, 512, 3, 128, residual=True),
+    "gemm_fused": lambda: gemv_workload(300, 200, 512, 4, 128, residual=True),
     "attention_masked": lambda: lowered_frames([100, 60]),
     "last_row_importance": lambda: (
         Importance(heads=6, kv_heads=2, keys=300, width=64).task().workload
@@ -82,6 +83,8 @@ def families_of(case: tuple[Task, str]) -> list[str]:
     """The own families that cover the case."""
     if case[1] == "matmul_rows":
         return ["matmul_rows", "matmul"]
+    if case[1] in {"gemm_dequant", "gemm_fused"}:
+        return ["gemm_dequant", "gemm_fused"]
     return [case[1] if case[1] in OTHERS else "softmax"]
 
 

@@ -73,6 +73,18 @@ def headwise_attention_call(
     return marked_call(builder, definition, inputs, op=OP, attrs=attrs)
 
 
+def _sees(modes: Any, text: range, h: Any, i: Any, j: Any) -> Any:
+    """Whether token ``i`` of head ``h`` attends token ``j``; ``text`` are the blocks of text."""
+    from tvm import tirx
+
+    row, key = i // GRAIN, j // GRAIN
+    reach = (modes[h, 1].astype("int64") + (GRAIN - 1)) // GRAIN
+    near = tirx.all(key - row <= reach, row - key <= reach)
+    of_text = [tirx.all(x >= text.start, x < text.stop) for x in (row, key)]
+    seen = tirx.any(modes[h, 0] != ARROW, near, *of_text)
+    return tirx.all(modes[h, 0] != SKIP, seen)
+
+
 def _headwise(qkv: tuple[Any, Any, Any], modes: Any, cache: Any, scale: float, text: range) -> Any:
     from tvm import te, tirx
 
@@ -92,14 +104,6 @@ def _headwise(qkv: tuple[Any, Any, Any], modes: Any, cache: Any, scale: float, t
         )
     )
 
-    def allowed(h: Any, i: Any, j: Any) -> Any:
-        row, key = i // GRAIN, j // GRAIN
-        reach = (modes[h, 1].astype("int64") + (GRAIN - 1)) // GRAIN
-        near = tirx.all(key - row <= reach, row - key <= reach)
-        of_text = [tirx.all(x >= text.start, x < text.stop) for x in (row, key)]
-        seen = tirx.any(modes[h, 0] != ARROW, near, *of_text)
-        return tirx.all(modes[h, 0] != SKIP, seen)
-
     products = te.compute(
         pairs,
         lambda b, h, i, j: te.sum(
@@ -110,7 +114,7 @@ def _headwise(qkv: tuple[Any, Any, Any], modes: Any, cache: Any, scale: float, t
     scores = te.compute(
         pairs,
         lambda b, h, i, j: tirx.if_then_else(
-            allowed(h, i, j), products[b, h, i, j] * tirx.const(scale, "float32"), lowest
+            _sees(modes, text, h, i, j), products[b, h, i, j] * tirx.const(scale, "float32"), lowest
         ),
         name="headwise_scores",
     )
@@ -120,7 +124,7 @@ def _headwise(qkv: tuple[Any, Any, Any], modes: Any, cache: Any, scale: float, t
     raised = te.compute(
         pairs,
         lambda b, h, i, j: tirx.if_then_else(
-            allowed(h, i, j), te.exp(scores[b, h, i, j] - largest[b, h, i]), zero
+            _sees(modes, text, h, i, j), te.exp(scores[b, h, i, j] - largest[b, h, i]), zero
         ),
         name="headwise_exp",
     )

@@ -10,7 +10,8 @@ import numpy as np
 from effcompile.frontend.kernels.marking import OPAQUE, type_of
 from effcompile.frontend.matchers.expressions import Scope
 from effcompile.frontend.matchers.linear_layers import Linear, part_of_layer
-from schedules.contraction import HALF, PAIRED_COLUMNS
+from schedules.contraction import PAIRED_COLUMNS
+from schedules.dtypes import HALF
 
 
 def match_gated_product(call: Any, scope: Scope) -> Any:

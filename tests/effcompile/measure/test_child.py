@@ -29,7 +29,7 @@ def child(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ChildProce
         log_path=tmp_path / "logs" / "child.log",
         environment=environment,
         memory_limit_mib=1024,
-        launcher=template if request.param == "forked" else None,
+        spawner=template if request.param == "forked" else None,
     )
     yield made
     assert (template.pid is not None) == (request.param == "forked")
@@ -137,20 +137,20 @@ def test_a_request_larger_than_the_pipe_arrives(child: ChildProcess) -> None:
     assert ask(child, long) == f"did {long}"
 
 
-LAUNCHERS = {
+SPAWNERS = {
     "fresh": "None",
     "forked": f"Template({MODULE!r}, log_path=log, environment={ONE_THREAD!r})",
 }
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent's death signal is Linux's")
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path, launcher: str) -> None:
+@pytest.mark.parametrize("spawner", SPAWNERS)
+def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path, spawner: str) -> None:
     code = (
         "from pathlib import Path; from effcompile.measure.child import ChildProcess\n"
         "from effcompile.measure.template import Template\n"
-        f"log = Path({str(tmp_path / 'log')!r}); launcher = {LAUNCHERS[launcher]}\n"
-        f"child = ChildProcess({MODULE!r}, log_path=log, launcher=launcher)\n"
+        f"log = Path({str(tmp_path / 'log')!r}); spawner = {SPAWNERS[spawner]}\n"
+        f"child = ChildProcess({MODULE!r}, log_path=log, spawner=spawner)\n"
         "child.start(); print(child.pid, flush=True)\n"
         "child.call('behave', 'hang', answer=str, timeout_s=100)\n"
     )

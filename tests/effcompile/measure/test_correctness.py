@@ -144,6 +144,12 @@ class FixedScreen:
 
     rest_is_untouched = outputs_are_right
 
+    def keep(self, arguments: Arguments) -> None:
+        raise AssertionError("no output can hide a poison")
+
+    def are_as_kept(self, arguments: Arguments) -> bool:
+        raise AssertionError("nothing was kept")
+
 
 def screened(screen: FixedScreen, actual: np.ndarray, *, stray: bool = False) -> str:
     """The checker's sentence on zeros that should be zeros, with a screen asked first."""

@@ -14,8 +14,9 @@ from effcompile.measure.arguments import GUARD_BYTES, Arguments, as_bytes, place
 from effcompile.measure.cuda_compiler import CudaCompiler
 from effcompile.measure.cuda_device import CudaDevice, CudaFunctions
 from effcompile.measure.cuda_screen import CudaScreen, open_screen
+from effcompile.measure.memory import HostDevice
 from effcompile.measure.prepared import Prepared, expectation_of
-from effcompile.measure.screen_source import FLOAT_KERNELS, SOURCE
+from effcompile.measure.screen_source import FLOAT_KERNELS, INTEGER_KERNELS, SOURCE
 from schedules.dtypes import is_float, numpy_dtype
 from schedules.expected import Reference
 from schedules.reference import Tolerance
@@ -96,7 +97,7 @@ def make_case(gpu: Gpu, shape: tuple[int, ...], dtype: str, rows: list[int] | No
     )
     arguments = place(gpu.device, workload, prepared.inputs)
     arguments.outputs[0].poison(0xFF)
-    screen = open_screen(gpu.device, gpu.functions, workload, prepared)
+    screen = open_screen(gpu.device, gpu.functions, prepared, arguments)
     assert screen is not None
     case = Case(workload, prepared, screen, arguments, right)
     case.write(right)
@@ -178,6 +179,39 @@ def test_of_a_sample_known_rows_are_compared_and_others_keep_their_limits(
 
 
 @gpu
+@pytest.mark.parametrize("dtype", list(INTEGER_KERNELS))
+def test_of_sampled_integers_known_rows_are_compared_and_others_keep_their_limits(
+    opened: Gpu, dtype: str
+) -> None:
+    shape, rows = (2, 53, 301), [0, 17, 52, 53, 105]
+    case = make_case(opened, shape, dtype, rows)
+    assert case.is_right
+    for row in range(106):
+        for column in (0, 255, 256, 300):
+            position = row * 301 + column
+            flipped = 1 - int(case.right.reshape(-1)[position])
+            what = f"row {row}, column {column}"
+            assert case.accepts(position, flipped) == (row not in rows), what
+            assert not case.accepts(position, 2), what
+    assert case.is_right
+
+
+@gpu
+@pytest.mark.parametrize("dtype", list(INTEGER_KERNELS))
+def test_outputs_that_differ_from_those_before_are_found(opened: Gpu, dtype: str) -> None:
+    case = make_case(opened, (7, 4099), dtype, [0, 6])
+    case.screen.keep(case.arguments)
+    assert case.screen.are_as_kept(case.arguments)
+    for position in positions((7, 4099)):
+        other = case.right.copy()
+        other.reshape(-1)[position] ^= 1
+        case.write(other)
+        assert not case.screen.are_as_kept(case.arguments), f"element {position}"
+    case.write(case.right)
+    assert case.screen.are_as_kept(case.arguments)
+
+
+@gpu
 def test_a_changed_input_is_found(opened: Gpu) -> None:
     for dtype in ("float16", "int8"):
         case = make_case(opened, (7, 4099), dtype)
@@ -212,10 +246,10 @@ def test_a_stray_write_is_found(opened: Gpu) -> None:
 def test_without_room_the_host_compares(opened: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     case = make_case(opened, (7, 4099), "float32")
     monkeypatch.setattr(cuda_screen, "MOST_SHARE_OF_FREE_MEMORY", 1e-12)
-    assert open_screen(opened.device, opened.functions, case.workload, case.prepared) is None
+    assert open_screen(opened.device, opened.functions, case.prepared, case.arguments) is None
 
 
-def test_doubles_and_sampled_integers_are_left_to_the_host() -> None:
+def test_doubles_and_sampled_wide_integers_are_left_to_the_host() -> None:
     for dtype, reference in (
         ("float64", Reference(values=np.ones((4, 2)))),
         ("int32", Reference(values=np.ones((1, 2), np.int32), rows=np.array([0]))),
@@ -226,8 +260,9 @@ def test_doubles_and_sampled_integers_are_left_to_the_host() -> None:
         )
         expected = expectation_of(reference, TOLERANCE, dtype=dtype)
         prepared = Prepared(inputs=[], outputs=[expected], tolerance=TOLERANCE)
+        arguments = place(HostDevice(), workload, [])
         # Decided before the device is asked for anything.
-        assert open_screen(None, None, workload, prepared) is None  # type: ignore[arg-type]
+        assert open_screen(None, None, prepared, arguments) is None  # type: ignore[arg-type]
 
 
 def test_every_architecture_has_the_kernels() -> None:
@@ -241,5 +276,7 @@ def test_every_architecture_has_the_kernels() -> None:
         reports = compiler.compiled[0].reports
         looks = ("bounds", "rows", "limits")
         expected = {f"outside_{look}_{kind}" for look in looks for kind in FLOAT_KERNELS.values()}
-        assert {one.name for one in reports} == expected | {"bytes_differ", "bytes_unlike"}
+        expected |= {f"outside_limits_{kind}" for kind in INTEGER_KERNELS.values()}
+        expected |= {"bytes_differ", "bytes_unlike", "rows_differ"}
+        assert {one.name for one in reports} == expected
         assert all(one.spill_bytes == 0 for one in reports)

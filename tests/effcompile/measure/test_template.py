@@ -26,7 +26,7 @@ def template(tmp_path: Path) -> Iterator[Template]:
 
 
 def child_of(template: Template, tmp_path: Path, name: str = "child") -> ChildProcess:
-    return ChildProcess(MODULE, log_path=tmp_path / f"{name}.log", launcher=template)
+    return ChildProcess(MODULE, log_path=tmp_path / f"{name}.log", spawner=template)
 
 
 def ask(child: ChildProcess, how: str) -> str:
@@ -83,7 +83,7 @@ def test_a_template_that_dies_takes_its_children_along_and_is_not_missed(
 def test_a_module_that_cannot_be_loaded_says_so_in_the_childs_own_words(tmp_path: Path) -> None:
     module = "tests.effcompile.measure.no_such_child"
     template = Template(module, log_path=tmp_path / "template.log", environment={})
-    child = ChildProcess(module, log_path=tmp_path / "child.log", launcher=template)
+    child = ChildProcess(module, log_path=tmp_path / "child.log", spawner=template)
     with pytest.raises(WorkerDied, match="No module named"):
         ask(child, "well")
     assert "no_such_child" in (tmp_path / "template.log").read_text()

@@ -13,7 +13,7 @@ from effcompile.config import MeasureConfig
 from effcompile.measure import nvrtc, toolkit
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.driver_stub import prepare_driver
-from effcompile.measure.launches import LoweringWatch
+from effcompile.measure.launch_geometry import LoweringWatch
 from effcompile.measure.libraries import LibraryMaker
 from effcompile.measure.runner import DeviceRunner
 from schedules import _tvm

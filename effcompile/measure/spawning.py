@@ -1,6 +1,6 @@
-"""How a child process comes to life: as a fresh interpreter, or as another launcher makes it.
+"""How a child process comes to life: as a fresh interpreter, or as another spawner makes it.
 
-A launcher returns something that can be waited for. The wires and the log are the
+A spawner returns something that can be waited for. The wires and the log are the
 caller's; the child gets them under the numbers that the caller uses.
 """
 
@@ -18,7 +18,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class ChildSpec:
     """What a child is made of.
 
     Attributes:
@@ -38,7 +38,7 @@ class Launch:
     memory_limit_mib: int
 
 
-class Launched(Protocol):
+class Spawned(Protocol):
     """A child that leads its own process group and dies with this process."""
 
     @property
@@ -56,26 +56,26 @@ class Launched(Protocol):
         """
 
 
-class Launcher(Protocol):
+class Spawner(Protocol):
     """One way to start a child."""
 
-    def launch(self, launch: Launch) -> Launched:
+    def spawn(self, child: ChildSpec) -> Spawned:
         """Start it; returns at once or as soon as it exists."""
 
 
 class FreshInterpreter:
     """Starts ``python -m``: nothing of this process is in the child."""
 
-    def launch(self, launch: Launch) -> Launched:
-        """See :class:`Launcher`."""
-        wiring = (os.getpid(), launch.read_fd, launch.write_fd, launch.memory_limit_mib)
-        with launch.log_path.open("ab") as log:
+    def spawn(self, child: ChildSpec) -> Spawned:
+        """See :class:`Spawner`."""
+        wiring = (os.getpid(), child.read_fd, child.write_fd, child.memory_limit_mib)
+        with child.log_path.open("ab") as log:
             return start_interpreter(
-                [launch.module, *(str(value) for value in wiring)],
-                environment=launch.environment,
-                log_path=launch.log_path,
+                [child.module, *(str(value) for value in wiring)],
+                environment=child.environment,
+                log_path=child.log_path,
                 log_fd=log.fileno(),
-                pass_fds=(launch.read_fd, launch.write_fd),
+                pass_fds=(child.read_fd, child.write_fd),
             )
 
 
@@ -102,11 +102,11 @@ def start_interpreter(
             start_new_session=True,
         )
 
-    return _spawner().submit(start).result()
+    return _spawning_thread().submit(start).result()
 
 
 @cache
-def _spawner() -> ThreadPoolExecutor:
+def _spawning_thread() -> ThreadPoolExecutor:
     # "Die with the parent" means: with the *thread* that started the child. This one
     # lives as long as the process, whatever thread makes the call.
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawn")

@@ -11,7 +11,7 @@ _DYNAMIC_SHARED = "tirx.use_dyn_shared_memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class LaunchGeometry:
     """One kernel launch.
 
     Attributes:
@@ -36,7 +36,7 @@ class LoweringWatch:
         host_hash: Structural hash of the host function: order and arguments of launches.
     """
 
-    launches: list[Launch] = field(default_factory=list)
+    launches: list[LaunchGeometry] = field(default_factory=list)
     host_hash: int = 0
 
     def instrument(self) -> Any:
@@ -61,7 +61,7 @@ class LoweringWatch:
             return
         extents = dict(zip(tags, node.args[len(node.args) - len(tags) :], strict=True))
         self.launches.append(
-            Launch(
+            LaunchGeometry(
                 kernel=str(getattr(node.args[0], "value", node.args[0])),
                 grid=_triple(extents, "blockIdx"),
                 block=_triple(extents, "threadIdx"),

@@ -1,0 +1,44 @@
+"""Compiles the text of emulated kernels for this computer."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+STANDARD = (
+    *("algorithm", "atomic", "barrier", "cmath", "condition_variable", "cstdint", "cstring"),
+    *("deque", "functional", "map", "memory", "mutex", "thread", "vector"),
+)
+# Constants of one program must not be taken for those of another of the same name.
+FLAGS = ("-std=c++20", "-w", "-fPIC", "-pthread", "-fno-gnu-unique")
+
+
+def host_library(text: str, folder: Path, *options: str) -> ctypes.CDLL:
+    """C++ as a loaded library.
+
+    Args:
+        text: What is compiled.
+        folder: Where source and library get a folder of their own.
+        options: Of the compiler, for example ``-O1``.
+    """
+    own = Path(tempfile.mkdtemp(dir=folder))
+    source, library = own / "kernel.cpp", own / "kernel.so"
+    source.write_text(text, encoding="utf-8")
+    headers = ("-include", f"{_standard_headers(options).name}/standard.hpp")
+    command = ["g++", *FLAGS, *options, *headers, "-shared", "-o", str(library), str(source)]
+    subprocess.run(command, check=True)
+    return ctypes.CDLL(str(library))
+
+
+@cache
+def _standard_headers(options: tuple[str, ...]) -> tempfile.TemporaryDirectory[str]:
+    """The standard library's headers, parsed once: else they are most of what there is to do."""
+    folder = tempfile.TemporaryDirectory(prefix="effcompile-emulation-")
+    header = Path(folder.name) / "standard.hpp"
+    header.write_text("".join(f"#include <{name}>\n" for name in STANDARD))
+    kind = ["-x", "c++-header", "-o", f"{header}.gch", str(header)]
+    subprocess.run(["g++", *FLAGS, *options, *kind], check=True)
+    return folder
