@@ -76,6 +76,7 @@ class GemmFusedSpace(KnobSpace):
         Knob(name="group", values=(1, 4, 16)),
         Knob(name="splits", values=(1, 2, 4)),
         Knob(name="cluster", values=(1, 2)),
+        Knob(name="order", values=("any", "in_turns", "d1", "d2", "d3", "d4", "d7", "d17")),
         Knob(name="blocks", values=("one_per_tile", "persistent")),
     )
 
@@ -104,6 +105,8 @@ class GemmFusedSpace(KnobSpace):
             group=int(values["group"]),
             splits=int(values["splits"]),
             cluster=int(values["cluster"]),
+            turns=values["order"] in ("in_turns", "d17"),
+            diag=int(str(values["order"])[-1]) if str(values["order"])[0] == "d" else 0,
             n_blocks=self._slots(int(values["blocks_per_core"])) if persistent else 0,
         )
 
@@ -140,6 +143,7 @@ class GemmFusedSpace(KnobSpace):
                 schedule.tile_column + 2 * further_registers(self._problem)
                 > MOST_COLUMNS[registers[1]]
             ),
+            "turns need several warpgroups": schedule.turns and schedule.multipliers == 1,
             "a warpgroup would have no columns": (
                 schedule.multipliers > 1 and schedule.tile_row - width >= WARPGROUP // 2
             ),

@@ -41,6 +41,7 @@ class FusedSchedule:
         group: Tiles along the packed columns that are visited before other rows of ``x``.
         splits: Parts of the sum that different blocks compute.
         cluster: Neighbouring blocks, with tiles of the same rows of ``x``, that copy these once.
+        turns: Whether warpgroups multiply one after the other, each making floats meanwhile.
         n_blocks: Blocks of a launch; each takes every ``n_blocks``-th tile. 0: one per tile.
     """
 
@@ -51,7 +52,9 @@ class FusedSchedule:
     group: int
     splits: int
     cluster: int
+    turns: bool
     n_blocks: int = 0
+    diag: int = 0
 
     @property
     def tile_row(self) -> int:
@@ -226,6 +229,8 @@ def _config(
         "WORKS": works,
         "BLOCKS": schedule.blocks_of(works),
         "CLUSTER": schedule.cluster,
+        "TURNS": int(schedule.turns),
+        "DIAG": schedule.diag,
         "COPIER_REGISTERS": copier,
         "MULTIPLIER_REGISTERS": multiplier,
     }

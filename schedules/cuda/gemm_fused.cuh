@@ -46,17 +46,23 @@ __device__ __forceinline__ Packed part_of(const unsigned* codes, const elem* sca
           zeros + (HAS_ZEROS ? groups : 0)};
 }
 
-// Pieces beyond the matrix repeat its end, where x is zero.
-__device__ __forceinline__ void load(Piece& piece, const Packed& from, int number) {
+// Units and groups beyond the matrix repeat its end, where x is zero.
+constexpr int N_PIECES = (N_UNITS + PIECE_UNITS - 1) / PIECE_UNITS;
+constexpr bool HAS_ALL_UNITS = N_UNITS % PIECE_UNITS == 0;
+constexpr bool HAS_ALL_GROUPS = (N_PIECES * PIECE_K - 1) / GROUP_K < N_GROUPS;
+
+__device__ __forceinline__ void load(Piece& piece, const Packed& from, unsigned number) {
 #pragma unroll
   for (int u = 0; u < PIECE_UNITS; ++u) {
-    const int unit = min(number * PIECE_UNITS + u, N_UNITS - 1);
+    unsigned unit = number * PIECE_UNITS + u;
+    if constexpr (!HAS_ALL_UNITS) unit = min(unit, N_UNITS - 1u);
 #pragma unroll
     for (int l = 0; l < LOADS; ++l) piece.codes[u][l] = __ldg(from.codes + (unit * LOADS + l) * 32);
   }
 #pragma unroll
   for (int g = 0; g < PIECE_GROUPS; ++g) {
-    const int group = min((number * PIECE_K + g * (PIECE_K / PIECE_GROUPS)) / GROUP_K, N_GROUPS - 1);
+    unsigned group = (number * PIECE_K + g * (PIECE_K / PIECE_GROUPS)) / GROUP_K;
+    if constexpr (!HAS_ALL_GROUPS) group = min(group, N_GROUPS - 1u);
     piece.scales[g] = __ldg((const u32*)(from.scales + group * 16));
     piece.zeros[g] = HAS_ZEROS ? __ldg((const unsigned short*)(from.zeros + group * 16))
                                : (1u << (BITS - 1)) * 0x0101u;
@@ -143,11 +149,24 @@ __device__ __forceinline__ void copy_rows(const CUtensorMap& x, Ring<C> ring) {
   }
 }
 
+// Multipliers take turns at the tensor cores: while those of one are busy with its products, the
+// others make floats. The last one lets the first begin.
+template <class C>
+__device__ __forceinline__ void take_turn() {
+  if constexpr (C::TURNS) named_sync(threadIdx.x / 128, 256);
+}
+
+template <class C>
+__device__ __forceinline__ void pass_turn() {
+  if constexpr (C::TURNS) named_arrive(threadIdx.x / 128 % C::MULTIPLIERS + 1, 256);
+}
+
 // One multiplier's way through a tile.
 template <class C>
 struct Walk {
   Piece pieces[2];
   u32 left[2][4][4], previous;
+  u64 rows_of_x;
   int lane, step, n_steps, first_piece;
   Packed packed;
 
@@ -156,10 +175,17 @@ struct Walk {
   __device__ __forceinline__ void prepare(int number) {
     constexpr int INSIDE = I % PIECE_STEPS;
     Piece& piece = pieces[I / PIECE_STEPS];
-    if constexpr (INSIDE == 0) change_places(piece, lane);
-    fragment_floats<2 * INSIDE>(left[I % 2], piece);
-    fragment_floats<2 * INSIDE + 1>(left[I % 2], piece);
-    if constexpr (INSIDE == PIECE_STEPS - 1) load(piece, packed, first_piece + number / PIECE_STEPS + 2);
+    if constexpr (INSIDE == 0 && !(C::DIAG & 1)) change_places(piece, lane);
+    if constexpr (!(C::DIAG & 2)) {
+      fragment_floats<2 * INSIDE>(left[I % 2], piece);
+      fragment_floats<2 * INSIDE + 1>(left[I % 2], piece);
+    } else {
+      for (int i = 0; i < 16; ++i) left[I % 2][i / 4][i % 4] = i % 4 == 0 ? piece.codes[0][0].x : i % 4 == 1 ? piece.codes[0][0].y : i % 4 == 2 ? piece.codes[0][0].z : piece.codes[0][0].w;
+    }
+    if constexpr (INSIDE == PIECE_STEPS - 1 && !(C::DIAG & 4)) {
+      const int next = first_piece + number / PIECE_STEPS + 2;
+      if (next < N_PIECES) load(piece, packed, next);
+    }
   }
 
   template <int I>
@@ -167,11 +193,13 @@ struct Walk {
     if constexpr (I < ROUND) {
       if (step >= n_steps) return;
       mbarrier_await(ring.full(), ring.parity);
+      take_turn<C>();
       wgmma_fence();
+      const u64 right = rows_of_x + (u32)(ring.stage * (C::STAGE_BYTES / 16));
 #pragma unroll
-      for (int s = 0; s < 4; ++s)
-        C::multiply(sum, left[I % 2][s], descriptor_128b(ring.place() + 32 * s, 8192), step > 0 || s > 0);
+      for (int s = 0; s < 4; ++s) C::multiply(sum, left[I % 2][s], right + 2 * s, step > 0 || s > 0);
       wgmma_commit();
+      pass_turn<C>();
       wgmma_wait<1>();
       if (step > 0 && lane == 0) mbarrier_arrive_all<C::CLUSTER>(previous);
       previous = ring.empty();
@@ -228,6 +256,8 @@ __device__ __forceinline__ void multiply_rows(const unsigned* codes, const elem*
   const int sixteen = (threadIdx.x / 128 - 1) * 4 + threadIdx.x % 128 / 32;
   Walk<C> walk;
   walk.lane = threadIdx.x % 32;
+  walk.rows_of_x = descriptor_128b(ring.stages, 8192);
+  if (threadIdx.x / 128 == C::MULTIPLIERS) pass_turn<C>();
   for (int work = blockIdx.x; work < C::WORKS; work += C::BLOCKS) {
     const Tile tile = tile_of<C>(work);
     const int packed_tile = tile.row / 16 + sixteen;
@@ -237,7 +267,7 @@ __device__ __forceinline__ void multiply_rows(const unsigned* codes, const elem*
     walk.first_piece = tile.first_step / PIECE_STEPS;
     float sum[C::TILE_COLUMN / 2];
     load(walk.pieces[0], walk.packed, walk.first_piece);
-    load(walk.pieces[1], walk.packed, walk.first_piece + 1);
+    if (walk.first_piece + 1 < N_PIECES) load(walk.pieces[1], walk.packed, walk.first_piece + 1);
     walk.template prepare<0>(0);
 #pragma unroll 1
     while (walk.step < walk.n_steps) walk.template steps_from<0>(sum, ring);

@@ -133,17 +133,15 @@ inline void tma_load_4d(u32 to, const CUtensorMap& map, u32 bar, int x, int y, i
 }
 template <int N> void more_registers() {}
 template <int N> void fewer_registers() {}
-inline void named_sync(int id, int n) {
+inline std::barrier<>& named(int id, int n) {
   State& s = state();
-  std::barrier<>* one;
-  {
-    std::lock_guard<std::mutex> lock(s.mutex);
-    auto& own = s.named[id];
-    if (!own) own = std::make_unique<std::barrier<>>(n);
-    one = own.get();
-  }
-  one->arrive_and_wait();
+  std::lock_guard<std::mutex> lock(s.mutex);
+  auto& own = s.named[id];
+  if (!own) own = std::make_unique<std::barrier<>>(n);
+  return *own;
 }
+inline void named_sync(int id, int n) { named(id, n).arrive_and_wait(); }
+inline void named_arrive(int id, int n) { (void)named(id, n).arrive(); }
 template <int LINE> u64 descriptor_lines(u32 address, u32 leading) {
   constexpr u64 SWIZZLE = LINE == 128 ? 1 : LINE == 64 ? 2 : LINE == 32 ? 3 : 0;
   if (address % 16 || leading % 16) fault = 2;
