@@ -88,9 +88,11 @@ def _without_wgmma(source: str) -> str:
     """The generated product of a warpgroup (``schedules/wgmma.py``) replaced by its definition."""
     found = re.search(r"\.f32\.(\w+)\.", source)
     element = "nv_bfloat16" if found and found[1] == "bf16" else "half"
+
+    def definition(text: re.Match[str]) -> str:
+        name = "multiply_rows" if ", p, 1, 1, 1;" in text[0] else "multiply"
+        return f"hopper::{name}<{element}>(d, a, b, keep);\n}}"
+
     return re.sub(
-        r"asm volatile\(\s*\"\{ \.reg \.pred p;.*?\);\n\}",
-        f"hopper::multiply<{element}>(d, a, b, keep);\n}}",
-        source,
-        flags=re.DOTALL,
+        r"asm volatile\(\s*\"\{ \.reg \.pred p;.*?\);\n\}", definition, source, flags=re.DOTALL
     )
