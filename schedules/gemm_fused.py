@@ -69,7 +69,7 @@ class GemmFusedSpace(KnobSpace):
         Knob(name="group", values=(1, 4, 16)),
         Knob(name="splits", values=(1, 2, 4)),
         Knob(name="cluster", values=(1, 2)),
-        Knob(name="order", values=("any", "in_turns", "d1", "d2", "d3", "d4", "d7", "d17")),
+        Knob(name="order", values=("any", "in_turns")),
         Knob(name="blocks", values=("one_per_tile", "persistent")),
     )
 
@@ -96,8 +96,7 @@ class GemmFusedSpace(KnobSpace):
             group=int(values["group"]),
             splits=int(values["splits"]),
             cluster=int(values["cluster"]),
-            turns=values["order"] in ("in_turns", "d17"),
-            diag=int(str(values["order"])[-1]) if str(values["order"])[0] == "d" else 0,
+            turns=values["order"] == "in_turns",
             n_blocks=self._slots(int(values["blocks_per_core"])) if persistent else 0,
         )
 

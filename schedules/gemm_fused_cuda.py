@@ -48,7 +48,6 @@ class FusedSchedule:
     cluster: int
     turns: bool
     n_blocks: int = 0
-    diag: int = 0
 
     @property
     def tile_row(self) -> int:
@@ -224,7 +223,6 @@ def _config(
         "BLOCKS": schedule.blocks_of(works),
         "CLUSTER": schedule.cluster,
         "TURNS": int(schedule.turns),
-        "DIAG": schedule.diag,
         "COPIER_REGISTERS": copier,
         "MULTIPLIER_REGISTERS": multiplier,
     }

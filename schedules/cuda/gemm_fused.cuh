@@ -151,22 +151,21 @@ __device__ __forceinline__ void copy_rows(const CUtensorMap& x, Ring<C> ring) {
 
 // Multipliers take turns at the tensor cores: while those of one are busy with its products, the
 // others make floats. The last one lets the first begin.
-template <class C>
+template <class C, int OWN_TURN>
 __device__ __forceinline__ void take_turn() {
-  if constexpr (C::TURNS) named_sync(threadIdx.x / 128, 256);
+  if constexpr (C::TURNS) named_sync(OWN_TURN + 1, 256);
 }
 
-template <class C>
+template <class C, int OWN_TURN>
 __device__ __forceinline__ void pass_turn() {
-  if constexpr (C::TURNS) named_arrive(threadIdx.x / 128 % C::MULTIPLIERS + 1, 256);
+  if constexpr (C::TURNS) named_arrive((OWN_TURN + 1) % C::MULTIPLIERS + 1, 256);
 }
 
 // One multiplier's way through a tile.
-template <class C>
+template <class C, int OWN_TURN>
 struct Walk {
   Piece pieces[2];
   u32 left[2][4][4], previous;
-  u64 rows_of_x;
   int lane, step, n_steps, first_piece;
   Packed packed;
 
@@ -175,31 +174,28 @@ struct Walk {
   __device__ __forceinline__ void prepare(int number) {
     constexpr int INSIDE = I % PIECE_STEPS;
     Piece& piece = pieces[I / PIECE_STEPS];
-    if constexpr (INSIDE == 0 && !(C::DIAG & 1)) change_places(piece, lane);
-    if constexpr (!(C::DIAG & 2)) {
-      fragment_floats<2 * INSIDE>(left[I % 2], piece);
-      fragment_floats<2 * INSIDE + 1>(left[I % 2], piece);
-    } else {
-      for (int i = 0; i < 16; ++i) left[I % 2][i / 4][i % 4] = i % 4 == 0 ? piece.codes[0][0].x : i % 4 == 1 ? piece.codes[0][0].y : i % 4 == 2 ? piece.codes[0][0].z : piece.codes[0][0].w;
-    }
-    if constexpr (INSIDE == PIECE_STEPS - 1 && !(C::DIAG & 4)) {
-      const int next = first_piece + number / PIECE_STEPS + 2;
-      if (next < N_PIECES) load(piece, packed, next);
-    }
+    if constexpr (INSIDE == 0) change_places(piece, lane);
+    fragment_floats<2 * INSIDE>(left[I % 2], piece);
+    fragment_floats<2 * INSIDE + 1>(left[I % 2], piece);
+    if constexpr (INSIDE == PIECE_STEPS - 1) ask_for(piece, first_piece + number / PIECE_STEPS + 2);
+  }
+
+  __device__ __forceinline__ void ask_for(Piece& piece, int number) {
+    if (number < N_PIECES) load(piece, packed, number);
   }
 
   template <int I>
   __device__ __forceinline__ void steps_from(float (&sum)[C::TILE_COLUMN / 2], Ring<C>& ring) {
     if constexpr (I < ROUND) {
       if (step >= n_steps) return;
-      mbarrier_await(ring.full(), ring.parity);
-      take_turn<C>();
+      if (!mbarrier_done(ring.full(), ring.parity)) mbarrier_await(ring.full(), ring.parity);
+      take_turn<C, OWN_TURN>();
       wgmma_fence();
-      const u64 right = rows_of_x + (u32)(ring.stage * (C::STAGE_BYTES / 16));
 #pragma unroll
-      for (int s = 0; s < 4; ++s) C::multiply(sum, left[I % 2][s], right + 2 * s, step > 0 || s > 0);
+      for (int s = 0; s < 4; ++s)
+        C::multiply(sum, left[I % 2][s], descriptor_128b(ring.place() + 32 * s, 8192), step > 0 || s > 0);
       wgmma_commit();
-      pass_turn<C>();
+      pass_turn<C, OWN_TURN>();
       wgmma_wait<1>();
       if (step > 0 && lane == 0) mbarrier_arrive_all<C::CLUSTER>(previous);
       previous = ring.empty();
@@ -250,14 +246,13 @@ __device__ __forceinline__ void store(const float (&sum)[C::TILE_COLUMN / 2], fl
   }
 }
 
-template <class C, class Ending>
+template <class C, class Ending, int OWN_TURN>
 __device__ __forceinline__ void multiply_rows(const unsigned* codes, const elem* scales, const unsigned char* zeros,
                                               const typename Ending::Arguments& arguments, float* held, Ring<C> ring) {
   const int sixteen = (threadIdx.x / 128 - 1) * 4 + threadIdx.x % 128 / 32;
-  Walk<C> walk;
+  Walk<C, OWN_TURN> walk;
   walk.lane = threadIdx.x % 32;
-  walk.rows_of_x = descriptor_128b(ring.stages, 8192);
-  if (threadIdx.x / 128 == C::MULTIPLIERS) pass_turn<C>();
+  if constexpr (OWN_TURN + 1 == C::MULTIPLIERS) pass_turn<C, OWN_TURN>();
   for (int work = blockIdx.x; work < C::WORKS; work += C::BLOCKS) {
     const Tile tile = tile_of<C>(work);
     const int packed_tile = tile.row / 16 + sixteen;
@@ -266,8 +261,8 @@ __device__ __forceinline__ void multiply_rows(const unsigned* codes, const elem*
     walk.n_steps = tile.n_steps;
     walk.first_piece = tile.first_step / PIECE_STEPS;
     float sum[C::TILE_COLUMN / 2];
-    load(walk.pieces[0], walk.packed, walk.first_piece);
-    if (walk.first_piece + 1 < N_PIECES) load(walk.pieces[1], walk.packed, walk.first_piece + 1);
+    walk.ask_for(walk.pieces[0], walk.first_piece);
+    walk.ask_for(walk.pieces[1], walk.first_piece + 1);
     walk.template prepare<0>(0);
 #pragma unroll 1
     while (walk.step < walk.n_steps) walk.template steps_from<0>(sum, ring);
@@ -300,7 +295,12 @@ __device__ __forceinline__ void multiply_packed(const unsigned* codes, const ele
   } else {
     more_registers<C::MULTIPLIER_REGISTERS>();
     float* held = (float*)(raw + (barriers + C::STAGES * 16 - shared_address(raw)));
-    multiply_rows<C, Ending>(codes, scales, zeros, arguments, held, {stages, barriers, 0});
+    const Ring<C> ring = {stages, barriers, 0};
+    // Equal in a warp, which the compiler cannot see by itself.
+    const int turn = C::TURNS ? __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0) : 1;
+    if (turn == 1) multiply_rows<C, Ending, 0>(codes, scales, zeros, arguments, held, ring);
+    else if (C::TURNS && turn == 2) multiply_rows<C, Ending, 1>(codes, scales, zeros, arguments, held, ring);
+    else if constexpr (C::TURNS && C::MULTIPLIERS > 2) multiply_rows<C, Ending, 2>(codes, scales, zeros, arguments, held, ring);
   }
   // Nobody leaves while others still copy into its memory or arrive at its barriers.
   meet_cluster<C::CLUSTER>();
