@@ -20,8 +20,6 @@ using effcompile_matmul::copy_box;
 using effcompile_matmul::tile_of;
 
 constexpr int PIECE_STEPS = PIECE_K / 64, PIECE_UNITS = PIECE_K / UNIT_K;
-// Steps that are written out: two pieces, and two places for their floats.
-constexpr int ROUND = 2 * PIECE_STEPS;
 // A code below the least significant bits of this float is the float plus that code.
 constexpr u32 PAIR_MAGIC = IS_HALF ? 0x64006400u : 0x43004300u;
 
@@ -164,12 +162,14 @@ __device__ __forceinline__ void pass_turn() {
 // One multiplier's way through a tile.
 template <class C, int OWN_TURN>
 struct Walk {
-  Piece pieces[2];
+  // Steps that are written out: an even number, since floats have two places.
+  static constexpr int ROUND = C::AHEAD * PIECE_STEPS;
+  Piece pieces[C::AHEAD];
   u32 left[2][4][4], previous;
   int lane, step, n_steps, first_piece;
   Packed packed;
 
-  // Floats of step I of a round; its piece makes room for the one after the next when it is used up.
+  // Floats of step I of a round; a piece that is used up makes room for another.
   template <int I>
   __device__ __forceinline__ void prepare(int number) {
     constexpr int INSIDE = I % PIECE_STEPS;
@@ -177,7 +177,7 @@ struct Walk {
     if constexpr (INSIDE == 0) change_places(piece, lane);
     fragment_floats<2 * INSIDE>(left[I % 2], piece);
     fragment_floats<2 * INSIDE + 1>(left[I % 2], piece);
-    if constexpr (INSIDE == PIECE_STEPS - 1) ask_for(piece, first_piece + number / PIECE_STEPS + 2);
+    if constexpr (INSIDE == PIECE_STEPS - 1) ask_for(piece, first_piece + number / PIECE_STEPS + C::AHEAD);
   }
 
   __device__ __forceinline__ void ask_for(Piece& piece, int number) {
@@ -261,8 +261,8 @@ __device__ __forceinline__ void multiply_rows(const unsigned* codes, const elem*
     walk.n_steps = tile.n_steps;
     walk.first_piece = tile.first_step / PIECE_STEPS;
     float sum[C::TILE_COLUMN / 2];
-    walk.ask_for(walk.pieces[0], walk.first_piece);
-    walk.ask_for(walk.pieces[1], walk.first_piece + 1);
+#pragma unroll
+    for (int i = 0; i < C::AHEAD; ++i) walk.ask_for(walk.pieces[i], walk.first_piece + i);
     walk.template prepare<0>(0);
 #pragma unroll 1
     while (walk.step < walk.n_steps) walk.template steps_from<0>(sum, ring);
