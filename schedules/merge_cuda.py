@@ -1,4 +1,4 @@
-"""CUDA programs of the merge family: templates of ``cuda/merge_*.cuh`` with everything filled in."""
+"""CUDA programs of the merge family: templates of ``cuda/merge_*.cuh``, everything filled in."""
 
 from __future__ import annotations
 
