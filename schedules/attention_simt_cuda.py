@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from math import e, log2
 from typing import Any
 
-from schedules.attention_decode_cuda import C_TYPES
 from schedules.attention_decode_problem import DecodeProblem
 from schedules.attention_problem import AttentionProblem
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.dtypes import CUDA_TYPES
 from schedules.judged_space import Grid, ceil_div
 from schedules.workload import Workload
 
@@ -125,7 +125,7 @@ def _config_text(problem: DecodeProblem, values: dict[str, int]) -> str:
     return "\n".join(
         [
             "struct Config {",
-            *(f"  typedef {C_TYPES[dtype]} {name};" for name, dtype in types.items()),
+            *(f"  typedef {CUDA_TYPES[dtype]} {name};" for name, dtype in types.items()),
             *(f"  static constexpr int {name} = {value};" for name, value in constants.items()),
             *(f"  static constexpr float {name} = {value!r}f;" for name, value in factors.items()),
             "};",

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from schedules.workload import Workload
 
-HALF = ("float16", "bfloat16")
-FLOATS = (*HALF, "float32")
 PAIRED_COLUMNS = 8
 """Columns of a product of pairs are a multiple of this, so that no thread has half of one."""
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from schedules.contraction import Contraction, Operand
 from schedules.judged_space import Grid, ceil_div
-from schedules.matmul_simt_cuda import MOST_VECTOR, WARP, by_depth, chunk
+from schedules.matmul_simt_cuda import MOST_VECTOR, WARP, by_depth, chunk, line_lengths
 from schedules.resident_blocks import resident_blocks
 from schedules.target import Target
 
@@ -82,8 +82,8 @@ def needs(problem: Contraction, target: Target, values: Mapping[str, Grid]) -> N
     shared = 4 * np.maximum(values["stages"] * stage, np.where(layers > 1, row * column * depth, 0))
     registers = (
         thread_row * thread_column
-        + _fragment(problem.a, thread_row)
-        + _fragment(problem.b, thread_column)
+        + _fragment(problem.a, problem.m, problem.k, thread_row)
+        + _fragment(problem.b, problem.n, problem.k, thread_column)
         + ADDRESS_REGISTERS
     )
     resident = resident_blocks(
@@ -182,10 +182,11 @@ def _compulsory_bytes(problem: Contraction) -> int:
     return 4 * (m * k * batches[0] + n * k * batches[1] + m * n * problem.batch)
 
 
-def _fragment(operand: Operand, thread: Grid) -> Grid:
+def _fragment(operand: Operand, extent: int, terms: int, thread: Grid) -> Grid:
     """Registers of the own rows at the terms that are read at once, and of addresses to copy."""
     held = 4 * thread if by_depth(operand) else thread
-    return held + (0 if chunk(operand, MOST_VECTOR) == MOST_VECTOR else SMALL_COPY_REGISTERS)
+    copied = chunk(operand, line_lengths(operand, extent, terms, MOST_VECTOR))
+    return held + (0 if copied == MOST_VECTOR else SMALL_COPY_REGISTERS)
 
 
 def _stage_floats(operand: Operand, tile: Grid, thread: Grid, step: Grid) -> Grid:

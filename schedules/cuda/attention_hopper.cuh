@@ -58,12 +58,6 @@ struct Place {
   }
 };
 
-__device__ __forceinline__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // Scores before their scale, as a soft cap of cap / scale leaves them.
 __device__ __forceinline__ void soften(float (&s)[N_S]) {
   if (!SOFTCAP) return;
@@ -147,12 +141,7 @@ __device__ __forceinline__ void mix(float (&o)[N_O], const u32 (&p)[N_S / 2], u3
 
 __device__ __forceinline__ void pack(u32 (&p)[N_S / 2], const float (&s)[N_S]) {
 #pragma unroll
-  for (int i = 0; i < N_S / 2; ++i) {
-    if (BFLOAT)
-      asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(p[i]) : "f"(s[2 * i + 1]), "f"(s[2 * i]));
-    else
-      asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(p[i]) : "f"(s[2 * i + 1]), "f"(s[2 * i]));
-  }
+  for (int i = 0; i < N_S / 2; ++i) p[i] = pair_of<BFLOAT>(s[2 * i], s[2 * i + 1]);
 }
 
 __device__ __forceinline__ float quad_max(float x) {
@@ -221,15 +210,9 @@ __device__ __forceinline__ void store(element* out, const float (&o)[N_O], int h
     long long line_part = ((long long)head * QUERIES + row + 8 * r) * VALUE_PARTS + part;
     element* line = out + line_part * VALUE_WIDTH + column;
 #pragma unroll
-    for (int j = 0; j < N_O / 4; ++j) {
-      u32 pair;
-      float low = o[4 * j + 2 * r], high = o[4 * j + 2 * r + 1];
-      if (BFLOAT)
-        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-      else
-        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-      *reinterpret_cast<u32*>(line + 8 * j) = pair;
-    }
+    for (int j = 0; j < N_O / 4; ++j)
+      *reinterpret_cast<u32*>(line + 8 * j) =
+          pair_of<BFLOAT>(o[4 * j + 2 * r], o[4 * j + 2 * r + 1]);
   }
 }
 

@@ -12,10 +12,12 @@
 #define __device__
 #define __forceinline__ inline
 #define __restrict__
+#define __constant__ static
 using std::max;
 using std::min;
 struct uint4 { unsigned x, y, z, w; };
 struct uint2 { unsigned x, y; };
+struct int2 { int x, y; };
 struct float2 { float x, y; };
 struct float4 { float x, y, z, w; };
 struct Dim { int x, y, z; };
@@ -23,6 +25,9 @@ typedef _Float16 half;
 struct nv_bfloat16 { uint16_t bits; };
 inline uint4 make_uint4(unsigned a, unsigned b, unsigned c, unsigned d) { return {a, b, c, d}; }
 inline float2 make_float2(float a, float b) { return {a, b}; }
+inline uint2 make_uint2(unsigned a, unsigned b) { return {a, b}; }
+inline float __frcp_rn(float x) { return 1 / x; }
+inline int __ffs(unsigned bits) { return __builtin_ffs(bits); }
 inline float __fdividef(float a, float b) { return a / b; }
 inline float4 make_float4(float a, float b, float c, float d) { return {a, b, c, d}; }
 inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
@@ -57,7 +62,7 @@ struct Block {
   std::unique_ptr<std::barrier<>> barrier;
   std::vector<std::unique_ptr<Warp>> warps;
 };
-thread_local Dim threadIdx, blockIdx, blockDim;
+thread_local Dim threadIdx, blockIdx, blockDim, gridDim;
 thread_local Block* own_block;
 std::vector<Block>* cluster;
 std::unique_ptr<std::barrier<>> cluster_barrier;
@@ -93,6 +98,15 @@ inline unsigned __ballot_sync(unsigned, bool is_true) {
   warp.barrier.arrive_and_wait();
   return found;
 }
+inline bool __any_sync(unsigned lanes, bool is_true) { return __ballot_sync(lanes, is_true) != 0; }
+inline int __shfl_sync(unsigned, int v, int from) {
+  Warp& warp = own_warp();
+  warp.addresses[threadIdx.x % 32] = v;
+  warp.barrier.arrive_and_wait();
+  int found = warp.addresses[from];
+  warp.barrier.arrive_and_wait();
+  return found;
+}
 // The threads of a block, and no others, see one.
 #define __shared__ static
 inline int __shfl_up_sync(unsigned, int v, int distance) {
@@ -110,7 +124,8 @@ inline void atomicOr(unsigned* to, unsigned bits) { std::atomic_ref<unsigned>(*t
 namespace ampere {
 typedef unsigned int u32;
 inline u32 shared_address(const void* p) { return (unsigned char*)p - own_block->arena; }
-// Faults: 1 for shared memory outside of the arena, 2 for neighbours that are not aligned.
+// Faults: 1 for shared memory outside of the arena, 2 for neighbours that are not aligned, 3 for
+// writes behind the arena.
 inline void check(u32 address, int n_bytes) {
   if (address + n_bytes > (u32)arena_size) fault = 1;
   if (address % n_bytes) fault = 2;
@@ -225,9 +240,13 @@ void launch(int grid, int block, int shared, int cluster_size, Kernel kernel) {
           threadIdx = {t, 0, 0};
           blockIdx = {first + rank, 0, 0};
           blockDim = {block, 1, 1};
+          gridDim = {grid, 1, 1};
           own_block = &blocks[rank];
           kernel(own_block->arena);
         });
     for (auto& thread : threads) thread.join();
+    for (int rank = 0; rank < cluster_size; ++rank)
+      for (unsigned char* p = blocks[rank].arena + shared; p < &*memory[rank].end(); ++p)
+        if (*p != 0xff) fault = 3;
   }
 }

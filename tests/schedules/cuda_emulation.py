@@ -23,8 +23,13 @@ REPLACED = ("ampere.cuh", "hopper.cuh")
 INCLUDES = ("#include <cuda_fp16.h>", "#include <cuda_bf16.h>")
 
 
-def emulate(launches: Sequence[CudaLaunch], arrays: dict[str, np.ndarray], folder: Path) -> int:
-    """Run launches in order on named arrays; answers 0, or the number of a fault."""
+def emulate(
+    launches: Sequence[CudaLaunch], arrays: dict[str, np.ndarray], folder: Path, *options: str
+) -> int:
+    """Run launches in order on named arrays; answers 0, or the number of a fault.
+
+    ``options`` are those of :func:`host_library`.
+    """
     texts = [SHIM.read_text()]
     if any(device_code("hopper.cuh") in launch.headers for launch in launches):
         texts.append(HOPPER_SHIM.read_text())
@@ -37,7 +42,7 @@ def emulate(launches: Sequence[CudaLaunch], arrays: dict[str, np.ndarray], folde
     text = "\n".join([*texts, *calls])
     for include in INCLUDES:
         text = text.replace(include, "")
-    loaded = host_library(text, folder)
+    loaded = host_library(text, folder, *options)
     faults = [
         getattr(loaded, f"run_{number}")(
             (ctypes.c_void_p * len(launch.arguments))(
@@ -88,9 +93,11 @@ def _without_wgmma(source: str) -> str:
     """The generated product of a warpgroup (``schedules/wgmma.py``) replaced by its definition."""
     found = re.search(r"\.f32\.(\w+)\.", source)
     element = "nv_bfloat16" if found and found[1] == "bf16" else "half"
+
+    def definition(text: re.Match[str]) -> str:
+        name = "multiply_rows" if ", p, 1, 1, 1;" in text[0] else "multiply"
+        return f"hopper::{name}<{element}>(d, a, b, keep);\n}}"
+
     return re.sub(
-        r"asm volatile\(\s*\"\{ \.reg \.pred p;.*?\);\n\}",
-        f"hopper::multiply<{element}>(d, a, b, keep);\n}}",
-        source,
-        flags=re.DOTALL,
+        r"asm volatile\(\s*\"\{ \.reg \.pred p;.*?\);\n\}", definition, source, flags=re.DOTALL
     )

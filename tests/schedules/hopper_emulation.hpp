@@ -19,7 +19,7 @@ using ampere::shared_address;
 
 struct Barrier {
   int count = 0, pending = 0, bytes = 0;
-  u32 phase = 0;
+  u32 n_phases = 0;
 };
 struct State {
   std::mutex mutex;
@@ -38,7 +38,7 @@ inline State& state_of(Block* block) {
 inline State& state() { return state_of(own_block); }
 inline void complete(State& s, Barrier& one) {
   if (one.pending || one.bytes) return;
-  one.phase ^= 1;
+  ++one.n_phases;
   one.pending = one.count;
   s.changed.notify_all();
 }
@@ -75,7 +75,16 @@ template <int CLUSTER> void meet_cluster() {
 inline void mbarrier_await(u32 bar, u32 parity) {
   State& s = state();
   std::unique_lock<std::mutex> lock(s.mutex);
-  s.changed.wait(lock, [&] { return s.barriers.at(bar).phase != parity; });
+  // Others may complete two phases before this thread runs again.
+  const u32 before = s.barriers.at(bar).n_phases;
+  if (before % 2 != parity) return;
+  s.changed.wait(lock, [&] { return s.barriers.at(bar).n_phases != before; });
+}
+inline void mbarrier_wait(u32 bar, u32 parity) { mbarrier_await(bar, parity); }
+inline float exp2_fast(float x) { return exp2f(x); }
+template <bool BFLOAT> u32 pair_of(float first, float second) {
+  if constexpr (BFLOAT) return ampere::packed(first, second, (const nv_bfloat16*)nullptr);
+  else return ampere::packed(first, second, (const half*)nullptr);
 }
 inline u32 swizzled(u32 address, int bytes) {
   u32 mask = bytes == 128 ? 7 : bytes == 64 ? 3 : bytes == 32 ? 1 : 0;
@@ -133,17 +142,15 @@ inline void tma_load_4d(u32 to, const CUtensorMap& map, u32 bar, int x, int y, i
 }
 template <int N> void more_registers() {}
 template <int N> void fewer_registers() {}
-inline void named_sync(int id, int n) {
+inline std::barrier<>& named(int id, int n) {
   State& s = state();
-  std::barrier<>* one;
-  {
-    std::lock_guard<std::mutex> lock(s.mutex);
-    auto& own = s.named[id];
-    if (!own) own = std::make_unique<std::barrier<>>(n);
-    one = own.get();
-  }
-  one->arrive_and_wait();
+  std::lock_guard<std::mutex> lock(s.mutex);
+  auto& own = s.named[id];
+  if (!own) own = std::make_unique<std::barrier<>>(n);
+  return *own;
 }
+inline void named_sync(int id, int n) { named(id, n).arrive_and_wait(); }
+inline void named_arrive(int id, int n) { (void)named(id, n).arrive(); }
 template <int LINE> u64 descriptor_lines(u32 address, u32 leading) {
   constexpr u64 SWIZZLE = LINE == 128 ? 1 : LINE == 64 ? 2 : LINE == 32 ? 3 : 0;
   if (address % 16 || leading % 16) fault = 2;
@@ -159,17 +166,30 @@ inline void wgmma_commit() {}
 template <int N> void wgmma_wait() { __syncwarp(); }
 template <int N> void hold(float (&)[N]) {}
 
-// Element (row, k) of a K-major operand.
+// An operand in lines, eight of them together.
+struct Operand {
+  u32 start, leading, eight, line;
+  int code;
+  explicit Operand(u64 descriptor)
+      : start((descriptor & 0x3fff) << 4), leading((descriptor >> 16 & 0x3fff) << 4),
+        eight((descriptor >> 32 & 0x3fff) << 4), line(eight / 8), code(descriptor >> 62) {}
+  template <class T> float read(u32 at) const {
+    u32 address = swizzled(start + at, code == 1 ? 128 : code == 2 ? 64 : code == 3 ? 32 : 0);
+    ampere::check(address, 2);
+    uint16_t bits = *(const uint16_t*)(own_block->arena + address);
+    return ampere::half_of<T>(bits, 0);
+  }
+};
+// Element (row, k) of a K-major operand, and element (k, column) of an MN-major one.
 template <class T> float element(u64 descriptor, int row, int k) {
-  u32 start = (descriptor & 0x3fff) << 4, leading = (descriptor >> 16 & 0x3fff) << 4;
-  u32 eight = (descriptor >> 32 & 0x3fff) << 4, line = eight / 8;
-  int code = descriptor >> 62;
-  u32 inside = code ? 2 * k : k / 8 * leading + k % 8 * 2;
-  u32 address = swizzled(start + row / 8 * eight + row % 8 * line + inside,
-                         code == 1 ? 128 : code == 2 ? 64 : code == 3 ? 32 : 0);
-  ampere::check(address, 2);
-  uint16_t bits = *(const uint16_t*)(own_block->arena + address);
-  return ampere::half_of<T>(bits, 0);
+  Operand one(descriptor);
+  u32 inside = one.code ? 2 * k : k / 8 * one.leading + k % 8 * 2;
+  return one.read<T>(row / 8 * one.eight + row % 8 * one.line + inside);
+}
+template <class T> float element_of_rows(u64 descriptor, int k, int column) {
+  Operand one(descriptor);
+  u32 width = one.line / 2, inside = column / width * one.leading + column % width * 2;
+  return one.read<T>(k / 8 * one.eight + k % 8 * one.line + inside);
 }
 template <class T, int N> void multiply(float (&d)[N], u64 a, u64 b, int keep) {
   int lane = threadIdx.x % 32, warp = threadIdx.x % 128 / 32;
@@ -180,24 +200,31 @@ template <class T, int N> void multiply(float (&d)[N], u64 a, u64 b, int keep) {
     d[i] = sum;
   }
 }
-// The left operand in registers: a lane has pairs of rows 16 warp + lane / 4 and eight below.
-template <class T, int N> void multiply(float (&d)[N], const u32* a, u64 b, int keep) {
+// The left operand in registers: a lane has pairs of rows 16 warp + lane / 4 and eight below. The
+// right one is read by `at(column, k)`.
+template <class T, int N, class Right>
+void multiply_registers(float (&d)[N], const u32* a, int keep, Right at) {
   Warp& warp = own_warp();
   int lane = threadIdx.x % 32;
   std::copy(a, a + 4, warp.a[lane]);
-  warp.barrier.arrive_and_wait();
+  __syncwarp();
   for (int i = 0; i < N; ++i) {
     int column = i / 4 * 8 + lane % 4 * 2 + i % 2;
     float sum = keep ? d[i] : 0.0f;
     for (int k = 0; k < 16; ++k) {
       u32 pair = warp.a[lane / 4 * 4 + k % 8 / 2][i / 2 % 2 + k / 8 * 2];
-      sum += ampere::half_of<T>(pair, k % 2) * element<T>(b, column, k);
+      sum += ampere::half_of<T>(pair, k % 2) * at(column, k);
     }
     d[i] = sum;
   }
-  warp.barrier.arrive_and_wait();
+  __syncwarp();
 }
-
+template <class T, int N> void multiply(float (&d)[N], const u32* a, u64 b, int keep) {
+  multiply_registers<T>(d, a, keep, [=](int column, int k) { return element<T>(b, column, k); });
+}
+template <class T, int N> void multiply_rows(float (&d)[N], const u32* a, u64 b, int keep) {
+  multiply_registers<T>(d, a, keep, [=](int column, int k) { return element_of_rows<T>(b, k, column); });
+}
 template <bool IS_HALF, class Operation> u32 pair_of(u32 a, u32 b, Operation operation) {
   using T = std::conditional_t<IS_HALF, half, nv_bfloat16>;
   float v[2];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from schedules.dtypes import numpy_dtype
 from schedules.mask_tiles import mask_tiles
 from schedules.masked_attention import MaskedAttentionSpace
+from schedules.masked_attention_cuda import INDEX, PARTIAL, PATTERNS, launches, partial_floats
 from schedules.masked_problem import MaskedProblem, masked_problem
+from schedules.references.attention import reference
 from tests.schedules.attention_points import MASKED_POINT
+from tests.schedules.cuda_emulation import emulate
+from tests.schedules.host_library import FUSED
 from tests.schedules.mask_emulation import attended_pairs, found_blocks
 from tests.schedules.masked_workloads import Masked, blocks, frames, packed, sliding, tree
 
@@ -110,3 +116,36 @@ def test_packed_sequences_see_themselves_alone(tmp_path: Path) -> None:
     held = found_blocks(problem, tmp_path, starts=np.array(starts, np.int32))
     seen, _ = attended_pairs(problem, schedule, held, tmp_path)
     np.testing.assert_array_equal(seen, np.broadcast_to(np.tril(mask)[0], seen.shape))
+
+
+slow = pytest.mark.slow
+ONE: dict[str, int | str] = {"warpgroups": 1, "key_tile": 64, "stages": 1, "turns": "free"}
+ADDED = Masked(mask=blocks(70, 190), form="float", heads=1, mask_dtype="float32", width=72)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+@pytest.mark.parametrize(
+    ("case", "changed"),
+    [
+        (replace(ADDED, hidden=float(np.finfo(np.float32).min)), {"splits": 2}),
+        pytest.param(replace(ADDED, hidden=-1e9), {"products": "overlapped"}, marks=slow),
+        pytest.param(replace(ADDED, mask_dtype="float16", hidden=-65504.0), {}, marks=slow),
+    ],
+    ids=["least_in_splits", "large", "least_float16"],
+)
+def test_numbers_hide_keys_from_rows_with_higher_scores_alone(
+    case: Masked, changed: dict[str, int | str], tmp_path: Path
+) -> None:
+    """The last six rows have the hiding number everywhere."""
+    space, workload, inputs = MaskedAttentionSpace(case.task()), case.workload(), case.inputs(0)
+    problem, schedule = space._masked, space.schedule(POINT | ONE | changed)
+    held = found_blocks(problem, tmp_path, mask=np.ascontiguousarray(inputs[3]))
+    (out,) = workload.outputs
+    arrays = {spec.name: one for spec, one in zip(workload.inputs, inputs, strict=True)}
+    arrays |= dict(zip((INDEX, PATTERNS), held, strict=True))
+    arrays[out.name] = np.full(out.shape, np.nan, numpy_dtype(out.dtype))
+    arrays[PARTIAL] = np.full(partial_floats(problem, schedule), np.nan, np.float32)
+    assert emulate(launches(problem, schedule)[1:], arrays, tmp_path, *FUSED) == 0
+    (wanted,) = reference(workload, inputs)
+    np.testing.assert_allclose(arrays[out.name].astype(float), wanted.values, atol=3e-3)
