@@ -24,9 +24,7 @@ class ConstantGraph:
         self._opsets = {entry.domain: entry.version for entry in model.opset_import}
         self._known = set(self.stored)
         for node in graph.node:
-            if _is_calculation(node) and all(
-                not name or name in self._known for name in node.input
-            ):
+            if _is_calculation(node) and self._known.issuperset(filter(None, node.input)):
                 self._known.update(node.output)
 
     def is_known(self, name: str) -> bool:

@@ -141,7 +141,7 @@ def _moved(graph: ConstantGraph, node: Any, inner: Dequantised) -> Dequantised |
 
 def _block(*parameters: np.ndarray) -> int:
     """Rows of a matrix (depth, columns) that always have the same parameters together."""
-    block = parameters[0].shape[0]
+    block = int(parameters[0].shape[0])
     for one in parameters:
         changes = np.flatnonzero((one[1:] != one[:-1]).any(axis=1)) + 1
         block = gcd(block, *(int(place) for place in changes))
