@@ -204,7 +204,7 @@ PROBLEMS: dict[str, Problems] = {
         "layer of places, modulated",
     ),
     "head_norm": listed(
-        head_norm_workloads, "halves", "pairs, text first", "slice alone", "gathered angles",
+        head_norm_workloads, "halves", "pairs, text first", "beside plain rows", "gathered angles",
     ),
     "chain_segments": {
         "ragged": lambda: merge_workloads.chains(67, 6, 20),
