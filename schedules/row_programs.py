@@ -20,6 +20,8 @@ from schedules.analysis import SPATIAL, constant_extent
 from schedules.programs import normalised
 
 ROWS_DTYPE = "int64"
+# The float64 elements of a page of memory, which chosen rows seldom share.
+LEAST_STEPS = 512
 # Of some numbers these have no value, or none that is finite.
 PARTIAL = frozenset(
     ("log", "log2", "log10", "log1p", "sqrt", "rsqrt", "pow", "tan", "asin", "acos", "atanh")
@@ -82,8 +84,8 @@ class RowProgram:
 
     @property
     def n_steps_per_row(self) -> int:
-        """Elements computed for one row, over all nests."""
-        return sum(nest.n_steps_per_row for nest in self.nests)
+        """Elements computed for one row, over all nests; of short rows, those of a page."""
+        return sum(max(nest.n_steps_per_row, LEAST_STEPS) for nest in self.nests if nest.rows)
 
     def cut(self, n_rows: int) -> Any:
         """A function of all buffers and, last, the rows to compute.
