@@ -139,7 +139,8 @@ def costs(problem: Contraction, target: Target, values: Mapping[str, Grid], need
     flying = np.minimum(flying, at_once * (row + column) * terms * 4)
     memory = np.maximum(
         moved / np.minimum(CACHE_BYTES_PER_CYCLE, flying / MEMORY_LATENCY_CYCLES),
-        _compulsory_bytes(problem)
+        4
+        * problem.elements
         / target.n_cores
         / np.minimum(MEMORY_BYTES_PER_CYCLE, flying / MEMORY_LATENCY_CYCLES),
     )
@@ -174,12 +175,6 @@ def meeting_cycles(cluster: Grid, floats: Grid) -> Grid:
     """Cycles until the blocks of clusters have added ``floats`` of each multiprocessor."""
     fixed = CLUSTER_CYCLES + CLUSTER_DOUBLING_CYCLES * np.log2(cluster)
     return np.where(cluster > 1, fixed + floats * cluster / REMOTE_FLOATS_PER_CYCLE, 0)
-
-
-def _compulsory_bytes(problem: Contraction) -> int:
-    m, n, k = problem.m, problem.n, problem.k
-    batches = [problem.batch if operand.batch else 1 for operand in (problem.a, problem.b)]
-    return 4 * (m * k * batches[0] + n * k * batches[1] + m * n * problem.batch)
 
 
 def _fragment(operand: Operand, extent: int, terms: int, thread: Grid) -> Grid:
