@@ -112,14 +112,18 @@ def _legalised(module: Any, target: Target) -> Any:
     from tvm.relax import transform
 
     from effcompile.frontend.layout import channels_last
+    from effcompile.frontend.matchers.accumulation import widen_questions
     from effcompile.frontend.matchers.residual_sum import fuse_residual_sums
     from effcompile.frontend.patterns import match_patterns, match_surroundings, pair_products
+    from effcompile.frontend.sibling_layers import join_sibling_layers
     from effcompile.frontend.siblings import join_siblings
 
     passes = [
+        match_patterns([(widen_questions,)]),
         fold_moved_constants(),
         transform.FoldConstant(),
         pair_products(target),
+        join_sibling_layers(target),
         match_patterns(),
         match_surroundings(),
         join_siblings(),

@@ -86,3 +86,10 @@ class Contraction:
         used = {self.a.buffer, self.b.buffer, *(side.buffer for side in self.reads)}
         names = {spec.name for spec in workload.inputs}
         return self.out.buffer == workload.outputs[0].name and used <= names
+
+    @property
+    def elements(self) -> int:
+        """Of both operands and of the product, each counted once."""
+        batches = [self.batch if operand.batch else 1 for operand in (self.a, self.b)]
+        operands = self.k * (self.m * batches[0] + self.n * batches[1])
+        return operands + self.m * self.n * self.batch

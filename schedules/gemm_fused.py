@@ -17,9 +17,10 @@ from schedules.gemm_dequant import LEAST_ROWS
 from schedules.gemm_fused_cuda import (
     FusedSchedule,
     endings_of,
-    further_registers,
     launches,
     n_works,
+    piece_depth,
+    piece_registers,
     row_tiles,
     steps_per_split,
     tiles_of_output,
@@ -35,11 +36,8 @@ from schedules.resident_blocks import RESERVED_SHARED_BYTES
 from schedules.task import Task
 
 ALIGNED_ELEMENTS = 8
-MOST_COLUMNS = {240: 256, 208: 192, 160: 128}
-"""Rows of ``x`` whose sums leave room for codes and floats, by registers of a multiplier.
-
-For one load of codes and one group in a piece; every two rows' sums take one register.
-"""
+MOST_DATA = {240: 140, 208: 108, 160: 76}
+"""Registers of sums and codes that leave room for the rest, by registers of a multiplier."""
 
 
 def gemm_fused_space(task: Task) -> KnobSpace | None:
@@ -69,6 +67,8 @@ class GemmFusedSpace(KnobSpace):
         Knob(name="group", values=(1, 4, 16)),
         Knob(name="splits", values=(1, 2, 4)),
         Knob(name="cluster", values=(1, 2)),
+        Knob(name="ahead", values=(2, 4, 8)),
+        Knob(name="order", values=("any", "in_turns")),
         Knob(name="blocks", values=("one_per_tile", "persistent")),
     )
 
@@ -95,6 +95,8 @@ class GemmFusedSpace(KnobSpace):
             group=int(values["group"]),
             splits=int(values["splits"]),
             cluster=int(values["cluster"]),
+            ahead=int(values["ahead"]),
+            turns=values["order"] == "in_turns",
             n_blocks=self._slots(int(values["blocks_per_core"])) if persistent else 0,
         )
 
@@ -126,11 +128,12 @@ class GemmFusedSpace(KnobSpace):
         if registers is None:
             return "several blocks of many warpgroups leave too few registers"
         width = tiles_of_output(self._problem, self._largest) * TILE_COLUMNS
+        data = schedule.tile_column // 2 + piece_registers(self._problem, schedule)
         faults = {
             "sums, codes and floats do not fit into the registers of a thread": (
-                schedule.tile_column + 2 * further_registers(self._problem)
-                > MOST_COLUMNS[registers[1]]
+                data > MOST_DATA[registers[1]]
             ),
+            "turns need several warpgroups": schedule.turns and schedule.multipliers == 1,
             "a warpgroup would have no columns": (
                 schedule.multipliers > 1 and schedule.tile_row - width >= WARPGROUP // 2
             ),
@@ -156,6 +159,9 @@ class GemmFusedSpace(KnobSpace):
                 schedule.splits > 1 and works > 2 * slots
             ),
             "more stages than steps": schedule.stages > max(3, per_split),
+            "more codes would be asked for than there are": (
+                schedule.ahead > max(2, per_split * K_STEP // piece_depth(problem))
+            ),
             "a group would hold more tiles than there are": (
                 schedule.group > 1 and schedule.group >= 2 * tall
             ),

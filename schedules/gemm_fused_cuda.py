@@ -35,6 +35,8 @@ class FusedSchedule:
         group: Tiles along the packed columns that are visited before other rows of ``x``.
         splits: Parts of the sum that different blocks compute.
         cluster: Neighbouring blocks, with tiles of the same rows of ``x``, that copy these once.
+        ahead: Pieces of codes that a thread has asked for or holds, an even number.
+        turns: Whether warpgroups multiply one after the other, each making floats meanwhile.
         n_blocks: Blocks of a launch; each takes every ``n_blocks``-th tile. 0: one per tile.
     """
 
@@ -45,6 +47,8 @@ class FusedSchedule:
     group: int
     splits: int
     cluster: int
+    ahead: int
+    turns: bool
     n_blocks: int = 0
 
     @property
@@ -80,11 +84,11 @@ def piece_groups(problem: GemvProblem) -> int:
     return piece // (group if piece % group == 0 else FRAGMENT_DEPTH)
 
 
-def further_registers(problem: GemvProblem) -> int:
-    """What two pieces of codes, scales and zero points take beyond one load and group each."""
+def piece_registers(problem: GemvProblem, schedule: FusedSchedule) -> int:
+    """What pieces of codes, scales and zero points take of a thread."""
     loads = problem.n_loads * piece_depth(problem) // problem.unit_depth
     per_group = 2 if problem.has_zeros else 1
-    return 2 * (WORDS_PER_LOAD * (loads - 1) + per_group * (piece_groups(problem) - 1))
+    return schedule.ahead * (WORDS_PER_LOAD * loads + per_group * piece_groups(problem))
 
 
 def tiles_of_output(problem: GemvProblem, output: int) -> int:
@@ -220,6 +224,8 @@ def _config(
         "WORKS": works,
         "BLOCKS": schedule.blocks_of(works),
         "CLUSTER": schedule.cluster,
+        "AHEAD": schedule.ahead,
+        "TURNS": int(schedule.turns),
         "COPIER_REGISTERS": copier,
         "MULTIPLIER_REGISTERS": multiplier,
     }

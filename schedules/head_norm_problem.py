@@ -6,7 +6,8 @@ its own. Row by row, all of it is one pass::
 
     row i of the output = ending(i, norm(row of one source that follows from i))
 
-The front end leaves such a program as sums, one norm block per source and one last block.
+The front end leaves such a program as sums, one norm block per source and one last block, which may
+be a norm: then only what stands in front of it is part of the pass.
 """
 
 from __future__ import annotations
@@ -116,9 +117,13 @@ def _blocks(program: str) -> list[Any]:
 def _recognised(workload: Workload) -> HeadNormProblem:
     *before, last = _blocks(workload.program)
     norms = [_Norm(block) for block in before if not is_reduction(block)]
-    require(bool(norms) and not is_reduction(last))
+    require(not is_reduction(last))
+    value = last.body.value
+    if not norms:
+        norms = [_Norm(last)]
+        value = last.body.buffer[tuple(last.body.indices)]
     require(len({one.kind for one in norms}) == 1)
-    whole = _ending(workload, last, norms[0].width)
+    whole = _ending(workload, last, value, norms[0].width)
     rows = RowReads(whole.axes, whole.shape, whole.names)
     reads = rows.of(whole.expression, [one.buffer for one in norms])
     return HeadNormProblem(
@@ -132,13 +137,12 @@ def _recognised(workload: Workload) -> HeadNormProblem:
     )
 
 
-def _ending(workload: Workload, block: Any, width: int) -> ElementwiseProblem:
-    """The last block with one row along its last axis: heads side by side become an axis."""
+def _ending(workload: Workload, block: Any, expression: Any, width: int) -> ElementwiseProblem:
+    """A value of the last block, one row along the last axis: heads side by side get an axis."""
     (result,) = workload.outputs
     require(result.dtype in ELEMENT_BYTES and writes_in_order(block, result))
     require(result.shape[-1] % width == 0)
     axes, shape = [axis.var for axis in block.iter_vars], list(result.shape)
-    expression = block.body.value
     if shape[-1] > width:
         whole = axes.pop()
         axes += [_tvm.load().tirx.Var(name, whole.ty.dtype) for name in ("head", "feature")]

@@ -40,6 +40,9 @@ def join_norm_endings(target: Target) -> Any:
 
 def _groups(calls: Calls, variable: Any) -> list[Group]:
     """Calls that end in a variable, from moves before norms on, and perhaps before tables."""
+    if _is_norm(calls, variable):
+        moves = calls.moves_before(calls.arguments(variable)[0])
+        return [] if all(map(calls.is_view, moves)) else [Group(calls, [*moves, variable])]
     if not calls.is_elementwise(variable):
         return []
     behind = _behind_norms(calls, variable)

@@ -248,7 +248,9 @@ __device__ __forceinline__ void list_tiles(int* list, const int* index, int row,
   for (int tile = lane; tile - (int)lane < TILES; tile += 32) {
     int some = 0;
     const int key = tile * C::KEY_TILE;
-    for (int block = key / GRAIN; block < BLOCKS && block * GRAIN < key + C::KEY_TILE; ++block)
+    // Lanes behind the last tile may still be in its block.
+    const int end = tile < TILES ? min(BLOCKS * GRAIN, key + C::KEY_TILE) : 0;
+    for (int block = key / GRAIN; block * GRAIN < end; ++block)
       for (int line = first; line <= (C::MASK_QUERY ? last : first); ++line)
         some |= index[line * C::MASK_QUERY + block * C::MASK_KEY];
     const u32 found = __ballot_sync(0xffffffffu, some != EMPTY);

@@ -20,8 +20,6 @@ using effcompile_matmul::copy_box;
 using effcompile_matmul::tile_of;
 
 constexpr int PIECE_STEPS = PIECE_K / 64, PIECE_UNITS = PIECE_K / UNIT_K;
-// Steps that are written out: two pieces, and two places for their floats.
-constexpr int ROUND = 2 * PIECE_STEPS;
 // A code below the least significant bits of this float is the float plus that code.
 constexpr u32 PAIR_MAGIC = IS_HALF ? 0x64006400u : 0x43004300u;
 
@@ -46,17 +44,23 @@ __device__ __forceinline__ Packed part_of(const unsigned* codes, const elem* sca
           zeros + (HAS_ZEROS ? groups : 0)};
 }
 
-// Pieces beyond the matrix repeat its end, where x is zero.
-__device__ __forceinline__ void load(Piece& piece, const Packed& from, int number) {
+// Units and groups beyond the matrix repeat its end, where x is zero.
+constexpr int N_PIECES = (N_UNITS + PIECE_UNITS - 1) / PIECE_UNITS;
+constexpr bool HAS_ALL_UNITS = N_UNITS % PIECE_UNITS == 0;
+constexpr bool HAS_ALL_GROUPS = (N_PIECES * PIECE_K - 1) / GROUP_K < N_GROUPS;
+
+__device__ __forceinline__ void load(Piece& piece, const Packed& from, unsigned number) {
 #pragma unroll
   for (int u = 0; u < PIECE_UNITS; ++u) {
-    const int unit = min(number * PIECE_UNITS + u, N_UNITS - 1);
+    unsigned unit = number * PIECE_UNITS + u;
+    if constexpr (!HAS_ALL_UNITS) unit = min(unit, N_UNITS - 1u);
 #pragma unroll
     for (int l = 0; l < LOADS; ++l) piece.codes[u][l] = __ldg(from.codes + (unit * LOADS + l) * 32);
   }
 #pragma unroll
   for (int g = 0; g < PIECE_GROUPS; ++g) {
-    const int group = min((number * PIECE_K + g * (PIECE_K / PIECE_GROUPS)) / GROUP_K, N_GROUPS - 1);
+    unsigned group = (number * PIECE_K + g * (PIECE_K / PIECE_GROUPS)) / GROUP_K;
+    if constexpr (!HAS_ALL_GROUPS) group = min(group, N_GROUPS - 1u);
     piece.scales[g] = __ldg((const u32*)(from.scales + group * 16));
     piece.zeros[g] = HAS_ZEROS ? __ldg((const unsigned short*)(from.zeros + group * 16))
                                : (1u << (BITS - 1)) * 0x0101u;
@@ -143,15 +147,29 @@ __device__ __forceinline__ void copy_rows(const CUtensorMap& x, Ring<C> ring) {
   }
 }
 
+// Multipliers take turns at the tensor cores: while those of one are busy with its products, the
+// others make floats. The last one lets the first begin.
+template <class C, int OWN_TURN>
+__device__ __forceinline__ void take_turn() {
+  if constexpr (C::TURNS) named_sync(OWN_TURN + 1, 256);
+}
+
+template <class C, int OWN_TURN>
+__device__ __forceinline__ void pass_turn() {
+  if constexpr (C::TURNS) named_arrive((OWN_TURN + 1) % C::MULTIPLIERS + 1, 256);
+}
+
 // One multiplier's way through a tile.
-template <class C>
+template <class C, int OWN_TURN>
 struct Walk {
-  Piece pieces[2];
+  // Steps that are written out: an even number, since floats have two places.
+  static constexpr int ROUND = C::AHEAD * PIECE_STEPS;
+  Piece pieces[C::AHEAD];
   u32 left[2][4][4], previous;
   int lane, step, n_steps, first_piece;
   Packed packed;
 
-  // Floats of step I of a round; its piece makes room for the one after the next when it is used up.
+  // Floats of step I of a round; a piece that is used up makes room for another.
   template <int I>
   __device__ __forceinline__ void prepare(int number) {
     constexpr int INSIDE = I % PIECE_STEPS;
@@ -159,19 +177,25 @@ struct Walk {
     if constexpr (INSIDE == 0) change_places(piece, lane);
     fragment_floats<2 * INSIDE>(left[I % 2], piece);
     fragment_floats<2 * INSIDE + 1>(left[I % 2], piece);
-    if constexpr (INSIDE == PIECE_STEPS - 1) load(piece, packed, first_piece + number / PIECE_STEPS + 2);
+    if constexpr (INSIDE == PIECE_STEPS - 1) ask_for(piece, first_piece + number / PIECE_STEPS + C::AHEAD);
+  }
+
+  __device__ __forceinline__ void ask_for(Piece& piece, int number) {
+    if (number < N_PIECES) load(piece, packed, number);
   }
 
   template <int I>
   __device__ __forceinline__ void steps_from(float (&sum)[C::TILE_COLUMN / 2], Ring<C>& ring) {
     if constexpr (I < ROUND) {
       if (step >= n_steps) return;
-      mbarrier_await(ring.full(), ring.parity);
+      if (!mbarrier_done(ring.full(), ring.parity)) mbarrier_await(ring.full(), ring.parity);
+      take_turn<C, OWN_TURN>();
       wgmma_fence();
 #pragma unroll
       for (int s = 0; s < 4; ++s)
         C::multiply(sum, left[I % 2][s], descriptor_128b(ring.place() + 32 * s, 8192), step > 0 || s > 0);
       wgmma_commit();
+      pass_turn<C, OWN_TURN>();
       wgmma_wait<1>();
       if (step > 0 && lane == 0) mbarrier_arrive_all<C::CLUSTER>(previous);
       previous = ring.empty();
@@ -222,12 +246,13 @@ __device__ __forceinline__ void store(const float (&sum)[C::TILE_COLUMN / 2], fl
   }
 }
 
-template <class C, class Ending>
+template <class C, class Ending, int OWN_TURN>
 __device__ __forceinline__ void multiply_rows(const unsigned* codes, const elem* scales, const unsigned char* zeros,
                                               const typename Ending::Arguments& arguments, float* held, Ring<C> ring) {
   const int sixteen = (threadIdx.x / 128 - 1) * 4 + threadIdx.x % 128 / 32;
-  Walk<C> walk;
+  Walk<C, OWN_TURN> walk;
   walk.lane = threadIdx.x % 32;
+  if constexpr (OWN_TURN + 1 == C::MULTIPLIERS) pass_turn<C, OWN_TURN>();
   for (int work = blockIdx.x; work < C::WORKS; work += C::BLOCKS) {
     const Tile tile = tile_of<C>(work);
     const int packed_tile = tile.row / 16 + sixteen;
@@ -236,8 +261,8 @@ __device__ __forceinline__ void multiply_rows(const unsigned* codes, const elem*
     walk.n_steps = tile.n_steps;
     walk.first_piece = tile.first_step / PIECE_STEPS;
     float sum[C::TILE_COLUMN / 2];
-    load(walk.pieces[0], walk.packed, walk.first_piece);
-    load(walk.pieces[1], walk.packed, walk.first_piece + 1);
+#pragma unroll
+    for (int i = 0; i < C::AHEAD; ++i) walk.ask_for(walk.pieces[i], walk.first_piece + i);
     walk.template prepare<0>(0);
 #pragma unroll 1
     while (walk.step < walk.n_steps) walk.template steps_from<0>(sum, ring);
@@ -270,7 +295,12 @@ __device__ __forceinline__ void multiply_packed(const unsigned* codes, const ele
   } else {
     more_registers<C::MULTIPLIER_REGISTERS>();
     float* held = (float*)(raw + (barriers + C::STAGES * 16 - shared_address(raw)));
-    multiply_rows<C, Ending>(codes, scales, zeros, arguments, held, {stages, barriers, 0});
+    const Ring<C> ring = {stages, barriers, 0};
+    // Equal in a warp, which the compiler cannot see by itself.
+    const int turn = C::TURNS ? __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0) : 1;
+    if (turn == 1) multiply_rows<C, Ending, 0>(codes, scales, zeros, arguments, held, ring);
+    else if (C::TURNS && turn == 2) multiply_rows<C, Ending, 1>(codes, scales, zeros, arguments, held, ring);
+    else if constexpr (C::TURNS && C::MULTIPLIERS > 2) multiply_rows<C, Ending, 2>(codes, scales, zeros, arguments, held, ring);
   }
   // Nobody leaves while others still copy into its memory or arrive at its barriers.
   meet_cluster<C::CLUSTER>();

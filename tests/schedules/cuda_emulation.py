@@ -23,8 +23,13 @@ REPLACED = ("ampere.cuh", "hopper.cuh")
 INCLUDES = ("#include <cuda_fp16.h>", "#include <cuda_bf16.h>")
 
 
-def emulate(launches: Sequence[CudaLaunch], arrays: dict[str, np.ndarray], folder: Path) -> int:
-    """Run launches in order on named arrays; answers 0, or the number of a fault."""
+def emulate(
+    launches: Sequence[CudaLaunch], arrays: dict[str, np.ndarray], folder: Path, *options: str
+) -> int:
+    """Run launches in order on named arrays; answers 0, or the number of a fault.
+
+    ``options`` are those of :func:`host_library`.
+    """
     texts = [SHIM.read_text()]
     if any(device_code("hopper.cuh") in launch.headers for launch in launches):
         texts.append(HOPPER_SHIM.read_text())
@@ -37,7 +42,7 @@ def emulate(launches: Sequence[CudaLaunch], arrays: dict[str, np.ndarray], folde
     text = "\n".join([*texts, *calls])
     for include in INCLUDES:
         text = text.replace(include, "")
-    loaded = host_library(text, folder)
+    loaded = host_library(text, folder, *options)
     faults = [
         getattr(loaded, f"run_{number}")(
             (ctypes.c_void_p * len(launch.arguments))(

@@ -17,14 +17,12 @@ from schedules.attention_decode import AttentionDecodeSpace
 from schedules.attention_decode_cuda import constants, device_text
 from schedules.attention_decode_schedule import n_passes, partial_floats, shared_bytes
 from schedules.cuda_kernel import device_code
-from tests.schedules.host_library import host_library
+from tests.schedules.host_library import FUSED, host_library
 
 PARTS = Path(__file__).with_suffix(".hpp")
 CUT = "// CUT"
 REPLACED = "attention_decode_instructions.cuh"
 EARLY = device_code("early_launch.cuh")
-# As on the GPU, a product and a sum become one operation of one rounding.
-OPTIONS = ("-O1", "-fexpensive-optimizations", "-ffp-contract=fast", "-march=native")
 
 
 def emulate(
@@ -36,7 +34,7 @@ def emulate(
     text = device_text(problem, schedule).removeprefix(constants(problem, schedule))
     text = text.replace(device_code(REPLACED), "")
     parts = (before, EARLY, constants(problem, schedule), f"//{replaced}", text, f"//{after}")
-    library = host_library("".join(parts), folder, *OPTIONS)
+    library = host_library("".join(parts), folder, *FUSED)
     query, key, value, *rest = map(np.ascontiguousarray, inputs)
     table = rest.pop(0) if problem.pages else None
     mask = rest[0] if problem.mask is not None else None

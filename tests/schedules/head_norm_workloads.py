@@ -134,6 +134,17 @@ def gathered_angles(dtype: str, batch: int, tokens: int, heads: int, width: int)
     return _model(steps, inputs, {}, dtype, (batch, heads, tokens, width))
 
 
+def sliced(dtype: str, tokens: int, heads: int, width: int) -> onnx.ModelProto:
+    """Heads of the middle third of a product, normed, and nothing behind."""
+    steps: list[Step] = [
+        ("Split", "qkv, thirds -> q, k, v", {"axis": -1}), ("Reshape", "k, split -> s"),
+        ("Transpose", "s -> t", HEADS_FIRST), ("RMSNormalization", "t, w -> y", RMS),
+    ]  # fmt: skip
+    inputs = {"qkv": (dtype, (1, tokens, 3 * heads * width)), "w": (dtype, (width,))}
+    constants = {"thirds": [heads * width] * 3, "split": [1, tokens, heads, width]}
+    return _model(steps, inputs, constants, dtype, (1, heads, tokens, width))
+
+
 @cache
 def small_workloads() -> dict[str, Workload]:
     """One ragged workload per form."""
@@ -145,5 +156,6 @@ def small_workloads() -> dict[str, Workload]:
             text_and_image("bfloat16", (5, 12), 3, 64, turned="image")
         ),
         "heads side by side": head_norm(side_by_side("float16", 2, 9, 3, 24)),
+        "slice alone": head_norm(sliced("float16", 11, 3, 48)),
         "gathered angles": head_norm(gathered_angles("bfloat16", 2, 13, 3, 64)),
     }

@@ -86,6 +86,11 @@ template <bool BFLOAT> u32 pair_of(float first, float second) {
   if constexpr (BFLOAT) return ampere::packed(first, second, (const nv_bfloat16*)nullptr);
   else return ampere::packed(first, second, (const half*)nullptr);
 }
+inline bool mbarrier_done(u32 bar, u32 parity) {
+  State& s = state();
+  std::lock_guard<std::mutex> lock(s.mutex);
+  return s.barriers.at(bar).n_phases % 2 != parity;
+}
 inline u32 swizzled(u32 address, int bytes) {
   u32 mask = bytes == 128 ? 7 : bytes == 64 ? 3 : bytes == 32 ? 1 : 0;
   return address ^ ((address >> 7 & mask) << 4);

@@ -12,6 +12,8 @@ STANDARD = (
     *("algorithm", "atomic", "barrier", "cmath", "condition_variable", "cstdint", "cstring"),
     *("deque", "functional", "map", "memory", "mutex", "thread", "vector"),
 )
+# As on the GPU, a product and a sum become one operation of one rounding.
+FUSED = ("-O1", "-fexpensive-optimizations", "-ffp-contract=fast", "-march=native")
 # Constants of one program must not be taken for those of another of the same name.
 FLAGS = ("-std=c++20", "-w", "-fPIC", "-pthread", "-fno-gnu-unique")
 

@@ -25,16 +25,18 @@ PLAIN: dict[str, int] = {
     "group": 1,
     "splits": 1,
     "cluster": 1,
+    "ahead": 2,
+    "turns": 0,
 }
 # (rows, columns, depth, bits, block), what else, decisions
 CASES: list[tuple[tuple[Any, ...], dict[str, Any], dict[str, int]]] = [
     (
         (40, 150, 200, 4, 64),
         {"zeros": True, "residual": True},
-        {"cluster": 2, "group": 2, "multipliers": 2, "n_blocks": 2, "stages": 3},
+        {"cluster": 2, "group": 2, "multipliers": 2, "n_blocks": 2, "stages": 3, "turns": 1},
     ),
     ((24, 24, 328, 3, 64), {"dtype": "bfloat16", "gated": True, "activation": "silu"}, {}),
-    ((17, 40, 200, 8, 96), {"zeros": True}, {"splits": 2, "tile_column": 32}),
+    ((17, 40, 200, 8, 96), {"zeros": True}, {"splits": 2, "tile_column": 32, "ahead": 4}),
     ((17, (40, 16, 7), 136, 2, 32), {"zeros": True, "bias": True}, {}),
 ]
 

@@ -11,7 +11,13 @@ from schedules.head_norm import HeadNormSpace
 from schedules.target import Target
 from schedules.task import Task
 from schedules.workload import Workload
-from tests.schedules.head_norm_workloads import head_norm, queries, small_workloads, text_and_image
+from tests.schedules.head_norm_workloads import (
+    head_norm,
+    queries,
+    sliced,
+    small_workloads,
+    text_and_image,
+)
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
@@ -20,6 +26,7 @@ N_POINTS = 4
 WORKLOADS: dict[str, Callable[[], Workload]] = {
     **{f"small {name}": (lambda name=name: small_workloads()[name]) for name in small_workloads()},
     "language model": lambda: head_norm(queries("bfloat16", 2, 2048, 32, 128)),
+    "slice": lambda: head_norm(sliced("bfloat16", 1000, 24, 128)),
     "one token": lambda: head_norm(queries("float16", 1, 1, 32, 128)),
     "wide heads": lambda: head_norm(queries("bfloat16", 1, 700, 8, 256)),
     "image and text": lambda: head_norm(

@@ -75,7 +75,7 @@ SHAPES: dict[str, tuple[Decode | Masked, dict[str, int]]] = {
         Masked(mask=packed([30, 3, 62, 15]), form="packed", starts=(0, 30, 33, 95), width=16),
         DEEP | {"key_tile": 16},
     ),
-    "parts_of_blocks": (Masked(mask=frames([30, 50, 41]), heads=1, width=16), TALL),
+    "parts_of_blocks": (Masked(mask=frames([30, 50, 57]), heads=1, width=16), TALL),
 }  # fmt: skip
 
 

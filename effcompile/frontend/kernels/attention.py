@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from effcompile.frontend.kernels.attention_check import check_attention
 from effcompile.frontend.kernels.attention_rule import AttentionRule
 from effcompile.frontend.kernels.grouped_heads import before_repeats
 from effcompile.frontend.kernels.marking import marked_call, type_of
@@ -57,7 +58,11 @@ def attention_call(
 
     Returns:
         Shape (batch, query heads, query tokens, value width), dtype of ``query``.
+
+    Raises:
+        ValueError: The operands do not belong together.
     """
+    check_attention(query, key, value, rule=rule, mask=mask, lengths=lengths)
     key, value = before_repeats(builder, key, value)
     width = type_of(query)[0][3]
     scale = float(width) ** -0.5 if rule.scale is None else rule.scale

@@ -1,4 +1,4 @@
-"""Half-precision products and sums that accumulate in single precision.
+"""Half-precision operators that are computed in single precision: products, sums, questions.
 
 The compiler would otherwise accumulate in the dtype of the operands: a float16 sum of
 equal terms stops growing at 2048 of them, a bfloat16 one at 256. PyTorch and every
@@ -13,6 +13,7 @@ from effcompile.frontend.kernels.marking import type_of
 from effcompile.frontend.matchers.expressions import Scope
 
 HALF = ("float16", "bfloat16")
+QUESTIONS = ("relax.isnan", "relax.isinf", "relax.isfinite")
 
 
 def widen_products(call: Any, scope: Scope) -> Any:
@@ -52,3 +53,12 @@ def widen_sums(call: Any, scope: Scope) -> Any:
     axes = None if axis is None else [int(each) for each in axis]
     reduced = scope.emit(operator(wide, axes, bool(call.attrs.keepdims)))
     return relax.op.astype(reduced, type_of(call)[1])
+
+
+def widen_questions(call: Any, scope: Scope) -> Any:
+    """Whether an element is finite, infinite or no number: TVM does not know of bfloat16."""
+    if call.op.name not in QUESTIONS or type_of(call.args[0])[1] != "bfloat16":
+        return None
+    from tvm import relax
+
+    return relax.Call(call.op, [scope.emit(relax.op.astype(call.args[0], "float32"))])

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from effcompile.frontend.constants import constant_array
 from effcompile.frontend.kernels.marking import OPAQUE, type_of
 from effcompile.frontend.matchers.expressions import Scope
+from effcompile.frontend.matchers.linear_layers import Linear, part_of_layer
 from schedules.contraction import PAIRED_COLUMNS
 from schedules.dtypes import HALF
-
-
-@dataclass(frozen=True, slots=True)
-class _Linear:
-    """``x @ matrix + bias`` of constants."""
-
-    x: Any
-    matrix: np.ndarray
-    bias: np.ndarray | None
 
 
 def match_gated_product(call: Any, scope: Scope) -> Any:
@@ -29,7 +19,7 @@ def match_gated_product(call: Any, scope: Scope) -> Any:
     if call.op.name != "relax.multiply":
         return None
     for this, other in ((0, 1), (1, 0)):
-        opened = _linear(call.args[other], scope)
+        opened = part_of_layer(call.args[other], scope, readers=1)
         activated = None if opened is None else _activated(call.args[this], scope)
         if opened is None or activated is None:
             continue
@@ -39,48 +29,26 @@ def match_gated_product(call: Any, scope: Scope) -> Any:
     return None
 
 
-def _activated(expression: Any, scope: Scope) -> tuple[_Linear, str] | None:
+def _activated(expression: Any, scope: Scope) -> tuple[Linear, str] | None:
     """The linear layer under an activation that nobody else reads."""
     if not scope.is_read_by(expression, 1):
         return None
     call = scope.call(expression, *(f"nn.{name}" for name in ACTIVATIONS))
     if call is not None:
-        gate = _linear(call.args[0], scope)
+        gate = part_of_layer(call.args[0], scope, readers=1)
         return None if gate is None else (gate, call.op.name.removeprefix("relax.nn."))
     product = scope.call(expression, "multiply")
     for this, other in ((0, 1), (1, 0)) if product is not None else ():
         sigmoid = scope.call(product.args[other], "sigmoid")
         if sigmoid is None or not scope.same(sigmoid.args[0], product.args[this]):
             continue
-        gate = _linear(product.args[this], scope, readers=2)
+        gate = part_of_layer(product.args[this], scope, readers=2)
         if gate is not None and scope.is_read_by(product.args[other], 1):
             return gate, "silu"
     return None
 
 
-def _linear(expression: Any, scope: Scope, readers: int = 1) -> _Linear | None:
-    """A linear layer that so many calls read."""
-    if not scope.is_read_by(expression, readers):
-        return None
-    bias, added = None, scope.call(expression, "add")
-    if added is not None:
-        for this, other in ((0, 1), (1, 0)):
-            bias = constant_array(scope.resolved(added.args[other]))
-            if bias is not None:
-                expression = added.args[this]
-                break
-        if bias is None or not scope.is_read_by(expression, 1):
-            return None
-    product = scope.call(expression, "matmul")
-    matrix = None if product is None else constant_array(scope.resolved(product.args[1]))
-    if product is None or matrix is None or matrix.ndim != 2:
-        return None
-    if bias is not None and (bias.size != matrix.shape[1] or bias.shape[-1] != bias.size):
-        return None
-    return _Linear(product.args[0], matrix, None if bias is None else bias.reshape(-1))
-
-
-def _are_alike(gate: _Linear, opened: _Linear, call: Any, scope: Scope) -> bool:
+def _are_alike(gate: Linear, opened: Linear, call: Any, scope: Scope) -> bool:
     """Whether both read the same rows, of static shapes, and columns come in whole groups."""
     (shape, dtype), (rows, _) = type_of(call), type_of(gate.x)
     return (
@@ -89,13 +57,13 @@ def _are_alike(gate: _Linear, opened: _Linear, call: Any, scope: Scope) -> bool:
         and (gate.bias is None) == (opened.bias is None)
         and dtype in HALF
         and str(gate.matrix.dtype) == str(opened.matrix.dtype) == dtype
-        and all(isinstance(extent, int) for extent in rows)
+        and gate.is_static
         and shape == [*rows[:-1], gate.matrix.shape[1]]
         and 2 * gate.matrix.shape[1] % PAIRED_COLUMNS == 0
     )
 
 
-def _joined(gate: _Linear, opened: _Linear, activation: str, call: Any, scope: Scope) -> Any:
+def _joined(gate: Linear, opened: Linear, activation: str, call: Any, scope: Scope) -> Any:
     from tvm import relax
 
     columns = np.stack([gate.matrix, opened.matrix], axis=-1)

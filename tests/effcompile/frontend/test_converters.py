@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -85,6 +86,46 @@ def test_gather_counts_from_the_end_and_stays_inside(axis: int, dtype: str) -> N
     (found,) = run_lowered(program, [x, outside])
     inside = np.array([[x.shape[axis] - 1, 0], [0, 0]])
     np.testing.assert_array_equal(found, np.take(x, inside, axis=axis))
+
+
+@pytest.mark.parametrize("index", [0, 2, -1])
+def test_one_row_by_a_constant_is_a_slice(index: int) -> None:
+    x, at = normal(5, 3, 7), {"i": np.array(index)}
+    nodes = [helper.make_node("Gather", ["x", "i"], ["y"], axis=1)]
+    program = lowered(graph_model(nodes, {"x": x}, ["y"], constants=at))
+    np.testing.assert_array_equal(run_lowered(program, [x])[0], x[:, index])
+    assert not [v for v, _ in program.module.functions_items() if "take" in v.name_hint]
+
+
+@pytest.mark.parametrize(
+    ("given", "attrs", "lengths"),
+    [
+        ([2, 5], {}, [2, 5]),
+        (None, {"num_outputs": 3}, [3, 3, 1]),
+    ],
+    ids=["lengths", "count"],
+)
+def test_parts_of_a_split(given: Any, attrs: dict[str, int], lengths: list[int]) -> None:
+    x, names = normal(4, 7), [f"y{i}" for i in range(len(lengths))]
+    inputs = ["x"] if given is None else ["x", "parts"]
+    node = helper.make_node("Split", inputs, names, axis=-1, **attrs)
+    constants = {} if given is None else {"parts": np.array(given)}
+    found = run_lowered(lowered(graph_model([node], {"x": x}, names, constants=constants)), [x])
+    for one, part in zip(found, np.split(x, np.cumsum(lengths)[:-1], -1), strict=True):
+        np.testing.assert_array_equal(one, part)
+
+
+def test_bfloat16_is_bounded_and_becomes_an_integer() -> None:
+    x = np.array([-300, -2.5, 0.4, 7, 300], ml_dtypes.bfloat16)
+    nodes = [
+        helper.make_node("Clip", ["x", "low", "high"], ["c"]),
+        helper.make_node("Cast", ["c"], ["y"], to=TensorProto.INT8),
+    ]
+    bounds = {"low": np.array(-5, x.dtype), "high": np.array(100, x.dtype)}
+    types = {"y": TensorProto.INT8}
+    model = graph_model(nodes, {"x": x}, ["y"], constants=bounds, output_types=types)
+    (found,) = run_lowered(lowered(model), [x])
+    assert found.tolist() == [-5, -2, 0, 7, 100]
 
 
 def test_one_hot_has_the_dtype_of_its_values() -> None:

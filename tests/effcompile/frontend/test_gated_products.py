@@ -76,3 +76,20 @@ def test_gate_and_opened_are_one_product(
 @pytest.mark.timeout(60)
 def test_without_tensor_cores_they_stay_apart() -> None:
     assert gated_functions(program_of(Gated(functional.silu, bias=False), CPU)) == [1, 1, 1]
+
+
+class Halves(nn.Module):
+    """A layer whose halves are the gate and what it opens, as diffusers write GEGLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = nn.Linear(WIDTH, 2 * COLUMNS)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        opened, gate = self.both(x).chunk(2, -1)
+        return opened * functional.gelu(gate)
+
+
+@pytest.mark.timeout(60)
+def test_halves_of_one_layer_are_a_gate_too() -> None:
+    assert gated_functions(program_of(Halves())) == [2]
