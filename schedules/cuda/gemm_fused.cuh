@@ -192,11 +192,14 @@ __device__ __forceinline__ void multiply_packed(const unsigned* codes, const ele
     more_registers<C::MULTIPLIER_REGISTERS>();
     float* held = (float*)(raw + (barriers + C::STAGES * 16 - shared_address(raw)));
     const Ring<C> ring = {stages, barriers, 0};
-    // Equal in a warp, which the compiler cannot see by itself.
+    // Equal in a warp, which the compiler cannot see by itself; turns have numbers in the text.
     const int turn = C::TURNS ? __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0) : 1;
-    if (turn == 1) multiply_rows<C, Ending, 0>(codes, scales, zeros, arguments, held, ring);
-    else if (C::TURNS && turn == 2) multiply_rows<C, Ending, 1>(codes, scales, zeros, arguments, held, ring);
-    else if constexpr (C::TURNS && C::MULTIPLIERS > 2) multiply_rows<C, Ending, 2>(codes, scales, zeros, arguments, held, ring);
+    if (turn == 1)
+      multiply_rows<C, Ending, 0>(codes, scales, zeros, arguments, held, ring);
+    else if (C::TURNS && turn == 2)
+      multiply_rows<C, Ending, 1>(codes, scales, zeros, arguments, held, ring);
+    else if constexpr (C::TURNS && C::MULTIPLIERS > 2)
+      multiply_rows<C, Ending, 2>(codes, scales, zeros, arguments, held, ring);
   }
   // Nobody leaves while others still copy into its memory or arrive at its barriers.
   meet_cluster<C::CLUSTER>();
