@@ -141,6 +141,8 @@ def reason_not_to_tune(function: Any) -> str:
 
 
 def _reason_if_tiny(function: Any) -> str:
+    if 0 in [int(extent) for extent in function.params[-1].shape]:
+        return "writes no element"
     n_bytes = _argument_bytes(function)
     if n_bytes >= SMALLEST_MOVE_BYTES or marks_of(function)[0] != GENERIC:
         return ""

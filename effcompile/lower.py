@@ -179,11 +179,13 @@ def _argument(name: str, argument_type: Any) -> ArgumentSpec:
             f"the shape of {name} depends on the values of the inputs: found {argument_type}. "
             "Only shapes that follow from the input shapes can be compiled."
         )
-    return ArgumentSpec(
-        name=name,
-        shape=tuple(_extent(extent) for extent in shape.values),
-        dtype=str(argument_type.dtype),
-    )
+    extents = tuple(_extent(extent) for extent in shape.values)
+    if 0 in extents:
+        raise BadModel(
+            f"{name} would hold nothing: its shape is ({', '.join(map(str, extents))}), expected "
+            "extents of at least 1. Leave it out of the outputs, or mend what makes it empty."
+        )
+    return ArgumentSpec(name=name, shape=extents, dtype=str(argument_type.dtype))
 
 
 def _extent(extent: Any) -> int | str:

@@ -16,19 +16,12 @@ from schedules.attention_decode_schedule import (
     shared_bytes,
 )
 from schedules.cuda_kernel import CudaLaunch, TensorMap, cuda_program, device_code
+from schedules.dtypes import CUDA_TYPES
 from schedules.workload import TensorSpec, Workload
 
 PARTIAL = "partial_results"
 # Of tensor maps: memory is fetched in pieces of 256 bytes.
 L2_PROMOTION = 3
-C_TYPES = {
-    "bool": "bool",
-    "int32": "int",
-    "int64": "int64_t",
-    "float16": "half",
-    "bfloat16": "nv_bfloat16",
-    "float32": "float",
-}
 
 
 def attention_decode(workload: Workload, problem: DecodeProblem, schedule: DecodeSchedule) -> Any:
@@ -133,7 +126,7 @@ def constants(problem: DecodeProblem, schedule: DecodeSchedule) -> str:
         for name, value in _flags(problem, schedule)
     ]
     lines += [f"constexpr float {name} = {value!r}f;" for name, value in _factors(problem)]
-    lines += [f"typedef {C_TYPES[dtype]} {name};" for name, dtype in types.items()]
+    lines += [f"typedef {CUDA_TYPES[dtype]} {name};" for name, dtype in types.items()]
     return "\n".join([*lines, ""])
 
 

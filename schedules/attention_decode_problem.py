@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from schedules.attention_problem import AttentionProblem, attention_problem
+from schedules.dtypes import HALF
 from schedules.masked_problem import PACKED, TILES
 from schedules.workload import TensorSpec, Workload
 
@@ -92,7 +93,7 @@ def decode_problem(workload: Workload) -> DecodeProblem | None:
     return problem if problem is not None and _is_served(problem) else None
 
 
-def extended_problem(workload: Workload) -> DecodeProblem | None:
+def extended_problem(workload: Workload, *, dtypes: tuple[str, ...] = HALF) -> DecodeProblem | None:
     """Attention with mask, lengths and soft cap, whatever its sizes; ``None`` if it is none."""
     attrs = workload.attrs
     if workload.op != "attention" or len(workload.inputs) < 3:
@@ -105,7 +106,7 @@ def extended_problem(workload: Workload) -> DecodeProblem | None:
         inputs=workload.inputs[:3],
         attrs={**attrs, "mask": "none", "lengths": False, "softcap": 0.0},
     )
-    plain = attention_problem(bare)
+    plain = attention_problem(bare, dtypes=dtypes)
     if plain is None or len(workload.inputs) != expected:
         return None
     special = kind in (TILES, PACKED)

@@ -13,7 +13,8 @@ from typing import Any
 
 from schedules.attention_problem import AttentionProblem
 from schedules.cuda_kernel import CudaLaunch, TensorMap, cuda_program, device_code
-from schedules.wgmma import CUDA_TYPES, wgmma_registers, wgmma_shared
+from schedules.dtypes import CUDA_TYPES
+from schedules.wgmma import wgmma_registers, wgmma_shared
 from schedules.workload import Workload
 
 ROWS_PER_WARPGROUP = 64

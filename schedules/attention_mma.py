@@ -54,9 +54,6 @@ def _problem(task: Task) -> DecodeProblem | None:
     problem = extended_problem(task.workload)
     if problem is None or problem.plain.queries < FEWEST_QUERIES:
         return None
-    # A mask is added to sums that begin with it, before a cap could apply.
-    if problem.mask is not None and problem.patterns is None and problem.softcap:
-        return None
     widths = (problem.plain.width, problem.plain.value_width)
     return problem if all(w % 8 == 0 and w <= WIDEST for w in widths) else None
 
@@ -94,7 +91,7 @@ class AttentionMmaSpace(JudgedSpace):
             task,
             family=self.name,
             expected=f"at least {FEWEST_QUERIES} queries, tensors of rank 4 and of one 16-bit "
-            f"dtype, at most {WIDEST} wide in steps of 8, and no mask beside a softcap",
+            f"dtype, at most {WIDEST} wide in steps of 8",
         )
         self._workload, self._target = task.workload, task.target
         self.patience = patience

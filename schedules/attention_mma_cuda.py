@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from math import e, log2
 from typing import Any
 
-from schedules.attention_decode_cuda import C_TYPES
 from schedules.attention_decode_problem import DecodeProblem
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.dtypes import CUDA_TYPES
 from schedules.judged_space import Grid, ceil_div
 from schedules.workload import Workload
 
@@ -141,7 +141,7 @@ def _config_text(problem: DecodeProblem, schedule: AttentionMmaSchedule) -> str:
     return "\n".join(
         [
             "struct Config {",
-            *(f"  typedef {C_TYPES[dtype]} {name};" for name, dtype in types.items()),
+            *(f"  typedef {CUDA_TYPES[dtype]} {name};" for name, dtype in types.items()),
             *(f"  static constexpr int {name} = {value};" for name, value in constants.items()),
             *(f"  static constexpr float {k} = {v!r}f;" for k, v in _factors(problem).items()),
             "};",
@@ -196,6 +196,6 @@ def _factors(problem: DecodeProblem) -> dict[str, float]:
     scale, cap = problem.plain.scale, problem.softcap
     return {
         "SCALE_LOG2": (cap or scale) * log2(e),
-        "MASK_UNIT": 1 / scale,
+        "MASK_UNIT": 1 / (cap or scale),
         "CAP_EXPONENT": 2 * log2(e) * scale / (cap or 1.0),
     }

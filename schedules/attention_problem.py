@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from schedules.dtypes import HALF
 from schedules.workload import Workload
 
-DTYPES = ("float16", "bfloat16")
 # Output columns that a warpgroup's registers hold.
 WIDEST_PART = 256
 
@@ -73,7 +73,7 @@ class AttentionProblem:
 
 
 def attention_problem(
-    workload: Workload, *, dtypes: tuple[str, ...] = DTYPES
+    workload: Workload, *, dtypes: tuple[str, ...] = HALF
 ) -> AttentionProblem | None:
     """The problem behind a workload, ``None`` if it has masks, lengths or other dtypes."""
     attrs = workload.attrs

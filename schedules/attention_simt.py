@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.attention_problem import AttentionProblem, attention_problem
+from schedules.attention_decode_problem import DecodeProblem, extended_problem
 from schedules.attention_simt_cuda import (
     WARP,
     AttentionSimtSchedule,
@@ -42,11 +42,11 @@ def attention_simt_space(task: Task) -> KnobSpace | None:
     return AttentionSimtSpace(task)
 
 
-def _problem(task: Task) -> AttentionProblem | None:
-    problem = attention_problem(task.workload, dtypes=("float32",))
-    if problem is None:
+def _problem(task: Task) -> DecodeProblem | None:
+    problem = extended_problem(task.workload, dtypes=("float32",))
+    if problem is None or problem.starts is not None:
         return None
-    widths = (problem.width, problem.value_width)
+    widths = (problem.plain.width, problem.plain.value_width)
     return problem if all(w % 4 == 0 and w <= WIDEST for w in widths) else None
 
 
@@ -76,13 +76,13 @@ class AttentionSimtSpace(JudgedSpace):
     )
 
     def __init__(self, task: Task, *, patience: float = 2.0) -> None:
-        self._problem = required(
+        self._whole = required(
             _problem(task),
             task,
             family=self.name,
-            expected=f"float32 tensors of rank 4, at most {WIDEST} wide, without mask, lengths "
-            "or softcap",
+            expected=f"float32 tensors of rank 4, at most {WIDEST} wide, of one sequence each",
         )
+        self._problem = self._whole.plain
         self._workload, self._target = task.workload, task.target
         self.patience = patience
 
@@ -151,7 +151,7 @@ class AttentionSimtSpace(JudgedSpace):
 
     def program(self, values: Values) -> Any:
         """The bound program."""
-        return attention_simt_cuda(self._workload, self._problem, self.schedule(values))
+        return attention_simt_cuda(self._workload, self._whole, self.schedule(values))
 
     def numbers(self, values: Values) -> list[float]:
         """log2 of estimated cycles, blocks, waves, threads; registers."""

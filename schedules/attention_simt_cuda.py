@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from math import e, log2
 from typing import Any
 
+from schedules.attention_decode_problem import DecodeProblem
 from schedules.attention_problem import AttentionProblem
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.dtypes import CUDA_TYPES
 from schedules.judged_space import Grid, ceil_div
 from schedules.workload import Workload
 
 WARP = 32
 LARGEST_AND_TOTAL_FLOATS = 4
-HEADERS = ("ampere.cuh", "attention_simt.cuh")
+HEADERS = ("ampere.cuh", "attention_simt_hiding.cuh", "attention_simt.cuh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +63,13 @@ def n_blocks(problem: AttentionProblem, values: dict[str, Grid]) -> Grid:
 
 
 def attention_simt_cuda(
-    workload: Workload, problem: AttentionProblem, schedule: AttentionSimtSchedule
+    workload: Workload, problem: DecodeProblem, schedule: AttentionSimtSchedule
 ) -> Any:
     """The ``PrimFunc`` of one launch."""
     return cuda_program(workload, [launch(problem, schedule)])
 
 
-def launch(problem: AttentionProblem, schedule: AttentionSimtSchedule) -> CudaLaunch:
+def launch(problem: DecodeProblem, schedule: AttentionSimtSchedule) -> CudaLaunch:
     """See :func:`attention_simt_cuda`."""
     values = {
         "rows": schedule.rows,
@@ -76,20 +78,17 @@ def launch(problem: AttentionProblem, schedule: AttentionSimtSchedule) -> CudaLa
         "key_tile": schedule.key_tile,
         "stages": schedule.stages,
     }
-    source = (
-        f"{_config_text(problem, values)}\n"
-        "__device__ __forceinline__ void attention_simt(const float* q, const float* k, "
-        "const float* v, float* out, unsigned char* raw) {\n"
-        "  effcompile_attention_simt::run<Config>(q, k, v, out, raw);\n}\n"
-    )
+    extras = {"mask": problem.mask, "patterns": problem.patterns, "lengths": problem.lengths}
+    present = {role: spec.name for role, spec in extras.items() if spec is not None}
+    *inputs, result = problem.plain.names
     return CudaLaunch(
         function="attention_simt",
-        source=source,
+        source=f"{_config_text(problem, values)}\n{_entry_text(list(present))}",
         headers=tuple(map(device_code, HEADERS)),
-        arguments=problem.names,
-        grid=(int(n_blocks(problem, values)),),
+        arguments=(*inputs, *present.values(), result),
+        grid=(int(n_blocks(problem.plain, values)),),
         block=(WARP * schedule.warps_row * schedule.warps_key,),
-        shared_bytes=4 * int(shared_floats(problem, values)),
+        shared_bytes=4 * int(shared_floats(problem.plain, values)),
         min_blocks=schedule.min_blocks,
     )
 
@@ -99,25 +98,59 @@ def vector(problem: AttentionProblem) -> int:
     return next(size for size in (4, 2, 1) if problem.value_width % (WARP * size) == 0 or size == 1)
 
 
-def _config_text(problem: AttentionProblem, values: dict[str, int]) -> str:
-    constants = {
-        "HEADS": problem.heads,
-        "KV_HEADS": problem.kv_heads,
-        "QUERIES": problem.queries,
-        "KEYS": problem.keys,
-        "WIDTH": problem.width,
-        "VALUE_WIDTH": problem.value_width,
-        "OFFSET": problem.offset,
-        "LEFT": -1 if problem.left is None else problem.left,
-        "RIGHT": -1 if problem.right is None else problem.right,
-        "VECTOR": vector(problem),
-        **{name.upper(): value for name, value in values.items()},
+def _entry_text(extras: list[str]) -> str:
+    """The launched function: inputs that are not there become null pointers."""
+    types = {"mask": "Config::mask_type", "patterns": "int", "lengths": "Config::length_type"}
+    parameters = [f"const float* {role}" for role in ("q", "k", "v")]
+    parameters += [f"const {types[role]}* {role}" for role in extras]
+    given = [role if role in extras else "nullptr" for role in types]
+    return (
+        "__device__ __forceinline__ void attention_simt("
+        f"{', '.join(parameters)}, float* out, unsigned char* raw) {{\n"
+        f"  effcompile_attention_simt::run<Config>(q, k, v, {', '.join(given)}, out, raw);\n}}\n"
+    )
+
+
+def _config_text(problem: DecodeProblem, values: dict[str, int]) -> str:
+    types = {
+        "mask_type": "bool" if problem.mask is None else problem.mask.dtype,
+        "length_type": "int32" if problem.lengths is None else problem.lengths.dtype,
+    }
+    constants = _sizes(problem) | {name.upper(): value for name, value in values.items()}
+    scale, cap = problem.plain.scale, problem.softcap
+    factors = {
+        "SCALE_LOG2": (cap or scale) * log2(e),
+        "CAP_EXPONENT": 2 * log2(e) * scale / (cap or 1.0),
     }
     return "\n".join(
         [
             "struct Config {",
+            *(f"  typedef {CUDA_TYPES[dtype]} {name};" for name, dtype in types.items()),
             *(f"  static constexpr int {name} = {value};" for name, value in constants.items()),
-            f"  static constexpr float SCALE_LOG2 = {problem.scale * log2(e)!r}f;",
+            *(f"  static constexpr float {name} = {value!r}f;" for name, value in factors.items()),
             "};",
         ]
     )
+
+
+def _sizes(problem: DecodeProblem) -> dict[str, int]:
+    plain = problem.plain
+    strides = zip(("BATCH", "HEAD", "QUERY", "KEY"), problem.mask_strides, strict=True)
+    return {
+        "HEADS": plain.heads,
+        "KV_HEADS": plain.kv_heads,
+        "QUERIES": plain.queries,
+        "KEYS": plain.keys,
+        "WIDTH": plain.width,
+        "VALUE_WIDTH": plain.value_width,
+        "OFFSET": plain.offset,
+        "LEFT": -1 if plain.left is None else plain.left,
+        "RIGHT": -1 if plain.right is None else plain.right,
+        "VECTOR": vector(plain),
+        "HAS_MASK": int(problem.mask is not None and problem.patterns is None),
+        "BLOCKED": int(problem.patterns is not None),
+        **{f"MASK_{name}": stride for name, stride in strides},
+        "HAS_LENGTHS": int(problem.lengths is not None),
+        "AT_END": int(problem.at_end and problem.lengths is not None),
+        "CAPPED": int(bool(problem.softcap)),
+    }

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from schedules.workload import Workload
 
-HALF = ("float16", "bfloat16")
-FLOATS = (*HALF, "float32")
 PAIRED_COLUMNS = 8
 """Columns of a product of pairs are a multiple of this, so that no thread has half of one."""
 
@@ -88,3 +86,10 @@ class Contraction:
         used = {self.a.buffer, self.b.buffer, *(side.buffer for side in self.reads)}
         names = {spec.name for spec in workload.inputs}
         return self.out.buffer == workload.outputs[0].name and used <= names
+
+    @property
+    def elements(self) -> int:
+        """Of both operands and of the product, each counted once."""
+        batches = [self.batch if operand.batch else 1 for operand in (self.a, self.b)]
+        operands = self.k * (self.m * batches[0] + self.n * batches[1])
+        return operands + self.m * self.n * self.batch

@@ -18,8 +18,9 @@ from functools import lru_cache
 from typing import Any
 
 from schedules.affine import affine
-from schedules.contraction import HALF, Contraction, Operand
+from schedules.contraction import Contraction, Operand
 from schedules.convolution import Convolution, Direction
+from schedules.dtypes import HALF
 from schedules.ending_blocks import EndingBlocks
 from schedules.nest_parts import require, shape_of, single, uncast
 from schedules.padded_images import Padded

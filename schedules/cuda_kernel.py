@@ -98,6 +98,9 @@ def cuda_program(
         workload: Its inputs and outputs become the parameters.
         launches: At least one.
         workspaces: Buffers in device memory that live for one call; contents are undefined.
+
+    Raises:
+        ValueError: Two tensors have one name.
     """
     names = [spec.name for spec in (*workload.inputs, *workload.outputs, *workspaces)]
     if len(set(names)) < len(names):

@@ -1,4 +1,4 @@
-"""Questions about dtypes by TVM's names."""
+"""What is known of dtypes, by TVM's names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,20 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+HALF = ("float16", "bfloat16")
+FLOATS = (*HALF, "float32")
+"""That kernel families compute with."""
+ELEMENT_BYTES = {
+    **{"bool": 1, "int8": 1, "uint8": 1, "uint16": 2, "int32": 4, "int64": 8},
+    **{"float16": 2, "bfloat16": 2, "float32": 4},
+}
+CUDA_TYPES = {
+    **{"bool": "bool", "int8": "signed char", "uint8": "unsigned char"},
+    **{"uint16": "unsigned short", "int32": "int", "int64": "int64_t"},
+    **{"float16": "half", "bfloat16": "nv_bfloat16", "float32": "float"},
+}
+"""What kernels call them."""
 
 
 def is_integer(dtype: str) -> bool:

@@ -17,7 +17,7 @@ from schedules.elementwise_lanes import Lanes, lanes_of
 from schedules.elementwise_problem import ElementwiseProblem, elementwise_problem
 from schedules.knobs import Knob, Values
 from schedules.limits import launch_refusal
-from schedules.row_space import ELEMENT_BYTES, WORD_BYTES, RowSpace
+from schedules.row_space import READ_BYTES, WORD_BYTES, RowSpace
 from schedules.task import Task
 
 MOST_WORD_REGISTERS = 96
@@ -88,7 +88,7 @@ class ElementwiseSpace(RowSpace[ElementwiseProblem]):
         """Registers of the words of one vector."""
         kinds = [self._problem.inputs[word.buffer].dtype for word in lanes.words]
         pairs = zip(lanes.words, kinds, strict=True)
-        return sum(-(-word.width * ELEMENT_BYTES[kind] // 4) for word, kind in pairs)
+        return sum(-(-word.width * READ_BYTES[kind] // 4) for word, kind in pairs)
 
     def _word_registers(self, schedule: ElementwiseSchedule) -> int:
         return schedule.each * self._registers(self.lanes[schedule.vector])

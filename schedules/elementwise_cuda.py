@@ -108,7 +108,7 @@ def _source(problem: ElementwiseProblem, lanes: Lanes, schedule: ElementwiseSche
 
 
 def _head(problem: ElementwiseProblem) -> str:
-    """The function's name and parameters; what int64 is called is left to the compiler."""
+    """Name and parameters; what int64 and bool are called is left to the compiler."""
     indices = [i for i, one in enumerate(problem.inputs) if one.dtype not in C_TYPES]
     head = f"template <{', '.join(f'typename T{i}' for i in indices)}>\n" if indices else ""
     kinds = [C_TYPES.get(one.dtype, f"T{i}") for i, one in enumerate(problem.inputs)]
@@ -145,4 +145,5 @@ def _is_read_once(problem: ElementwiseProblem, one: TensorSpec) -> bool:
 
 
 def _chunk(problem: ElementwiseProblem, word: Word) -> str:
-    return f"Chunk<{C_TYPES[problem.inputs[word.buffer].dtype]}, {word.width}>"
+    kind = C_TYPES.get(problem.inputs[word.buffer].dtype, f"T{word.buffer}")
+    return f"Chunk<{kind}, {word.width}>"

@@ -16,7 +16,7 @@ from schedules import _tvm
 from schedules.elementwise_problem import ElementwiseProblem
 from schedules.elementwise_words import Reading, Word, gathered
 from schedules.index_text import index_text
-from schedules.row_space import ELEMENT_BYTES, WORD_BYTES
+from schedules.row_space import READ_BYTES, WORD_BYTES
 from schedules.tir_parts import place_of
 from schedules.tir_text import NotTranslated, Read, Translator, is_about_integers
 
@@ -131,12 +131,12 @@ class _Lane:
 
     def _read(self, load: Read) -> str:
         name, dtype = str(load.source.name), str(load.source.dtype)
-        if dtype not in ELEMENT_BYTES or not (self.is_sure or self._is_inside(load)):
+        if dtype not in READ_BYTES or not (self.is_sure or self._is_inside(load)):
             raise NotTranslated
         place = self._place(load)
         known = self.analyzer.modular_set(place)
         step, base = int(known.coeff), int(known.base)
-        widest = min(self.vector, WORD_BYTES // ELEMENT_BYTES[dtype])
+        widest = min(self.vector, WORD_BYTES // READ_BYTES[dtype])
         while widest > 1 and (step % widest or prod(map(int, load.source.shape)) % widest):
             widest //= 2
         offset = base % widest

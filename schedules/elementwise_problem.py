@@ -13,7 +13,7 @@ from typing import Any
 
 from schedules import _tvm
 from schedules.analysis import SPATIAL, leaf_blocks, new_schedule
-from schedules.row_space import ELEMENT_BYTES
+from schedules.row_space import ELEMENT_BYTES, READ_BYTES
 from schedules.tir_parts import loads_of
 from schedules.workload import TensorSpec, Workload
 
@@ -62,7 +62,7 @@ def elementwise_problem(workload: Workload) -> ElementwiseProblem | None:
     covered = (
         result.dtype in ELEMENT_BYTES
         and bool(result.shape)
-        and all(one.dtype in (*ELEMENT_BYTES, *INDEX_DTYPES) for one in workload.inputs)
+        and all(one.dtype in (*READ_BYTES, *INDEX_DTYPES) for one in workload.inputs)
         and all(0 < prod(one.shape) <= MOST_ELEMENTS for one in specs)
     )
     block = _whole(workload.program) if covered else None

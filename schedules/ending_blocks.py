@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schedules.affine import Axes, linear
-from schedules.contraction import FLOATS, HALF, PAIRED_COLUMNS, Side
+from schedules.contraction import PAIRED_COLUMNS, Side
+from schedules.dtypes import FLOATS, HALF
 from schedules.nest_parts import extents_of, require, shape_of
 from schedules.product_block import ProductBlock
 from schedules.tir_text import Read, translated
@@ -99,7 +100,7 @@ class EndingBlocks:
 
     def _side(self, buffer: Any, strides: Mapping[str, int], offset: int) -> Side:
         dtype = str(buffer.dtype)
-        require(dtype in FLOATS)
+        require(dtype in (*FLOATS, "bool"))
         return Side(
             buffer=str(buffer.name),
             dtype=dtype,

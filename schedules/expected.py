@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 
+from schedules.dtypes import is_integer, numpy_dtype
 from schedules.workload import TensorSpec, Workload
 
 # About a second of float64 products on two cores, and 128 MiB of references.
@@ -22,6 +25,7 @@ LEAST_ROWS = 32
 # Rows that tiles of common heights begin and end with, and those that slices do.
 TILE_HEIGHTS = (8, 16, 32, 64, 128, 256)
 MOST_SLICES = 64
+CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,27 @@ class Reference:
             width = self.values.shape[1]
             index = int(self.rows[index // width]) * width + index % width
         return tuple(int(i) for i in np.unravel_index(index, shape))
+
+
+def range_of(*arrays: np.ndarray) -> tuple[float, float]:
+    """Least and greatest of all elements and 0: between them lie means of elements, and of none."""
+    least = most = 0.0
+    for array in arrays:
+        flat = array.reshape(-1)
+        for start in range(0, flat.size, CHUNK):
+            # The short floats have no instructions for this.
+            part = flat[start : start + CHUNK].astype(np.float32)
+            least, most = min(least, float(part.min())), max(most, float(part.max()))
+    return least, most
+
+
+def finite_limits(dtype: str) -> tuple[float, float]:
+    """Limits of elements of which nothing is known but that they are numbers."""
+    if dtype == "bool":
+        return 0.0, 1.0
+    info: Any = np.iinfo if is_integer(dtype) else ml_dtypes.finfo
+    found = info(numpy_dtype(dtype))
+    return float(found.min), float(found.max)
 
 
 def rows_of(spec: TensorSpec) -> int:

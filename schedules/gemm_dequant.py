@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from schedules import matmul_cuda, matmul_mma_cuda, matmul_simt_cuda
-from schedules.contraction import HALF, Contraction
+from schedules.contraction import Contraction
 from schedules.covering import required
 from schedules.cuda_kernel import CudaLaunch, cuda_program
+from schedules.dtypes import HALF
 from schedules.gemm_dequant_cuda import contractions_of, matrices_of, unpack_launch, up_of
 from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
 from schedules.knobs import KnobSpace, Value, Values
@@ -32,8 +33,14 @@ ProductFamily = tuple[ProductSpace, Callable[[Contraction, Any], list[CudaLaunch
 
 def gemm_dequant_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if it does not cover the workload or target."""
+    return None if _covered(task) is None else GemmDequantSpace(task)
+
+
+def _covered(task: Task) -> tuple[GemvProblem, list[ProductFamily]] | None:
+    """The quantised product, and who computes the products that it comes to."""
     problem = gemv_problem(task.workload)
-    return None if problem is None or _families(task, problem) is None else GemmDequantSpace(task)
+    families = None if problem is None else _families(task, problem)
+    return None if problem is None or families is None else (problem, families)
 
 
 def _families(task: Task, problem: GemvProblem) -> list[ProductFamily] | None:
@@ -68,11 +75,12 @@ class GemmDequantSpace(KnobSpace):
     name = "gemm_dequant"
 
     def __init__(self, task: Task) -> None:
-        found = gemv_problem(task.workload)
-        families = None if found is None else _families(task, found)
-        expected = "packed matrices, and x, scales and outputs of one float type"
-        self._quantised = required(found, task, family=self.name, expected=expected)
-        self._families = required(families, task, family=self.name, expected=expected)
+        self._quantised, self._families = required(
+            _covered(task),
+            task,
+            family=self.name,
+            expected="packed matrices, and x, scales and outputs of one float type",
+        )
         self._contractions = contractions_of(self._quantised)
         self._workload = task.workload
         largest = max(range(len(self._families)), key=lambda i: self._contractions[i].n)

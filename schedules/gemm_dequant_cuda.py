@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from schedules.contraction import Contraction, Operand, Side
 from schedules.cuda_kernel import CudaLaunch, device_code
+from schedules.dtypes import CUDA_TYPES
 from schedules.gemv_dequant_cuda import POINTERS
 from schedules.gemv_dequant_problem import GATED_COLUMNS, GemvProblem
 from schedules.packing import TILE_COLUMNS
-from schedules.product_ending import CUDA_TYPES
 from schedules.workload import TensorSpec
 
 UP = "up_product"

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from schedules.contraction import HALF
+from schedules.covering import required, unless_empty
 from schedules.cuda_kernel import cuda_program
-from schedules.errors import UnknownSpace
+from schedules.dtypes import HALF
 from schedules.gemm_dequant import LEAST_ROWS
 from schedules.gemm_fused_cuda import (
-    COPIER_AND_MULTIPLIER_REGISTERS,
     FusedSchedule,
     endings_of,
     further_registers,
@@ -27,9 +26,9 @@ from schedules.gemm_fused_cuda import (
 )
 from schedules.gemv_dequant_layout import may_be_floats
 from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
-from schedules.knobs import Knob, KnobSpace, Values
+from schedules.knobs import Knob, KnobSpace, Values, first_fault
 from schedules.limits import launch_refusal
-from schedules.matmul_cuda import K_STEP, WARPGROUP
+from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS, K_STEP, WARPGROUP
 from schedules.packing import TILE_COLUMNS
 from schedules.product_ending import partial_sums
 from schedules.resident_blocks import RESERVED_SHARED_BYTES
@@ -45,17 +44,11 @@ For one load of codes and one group in a piece; every two rows' sums take one re
 
 def gemm_fused_space(task: Task) -> KnobSpace | None:
     """The family's space for a task, ``None`` if it does not cover the workload or target."""
-    problem = _covered(task)
-    if problem is None:
-        return None
-    space = GemmFusedSpace(task)
-    return None if space.is_empty else space
+    return None if _covered(task) is None else unless_empty(GemmFusedSpace(task))
 
 
 def _covered(task: Task) -> GemvProblem | None:
-    if task.target.kind != "cuda" or task.target.arch != "sm_90":
-        return None
-    problem = gemv_problem(task.workload)
+    problem = gemv_problem(task.workload) if task.target.is_hopper else None
     if problem is None or problem.dtype not in HALF or not may_be_floats(problem):
         return None
     # Biases of a gate and of the other matrix lie in turns.
@@ -80,17 +73,15 @@ class GemmFusedSpace(KnobSpace):
     )
 
     def __init__(self, task: Task) -> None:
-        problem = _covered(task)
-        if problem is None:
-            raise UnknownSpace(
-                f"the gemm_fused family does not cover {task.workload.name} on "
-                f"{task.target.name}: expected {LEAST_ROWS} rows or more of 16-bit floats times "
-                "packed matrices whose codes such floats hold, on compute capability 9.0."
-            )
-        self._problem = problem
-        self._workload = task.workload
-        self._target = task.target
-        counts = [tiles_of_output(problem, i) for i in range(len(problem.outputs))]
+        self._problem = required(
+            _covered(task),
+            task,
+            family=self.name,
+            expected=f"{LEAST_ROWS} rows or more of 16-bit floats times packed matrices whose "
+            "codes such floats hold, on compute capability 9.0",
+        )
+        self._workload, self._target = task.workload, task.target
+        counts = [tiles_of_output(self._problem, i) for i in range(len(self._problem.outputs))]
         self._largest = counts.index(max(counts))
 
     def schedule(self, values: Values) -> FusedSchedule:
@@ -147,7 +138,7 @@ class GemmFusedSpace(KnobSpace):
                 schedule.tile_column > 32 and schedule.tile_column >= 2 * self._problem.rows
             ),
         }
-        return next((reason for reason, applies in faults.items() if applies), None)
+        return first_fault(faults)
 
     def _order_refusal(self, schedule: FusedSchedule) -> str | None:
         problem = self._problem
@@ -170,7 +161,7 @@ class GemmFusedSpace(KnobSpace):
             ),
             "every block has one tile anyway": schedule.n_blocks > 0 and works <= slots,
         }
-        return next((reason for reason, applies in faults.items() if applies), None)
+        return first_fault(faults)
 
     def _sharing_refusal(self, schedule: FusedSchedule) -> str | None:
         """Neighbouring blocks share rows of ``x`` if tiles of a group come in whole clusters."""
@@ -185,7 +176,7 @@ class GemmFusedSpace(KnobSpace):
                 schedule.tile_column // schedule.cluster % 8 != 0
             ),
         }
-        return next((reason for reason, applies in faults.items() if applies), None)
+        return first_fault(faults)
 
     def program(self, values: Values) -> Any:
         """The bound program: a launch per output, or two that split one's sums."""

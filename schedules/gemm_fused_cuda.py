@@ -8,25 +8,19 @@ from functools import partial
 
 from schedules.contraction import Contraction, Side
 from schedules.cuda_kernel import CudaLaunch, TensorMap, device_code
+from schedules.dtypes import CUDA_TYPES
 from schedules.gemm_dequant_cuda import ACTIVATIONS, contractions_of
 from schedules.gemv_dequant_cuda import POINTERS
 from schedules.gemv_dequant_problem import GemvProblem
-from schedules.matmul_cuda import HEADERS, K_STEP, WARPGROUP
+from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS, HEADERS, K_STEP, WARPGROUP
 from schedules.packing import FRAGMENT_DEPTH, TILE_COLUMNS, WORDS_PER_LOAD
-from schedules.product_ending import CUDA_TYPES, parameters, product_launches
+from schedules.product_ending import parameters, product_launches
 from schedules.wgmma import wgmma_registers
 
 TEXT_PARTS = ("packed_codes.cuh", "gemm_fused.cuh")
 ROWS_PER_WARPGROUP = 64
 # Of a warpgroup on their way out: four warps with 16 lines of 16 floats and 4 more.
 SUM_BYTES = 4 * 16 * (16 + 4) * 4
-COPIER_AND_MULTIPLIER_REGISTERS = {
-    (1, 1): (40, 240),
-    (1, 2): (40, 208),
-    (2, 1): (24, 240),
-    (3, 1): (32, 160),
-}
-"""By multiplying warpgroups and blocks per multiprocessor, which has 65536 for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from schedules.covering import required
+from schedules.dtypes import ELEMENT_BYTES
 from schedules.gemv_dequant_cuda import gemv_cuda
 from schedules.gemv_dequant_layout import (
     LOAD_BYTES,
@@ -22,7 +23,7 @@ from schedules.gemv_dequant_layout import (
     step_groups,
     step_units,
 )
-from schedules.gemv_dequant_problem import ELEMENT_BYTES, MOST_ROWS, gemv_problem
+from schedules.gemv_dequant_problem import MOST_ROWS, gemv_problem
 from schedules.knobs import Knob, KnobSpace, Values, first_fault
 from schedules.limits import launch_refusal
 from schedules.task import Task

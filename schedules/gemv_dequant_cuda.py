@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.dtypes import CUDA_TYPES
 from schedules.gemv_dequant_layout import (
     GemvSchedule,
     arena,
@@ -29,12 +30,6 @@ FIRST_PARTS = ("gemv_memory", "gemv_numbers", "gemv_shapes", "gemv_source")
 DIGIT_PARTS = ("gemv_x", "gemv_codes")
 FLOAT_PARTS = ("packed_codes", "gemv_floats")
 LAST_PARTS = ("gemv_ending", "gemv_dequant")
-CUDA_TYPES = {
-    "int8": "signed char",
-    "float16": "half",
-    "bfloat16": "nv_bfloat16",
-    "float32": "float",
-}
 ENDING = ("bias", "residual", "x_scales")
 POINTERS = {
     "x": "const x_elem*",

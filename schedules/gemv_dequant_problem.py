@@ -16,12 +16,11 @@ from functools import cached_property
 from itertools import accumulate
 from math import prod
 
+from schedules.dtypes import ELEMENT_BYTES, FLOATS
 from schedules.packing import LOADS_PER_UNIT, TILE_COLUMNS, UNIT_DEPTH
 from schedules.workload import Attribute, TensorSpec, Workload
 
 OP = "gemv_dequant"
-ELEMENT_BYTES = {"int8": 1, "float16": 2, "bfloat16": 2, "float32": 4}
-DTYPES = ("float16", "bfloat16", "float32")
 ACTIVATIONS = ("", "silu", "gelu", "gelu_tanh", "relu")
 SMALLEST_GROUP = 32
 # Rows that one reading of the weights serves.
@@ -150,7 +149,7 @@ def _has_dtypes(given: Mapping[str, TensorSpec], outputs: Sequence[TensorSpec]) 
     scale_dtypes = (dtype, "float32")
     x_dtype = "int8" if "x_scales" in given else dtype
     return (
-        dtype in DTYPES
+        dtype in FLOATS
         and {one.dtype for one in (*alike, *outputs)} <= {dtype}
         and given["x"].dtype == x_dtype
         and ("x_scales" not in given or given["x_scales"].dtype in scale_dtypes)

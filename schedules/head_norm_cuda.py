@@ -75,7 +75,7 @@ def _source(problem: HeadNormProblem, lanes: Lanes, schedule: HeadNormSchedule) 
             early_start(schedule.early),
             *_position(problem, schedule),
             *_choice(problem),
-            *_body(problem, lanes, schedule),
+            *_body(problem, lanes),
             "}",
         ]
     )
@@ -141,7 +141,7 @@ def _choice(problem: HeadNormProblem) -> list[str]:
     return lines
 
 
-def _body(problem: HeadNormProblem, lanes: Lanes, schedule: HeadNormSchedule) -> list[str]:
+def _body(problem: HeadNormProblem, lanes: Lanes) -> list[str]:
     """What the ending needs of memory is on its way while the row is normalised."""
     words = [(i, word, _kind(problem, word)) for i, word in enumerate(lanes.words)]
     of_memory = [one for one in words if not _is_row(problem, one[1])]

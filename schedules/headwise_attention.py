@@ -17,10 +17,10 @@ from schedules.attention_hopper import (
     shared_bytes,
 )
 from schedules.covering import required, unless_empty
+from schedules.dtypes import CUDA_TYPES
 from schedules.headwise_problem import ARROW, GRAIN, OP, HeadwiseProblem, headwise_problem
 from schedules.knobs import KnobSpace, Values
 from schedules.task import Task
-from schedules.wgmma import CUDA_TYPES
 
 # Of the device's ``Plan``: four numbers and three per head, in whole 16 bytes.
 PLAN_NUMBERS, PLAN_NUMBERS_PER_HEAD = 4, 3

@@ -7,8 +7,8 @@ from math import e, log2
 from typing import Any
 
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.dtypes import CUDA_TYPES
 from schedules.importance_problem import ImportanceProblem
-from schedules.wgmma import CUDA_TYPES
 from schedules.workload import TensorSpec, Workload
 
 SCORES, SHARES = "scores", "shares"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from schedules.dtypes import HALF
 from schedules.workload import Workload
 
 OP = "last_row_importance"
-DTYPES = ("float16", "bfloat16")
 WIDEST = 256
 MOST_HEADS_OF_A_KEY_HEAD = 64
 
@@ -52,7 +52,7 @@ def importance_problem(workload: Workload) -> ImportanceProblem | None:
     (result,) = workload.outputs
     batch, heads, queries, width = query.shape
     kv_heads, keys = key.shape[1:3]
-    if query.dtype not in DTYPES or key.dtype != query.dtype or width % 8 or width > WIDEST:
+    if query.dtype not in HALF or key.dtype != query.dtype or width % 8 or width > WIDEST:
         return None
     if heads // kv_heads > MOST_HEADS_OF_A_KEY_HEAD:
         return None

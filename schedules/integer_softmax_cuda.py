@@ -6,19 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.dtypes import CUDA_TYPES
 from schedules.integer_exponential import POWER_OF_TWO, IntegerExponential
 from schedules.integer_softmax_problem import CODES, DEFERRED, SHARES, IntegerSoftmaxProblem
-from schedules.row_space import C_TYPES as FLOAT_TYPES
 from schedules.row_space import constants
 from schedules.workload import Workload
 
-C_TYPES = {
-    **FLOAT_TYPES,
-    "int8": "signed char",
-    "uint8": "unsigned char",
-    "uint16": "unsigned short",
-    "int32": "int",
-}
 OUTPUTS = (CODES, SHARES, DEFERRED)
 
 
@@ -56,7 +49,7 @@ def integer_softmax_cuda(
     # What int64 is called differs from compiler to compiler.
     sums = "reinterpret_cast<long long*>(sums)" if deferred else "nullptr"
     head = "template <typename Int64> " if deferred else ""
-    result = f"{C_TYPES[problem.result_dtype]}* y{', Int64* sums' if deferred else ''}"
+    result = f"{CUDA_TYPES[problem.result_dtype]}* y{', Int64* sums' if deferred else ''}"
     launch = CudaLaunch(
         function="integer_softmax_rows",
         source="\n".join(
@@ -64,7 +57,7 @@ def integer_softmax_cuda(
                 _constants(problem, schedule),
                 device_code("integer_softmax.cuh"),
                 f"{head}__device__ __forceinline__ void integer_softmax_rows("
-                f"const {C_TYPES[problem.dtype]}* x, {result}) {{",
+                f"const {CUDA_TYPES[problem.dtype]}* x, {result}) {{",
                 f"  integer_softmax(x, y, {sums});\n}}",
             ]
         ),
@@ -111,8 +104,8 @@ def _constants(problem: IntegerSoftmaxProblem, schedule: IntegerSoftmaxSchedule)
         "NARROW": is_narrow(problem),
     }
     lines = [
-        f"typedef {C_TYPES[problem.dtype]} score_t;",
-        f"typedef {C_TYPES[problem.result_dtype]} result_t;",
+        f"typedef {CUDA_TYPES[problem.dtype]} score_t;",
+        f"typedef {CUDA_TYPES[problem.result_dtype]} result_t;",
         f"constexpr unsigned long long LARGEST_SUM = {(1 << widths.sum_bits) - 1}ull;",
         f"constexpr float LIMIT = (float){exponential.limit!r};",
         f"constexpr float PER_NAT = (float){1 / exponential.step!r};",

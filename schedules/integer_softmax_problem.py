@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
+from schedules.dtypes import ELEMENT_BYTES
 from schedules.integer_exponential import IntegerExponential, integer_exponential
 from schedules.workload import Attribute, Workload
 
@@ -13,9 +14,6 @@ OP = "integer_softmax"
 CODES, SHARES, DEFERRED = "codes", "shares", "deferred"
 FLOATS = ("float32", "float16", "bfloat16")
 INTEGERS = ("int8", "int32")
-ELEMENT_BYTES = {
-    "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "uint16": 2, "int32": 4,
-}  # fmt: skip
 MOST_SUM_BITS = 40
 MOST_OUTPUT_BITS = 16
 

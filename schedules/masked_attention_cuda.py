@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from schedules.attention_decode_cuda import C_TYPES
 from schedules.attention_hopper import HopperSchedule, Pattern, attention_launch
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code, early_headers
+from schedules.dtypes import CUDA_TYPES
 from schedules.mask_tiles import GRAIN, MaskTiles
 from schedules.masked_problem import TILES, MaskedProblem
 from schedules.workload import TensorSpec, Workload
@@ -88,7 +88,7 @@ def _sources(problem: MaskedProblem, schedule: HopperSchedule) -> dict[str, tupl
     if mask is not None and patterns is not None:
         sources = {"index": (mask.name, "const int"), "patterns": (patterns.name, "const int")}
     elif mask is not None and problem.kind == "float":
-        sources["bias"] = (mask.name, f"const {C_TYPES[mask.dtype]}")
+        sources["bias"] = (mask.name, f"const {CUDA_TYPES[mask.dtype]}")
     if schedule.splits > 1:
         sources["partial"] = (PARTIAL, "float")
     return sources
@@ -105,7 +105,7 @@ def _tables(problem: MaskedProblem, schedule: HopperSchedule) -> str:
     """The order of query tiles, and what an added mask is multiplied by."""
     order = ", ".join(map(str, query_order(problem, schedule)))
     additive = problem.kind == "float" and problem.mask is not None
-    bias = C_TYPES[problem.mask.dtype] if additive and problem.mask is not None else "float"
+    bias = CUDA_TYPES[problem.mask.dtype] if additive and problem.mask is not None else "float"
     return "\n".join(
         [
             f"__constant__ const unsigned short QUERY_ORDER[] = {{{order}}};",
@@ -190,9 +190,9 @@ def _constants(problem: MaskedProblem) -> list[str]:
     mask_dtype = "bool" if mask is None else mask.dtype
     return [
         *(f"constexpr int {name} = {value};" for name, value in numbers.items()),
-        f"typedef {C_TYPES[mask_dtype]} mask_t;",
+        f"typedef {CUDA_TYPES[mask_dtype]} mask_t;",
         f"typedef {'bool' if mask_dtype == 'bool' else 'float'} value_t;",
-        f"typedef {C_TYPES['int32' if lengths is None else lengths.dtype]} length_t;",
+        f"typedef {CUDA_TYPES['int32' if lengths is None else lengths.dtype]} length_t;",
     ]
 
 
@@ -213,7 +213,7 @@ def combine_launch(problem: MaskedProblem, schedule: HopperSchedule) -> CudaLaun
                 "namespace splits {",
                 *(f"constexpr int {name} = {value};" for name, value in numbers.items()),
                 f"constexpr long long ROWS = {rows};",
-                f"typedef {C_TYPES[plain.dtype]} element;",
+                f"typedef {CUDA_TYPES[plain.dtype]} element;",
                 "}",
                 device_code("attention_splits.cuh"),
                 "__device__ __forceinline__ void combine_splits(const float* partial, "

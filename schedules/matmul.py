@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from schedules.contraction import HALF, Contraction, Operand
+from schedules.contraction import Contraction, Operand
 from schedules.contraction_problem import contraction_of
 from schedules.covering import required, unless_empty
+from schedules.dtypes import HALF
 from schedules.knobs import Knob, KnobSpace, Values, first_fault
 from schedules.limits import launch_refusal
 from schedules.matmul_cuda import (

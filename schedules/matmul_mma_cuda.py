@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from schedules.contraction import Contraction, Operand, Side
+from schedules.contraction import Contraction, Side
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.dtypes import CUDA_TYPES
 from schedules.judged_space import Grid, ceil_div
-from schedules.matmul_simt_cuda import GROUP_ROWS, WARP, by_depth, chunk
-from schedules.product_ending import CUDA_TYPES, parameters, partial_sums, product_launches
+from schedules.matmul_simt_cuda import GROUP_ROWS, WARP, by_depth, chunk, line_lengths
+from schedules.product_ending import parameters, partial_sums, product_launches
 from schedules.workload import Workload
 
 HEADERS = (
@@ -122,19 +123,22 @@ def _config_text(problem: Contraction, schedule: MmaSchedule) -> str:
         "GROUP": GROUP_ROWS,
         "SWAPPED": 0,
     }
-    a = _operand_text("A", problem.a, problem.m, schedule.tile_row, schedule.warps_row)
-    b = _operand_text("B", problem.b, problem.n, schedule.tile_column, schedule.warps_column)
+    a, b = (_operand_text(name, problem, schedule) for name in "AB")
     lines = [f"  static constexpr int {name} = {value};" for name, value in constants.items()]
     return "\n".join([a, b, "struct Config {", "  using A = A_;", "  using B = B_;", *lines, "};"])
 
 
-def _operand_text(name: str, operand: Operand, extent: int, tile: int, warps: int) -> str:
+def _operand_text(name: str, problem: Contraction, schedule: MmaSchedule) -> str:
+    operand, extent, tile, warps = {
+        "A": (problem.a, problem.m, schedule.tile_row, schedule.warps_row),
+        "B": (problem.b, problem.n, schedule.tile_column, schedule.warps_column),
+    }[name]
     steps = {"ROW": operand.row, "DEPTH": operand.depth, "BATCH": operand.batch}
     constants = {
         "EXTENT": extent,
         "TILE": tile,
         "WARP": tile // warps,
-        "CHUNK": chunk(operand, tile, CHUNKS),
+        "CHUNK": chunk(operand, line_lengths(operand, extent, problem.k, tile), CHUNKS),
         "BY_DEPTH": int(by_depth(operand)),
     }
     return "\n".join(

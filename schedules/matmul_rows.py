@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from schedules.contraction import HALF, Contraction
+from schedules.contraction import Contraction
 from schedules.contraction_problem import contraction_of
 from schedules.covering import required
+from schedules.dtypes import HALF
 from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
 from schedules.matmul_rows_costs import costs, needs

@@ -8,10 +8,10 @@ from typing import Any
 
 from schedules.contraction import Contraction, Side
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
+from schedules.dtypes import CUDA_TYPES
 from schedules.judged_space import Grid, ceil_div
 from schedules.matmul_simt_cuda import WARP, by_depth
 from schedules.product_ending import (
-    CUDA_TYPES,
     parameters,
     partial_sums,
     product_launches,

@@ -15,7 +15,7 @@ import numpy as np
 
 from schedules.contraction import Contraction, Operand
 from schedules.judged_space import Grid, ceil_div
-from schedules.matmul_simt_cuda import MOST_VECTOR, WARP, by_depth, chunk
+from schedules.matmul_simt_cuda import MOST_VECTOR, WARP, by_depth, chunk, line_lengths
 from schedules.resident_blocks import resident_blocks
 from schedules.target import Target
 
@@ -82,8 +82,8 @@ def needs(problem: Contraction, target: Target, values: Mapping[str, Grid]) -> N
     shared = 4 * np.maximum(values["stages"] * stage, np.where(layers > 1, row * column * depth, 0))
     registers = (
         thread_row * thread_column
-        + _fragment(problem.a, thread_row)
-        + _fragment(problem.b, thread_column)
+        + _fragment(problem.a, problem.m, problem.k, thread_row)
+        + _fragment(problem.b, problem.n, problem.k, thread_column)
         + ADDRESS_REGISTERS
     )
     resident = resident_blocks(
@@ -139,7 +139,8 @@ def costs(problem: Contraction, target: Target, values: Mapping[str, Grid], need
     flying = np.minimum(flying, at_once * (row + column) * terms * 4)
     memory = np.maximum(
         moved / np.minimum(CACHE_BYTES_PER_CYCLE, flying / MEMORY_LATENCY_CYCLES),
-        _compulsory_bytes(problem)
+        4
+        * problem.elements
         / target.n_cores
         / np.minimum(MEMORY_BYTES_PER_CYCLE, flying / MEMORY_LATENCY_CYCLES),
     )
@@ -176,16 +177,11 @@ def meeting_cycles(cluster: Grid, floats: Grid) -> Grid:
     return np.where(cluster > 1, fixed + floats * cluster / REMOTE_FLOATS_PER_CYCLE, 0)
 
 
-def _compulsory_bytes(problem: Contraction) -> int:
-    m, n, k = problem.m, problem.n, problem.k
-    batches = [problem.batch if operand.batch else 1 for operand in (problem.a, problem.b)]
-    return 4 * (m * k * batches[0] + n * k * batches[1] + m * n * problem.batch)
-
-
-def _fragment(operand: Operand, thread: Grid) -> Grid:
+def _fragment(operand: Operand, extent: int, terms: int, thread: Grid) -> Grid:
     """Registers of the own rows at the terms that are read at once, and of addresses to copy."""
     held = 4 * thread if by_depth(operand) else thread
-    return held + (0 if chunk(operand, MOST_VECTOR) == MOST_VECTOR else SMALL_COPY_REGISTERS)
+    copied = chunk(operand, line_lengths(operand, extent, terms, MOST_VECTOR))
+    return held + (0 if copied == MOST_VECTOR else SMALL_COPY_REGISTERS)
 
 
 def _stage_floats(operand: Operand, tile: Grid, thread: Grid, step: Grid) -> Grid:

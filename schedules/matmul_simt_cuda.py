@@ -85,19 +85,25 @@ def by_depth(operand: Operand) -> bool:
     return operand.depth == 1
 
 
-def chunk(operand: Operand, tile: int, sizes: Sequence[int] = (4, 2, 1)) -> int:
-    """Elements of one copy: the first of some sizes whose neighbours are always aligned together.
+def chunk(operand: Operand, lengths: Sequence[int], sizes: Sequence[int] = (4, 2, 1)) -> int:
+    """Elements of one copy: the first of some sizes whose neighbours are always aligned together,
+    and all there or none of them.
 
     Args:
         operand: What is copied.
-        tile: Its own rows that a block copies.
+        lengths: Neighbours in memory, and those that a block copies; see :func:`line_lengths`.
         sizes: Powers of two in decreasing order, the last one 1.
     """
     line = operand.row if by_depth(operand) else operand.depth
     if 1 not in (operand.row, operand.depth):
         return 1
-    steps = [line, operand.batch, *([] if by_depth(operand) else [tile])]
+    steps = (line, operand.batch, *lengths)
     return next(size for size in sizes if all(step % size == 0 for step in steps))
+
+
+def line_lengths(operand: Operand, extent: int, terms: int, tile: int) -> tuple[int, ...]:
+    """Elements of a line of ``extent`` own rows, of which a block copies ``tile``, or of terms."""
+    return (terms,) if by_depth(operand) else (extent, tile)
 
 
 def n_tiles(problem: Contraction, schedule: SimtSchedule) -> int:
@@ -177,13 +183,13 @@ def _config_text(problem: Contraction, schedule: SimtSchedule) -> str:
         "WHOLE_TERMS": int(problem.k % schedule.step == 0),
         "GROUP": GROUP_ROWS,
     }
-    a = _operand_text("A", problem.a, problem.m, schedule)
-    b = _operand_text("B", problem.b, problem.n, schedule)
+    a, b = (_operand_text(name, problem, schedule) for name in "AB")
     lines = [f"  static constexpr int {name} = {value};" for name, value in constants.items()]
     return "\n".join([a, b, "struct Config {", "  using A = A_;", "  using B = B_;", *lines, "};"])
 
 
-def _operand_text(name: str, operand: Operand, extent: int, schedule: SimtSchedule) -> str:
+def _operand_text(name: str, problem: Contraction, schedule: SimtSchedule) -> str:
+    operand, extent = {"A": (problem.a, problem.m), "B": (problem.b, problem.n)}[name]
     tile, thread, lanes = {
         "A": (schedule.tile_row, schedule.thread_row, schedule.lanes_row),
         "B": (schedule.tile_column, schedule.thread_column, schedule.lanes_column),
@@ -195,7 +201,7 @@ def _operand_text(name: str, operand: Operand, extent: int, schedule: SimtSchedu
         "THREAD": thread,
         "VECTOR": min(MOST_VECTOR, thread),
         "LANES": lanes,
-        "CHUNK": chunk(operand, tile),
+        "CHUNK": chunk(operand, line_lengths(operand, extent, problem.k, tile)),
         "BY_DEPTH": int(by_depth(operand)),
         "WHOLE_ROWS": int(extent % tile == 0),
     }

@@ -9,7 +9,8 @@ from typing import Any
 
 from schedules.affine import linear
 from schedules.analysis import REDUCTION
-from schedules.contraction import FLOATS, Operand
+from schedules.contraction import Operand
+from schedules.dtypes import FLOATS
 from schedules.nest_parts import extents_of, require, shape_of, uncast
 
 

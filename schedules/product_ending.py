@@ -7,10 +7,9 @@ from dataclasses import replace
 
 from schedules.contraction import Contraction, Side
 from schedules.cuda_kernel import CudaLaunch, device_code, early_headers, early_start
+from schedules.dtypes import CUDA_TYPES, ELEMENT_BYTES
 from schedules.workload import TensorSpec
 
-ELEMENT_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
-CUDA_TYPES = {"float16": "half", "bfloat16": "nv_bfloat16", "float32": "float"}
 WIDE = 8
 PARTIALS = "partial_sums"
 SUM_THREADS = 256

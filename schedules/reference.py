@@ -46,9 +46,9 @@ def references_of(workload: Workload, inputs: list[np.ndarray]) -> list[Referenc
     compute = reference_of(workload)
     if compute is not None:
         return compute(workload, inputs)
-    from schedules.program_reference import run_program
+    from schedules.program_reference import program_references
 
-    return [Reference(values=values) for values in run_program(workload, inputs)]
+    return program_references(workload, inputs)
 
 
 def compute_reference(workload: Workload, inputs: list[np.ndarray]) -> list[np.ndarray]:

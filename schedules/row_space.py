@@ -6,13 +6,17 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Generic, Self, TypeVar
 
+from schedules import dtypes
 from schedules.covering import required, unless_empty
 from schedules.knobs import KnobSpace
 from schedules.task import Task
 from schedules.workload import Workload
 
-C_TYPES = {"float32": "float", "float16": "half", "bfloat16": "nv_bfloat16"}
-ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+C_TYPES = {dtype: dtypes.CUDA_TYPES[dtype] for dtype in dtypes.FLOATS}
+ELEMENT_BYTES = {dtype: dtypes.ELEMENT_BYTES[dtype] for dtype in dtypes.FLOATS}
+"""Of the elements that rows have."""
+READ_BYTES = {**ELEMENT_BYTES, "bool": dtypes.ELEMENT_BYTES["bool"]}
+"""Of what can be read as numbers; truth is one."""
 WORD_BYTES = 16
 
 Problem = TypeVar("Problem")

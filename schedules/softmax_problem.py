@@ -7,12 +7,11 @@ from math import e as euler
 from math import log2, prod
 from typing import Any
 
+from schedules.dtypes import ELEMENT_BYTES, FLOATS
 from schedules.workload import TensorSpec, Workload
 
 LOWEST = -3.4028234663852886e38
 LOG2_E = log2(euler)
-DTYPES = ("float32", "float16", "bfloat16")
-ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 LONGEST_ROW = 262144
 
 
@@ -84,7 +83,7 @@ def softmax_problem(workload: Workload) -> SoftmaxProblem | None:
         and int(workload.attrs.get("axis", -1)) in (-1, rank - 1)
         and source.shape == result.shape
         and source.dtype == result.dtype
-        and source.dtype in DTYPES
+        and source.dtype in FLOATS
         and min(source.shape) > 0
         and source.shape[-1] <= LONGEST_ROW
         and scale > 0.0
@@ -106,7 +105,7 @@ def _is_row_mask(mask: TensorSpec, source: TensorSpec) -> bool:
     trailing = source.shape[len(source.shape) - len(mask.shape) :]
     pairs = zip(mask.shape[:-1], trailing[:-1], strict=True)
     return (
-        mask.dtype in DTYPES
+        mask.dtype in FLOATS
         and 0 < len(mask.shape) <= len(source.shape)
         and mask.shape[-1] == source.shape[-1]
         and all(own in (1, whole) for own, whole in pairs)

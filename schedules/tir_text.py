@@ -70,6 +70,9 @@ class Translator:
             NotTranslated: See above.
         """
         kind = type(expression).__name__
+        truth = truth_read(expression)
+        if truth is not None:
+            return f"({self.read(truth)} != 0.0f)"
         if kind == "TensorLoad":
             return self.read(expression)
         if kind == "FloatImm":
@@ -85,11 +88,16 @@ class Translator:
             parts = (expression.condition, expression.true_value, expression.false_value)
             condition, yes, no = map(self.text, parts)
             return f"({condition} ? {yes} : {no})"
+        if kind == "Not":
+            return f"(!{self.text(expression.a)})"
         if kind in COMPARISONS and not _is_float(expression.a):
             return self.index(expression)
         return self._binary(kind, expression)
 
     def _cast(self, value: Any) -> str:
+        truth = truth_read(value)
+        if truth is not None:
+            return self.read(truth)
         return self.text(value) if _is_float(value) else f"(float)({self.index(value)})"
 
     def _binary(self, kind: str, expression: Any) -> str:
@@ -126,8 +134,24 @@ def translated(expression: Any, read: Callable[[Read], str]) -> str:
     return Translator(read).text(expression)
 
 
+def truth_read(expression: Any) -> Any:
+    """The element of a buffer of truth values that a condition is, ``None`` if it is another one.
+
+    ``where`` of TVM asks whether the element, as an integer, is above 0.
+    """
+    kind = type(expression).__name__
+    if kind == "LT" and type(expression.a).__name__ == "IntImm" and int(expression.a) == 0:
+        return truth_read(expression.b)
+    if kind == "Cast":
+        return None if _is_float(expression) else truth_read(expression.value)
+    is_truth = kind == "TensorLoad" and str(expression.source.dtype) == "bool"
+    return expression if is_truth else None
+
+
 def is_about_integers(condition: Any) -> bool:
     """Whether a condition compares nothing but integers."""
+    if truth_read(condition) is not None:
+        return False
     kind = type(condition).__name__
     if kind in LOGIC:
         return is_about_integers(condition.a) and is_about_integers(condition.b)

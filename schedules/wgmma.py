@@ -9,7 +9,6 @@ pair ``2 * c + r`` holds that row and columns ``8 * c + lane % 4 * 2`` and the n
 from __future__ import annotations
 
 PTX_TYPES = {"float16": "f16", "bfloat16": "bf16"}
-CUDA_TYPES = {"float16": "half", "bfloat16": "nv_bfloat16"}
 
 
 def wgmma_shared(

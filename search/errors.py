@@ -63,3 +63,5 @@ class DeviceLost(SearchError):
 
 class BadRecording(SearchError):
     """A recording cannot be read, made or replayed."""
+
+    exit_status = 2

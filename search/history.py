@@ -60,10 +60,14 @@ class TaskHistory:
             self._first_of_binary.setdefault(trial.build.binary_id, trial)
 
     def add_energy(self, record: EnergyRecord) -> None:
-        """Append a taken measurement; an unusable one never replaces a usable one."""
-        self.energy_records.append(record)
+        """Append a taken measurement; an unusable one never replaces a usable one.
+
+        Raises:
+            ValueError: It is only planned.
+        """
         if record.measurement is None:
             raise ValueError(f"energy {record.energy_id} of trial {record.trial_id} is not taken")
+        self.energy_records.append(record)
         if record.measurement.verdict.usable or record.trial_id not in self._energies:
             self._energies[record.trial_id] = record.measurement
 
@@ -88,7 +92,11 @@ class TaskHistory:
         return next((self.energy_of(t) for t in self.trials if t.trial_id == trial_id), None)
 
     def point(self, trial: Trial) -> Point:
-        """An ``OK`` trial as a point of the objective."""
+        """An ``OK`` trial as a point of the objective.
+
+        Raises:
+            ValueError: It has no latency.
+        """
         if trial.latency is None:
             raise ValueError(f"trial {trial.trial_id} has no latency")
         energy = self.energy_of(trial)

@@ -199,11 +199,30 @@ def read_recording(path: Path) -> Recording:
                 f"cannot read recording {path}: its version is {version}, this program reads "
                 f"{RECORDING_VERSION}. Record the run again with: effcompile record RUN --out FILE"
             )
-        return msgspec.msgpack.decode(data, type=Recording)
+        return _checked(msgspec.msgpack.decode(data, type=Recording), path)
     except (OSError, lzma.LZMAError, EOFError, msgspec.DecodeError) as error:
         raise BadRecording(
             f"cannot read recording {path}: {error}. Name a file that effcompile record wrote."
         ) from error
+
+
+def _checked(recording: Recording, path: Path) -> Recording:
+    """The recording, if it holds tasks, and each space a row of features for every candidate."""
+    if not recording.tasks:
+        raise BadRecording(
+            f"cannot read recording {path}: it holds no task, expected at least one. "
+            "Name another file that effcompile record wrote."
+        )
+    for task in recording.tasks:
+        for space in task.spaces:
+            if len(space.columns) % (4 * max(1, len(space.candidates))):
+                raise BadRecording(
+                    f"cannot read recording {path}: space {space.name} of "
+                    f"{task.task.workload.name} holds {len(space.columns)} bytes of features "
+                    f"for {len(space.candidates)} candidates, expected the same number for each. "
+                    "Record the run again."
+                )
+    return recording
 
 
 class _Version(msgspec.Struct):
@@ -273,6 +292,13 @@ def _joined_space(first: RecordedSpace, second: RecordedSpace) -> RecordedSpace:
     new = [i for i, one in enumerate(second.candidates) if one.candidate.candidate_id not in known]
     if not new:
         return first
-    rows = np.concatenate([first.features(), second.features()[new]])
+    features = [first.features(), second.features()]
+    if features[0].shape[1] != features[1].shape[1]:
+        raise BadRecording(
+            f"cannot replay recordings together: one holds {features[0].shape[1]} features of each "
+            f"candidate of space {first.name}, another {features[1].shape[1]}; they were made by "
+            "different versions. Name a single recording, or record the older run again."
+        )
+    rows = np.concatenate([features[0], features[1][new]])
     candidates = (*first.candidates, *(second.candidates[i] for i in new))
     return replace(first, candidates=candidates, columns=packed_features(rows))

@@ -96,7 +96,11 @@ def add_result(raw: sqlite3.Connection, trial: Trial) -> bool:
 
 
 def parse_trial(row: Row) -> Trial:
-    """The trial of a full row; ``PROPOSED`` while its result columns are empty."""
+    """The trial of a full row; ``PROPOSED`` while its result columns are empty.
+
+    Raises:
+        BadRecord: It is damaged.
+    """
     trial_id, task_id, round_index, origin, space, decisions, recorded = row[:7]
     state, data, result_recorded = row[7:]
     require(recorded, trial_id, task_id, round_index, origin, space, decisions)

@@ -132,7 +132,7 @@ def picture(fronts: Sequence[Front], path: Path) -> None:
     from matplotlib.figure import Figure
 
     n_rows = -(-len(fronts) // N_COLUMNS)
-    with mpl.rc_context({"svg.hashsalt": "fronts", "font.size": 8.0}):
+    with mpl.rc_context({"svg.hashsalt": "fronts", "svg.fonttype": "none", "font.size": 8.0}):
         figure = Figure(figsize=(2.4 * N_COLUMNS, 2.1 * n_rows), layout="constrained")
         axes = figure.subplots(n_rows, N_COLUMNS, squeeze=False).flat
         for one, found in zip(axes, [*fronts, *[None] * len(fronts)], strict=False):

@@ -104,6 +104,7 @@ def bench_models(
     recording: Recording,
     *,
     band: float,
+    teacher: Recording | None = None,
     n_draws: int = N_DRAWS,
     watch: Callable[[str], None] = lambda text: None,
 ) -> list[WorkloadQuality]:
@@ -112,12 +113,15 @@ def bench_models(
     Args:
         recording: What they are judged on.
         band: Candidates within this share of a workload's least latency are judged.
+        teacher: Another device's, in the place of the other workloads; what bears the name of
+            a judged workload teaches nothing of it.
         n_draws: Of the energies that are known.
         watch: Told what is running.
     """
     every = _workloads(recording)
     known = [one for one in every if one.n_judged(band) >= LEAST_JUDGED]
-    others = {one.name: [other for other in every if other is not one] for one in known}
+    teachers = _workloads(teacher) if teacher else every
+    others = {one.name: [other for other in teachers if other.name != one.name] for one in known}
     priors = {}
     for one in known:
         watch(f"power model without {one.name}")

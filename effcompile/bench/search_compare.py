@@ -51,6 +51,8 @@ class SearchOutcome:
             search that missed the fast ones must not look frugal.
         saved: Energy saved against the fastest candidate of the same trials, as a share.
         slowdown: Latency given up against it, as a share; under lasting load where recorded.
+        payback_runs: Launches after which the search's joules are saved against the default
+            schedule; ``None`` if nothing is saved or an energy is unknown.
         model_s: Seconds of models and proposals, of this computer.
     """
 
@@ -65,6 +67,7 @@ class SearchOutcome:
     excess: float | None
     saved: float | None
     slowdown: float
+    payback_runs: float | None
     model_s: float
 
 
@@ -196,20 +199,30 @@ def _judge(name: str, recording: Recording, found: Replayed, config: SearchConfi
     fastest = binary_of(latency_winner(history), binaries)
     energy_mj, fastest_mj = chosen.energy_mj(), fastest.energy_mj()
     known = energy_mj is not None and fastest_mj is not None
+    cost = spent(recording, found, config)
     return SearchOutcome(
         way=name,
         workload=task.task.workload.name,
         seed=config.seed,
         n_trials=len(history.trials),
         n_energies=sum(one.phase == "search" for one in found.energies),
-        spent=spent(recording, found, config),
+        spent=cost,
         energy_mj=energy_mj,
         latency_us=latency_us(chosen),
         excess=excess(task, chosen, config.max_slowdown),
         saved=1.0 - energy_mj / fastest_mj if known and energy_mj and fastest_mj else None,
         slowdown=_slowdown(chosen, fastest),
+        payback_runs=_payback_runs(
+            cost.joules, binaries[task.default.binary_id].energy_mj(), energy_mj
+        ),
         model_s=found.model_s,
     )
+
+
+def _payback_runs(joules: float, default_mj: float | None, chosen_mj: float | None) -> float | None:
+    if default_mj is None or chosen_mj is None or chosen_mj >= default_mj:
+        return None
+    return joules * 1000.0 / (default_mj - chosen_mj)
 
 
 def binary_of(trial: Trial, binaries: dict[str, RecordedBinary]) -> RecordedBinary:

@@ -65,8 +65,8 @@ def markdown(rows: Sequence[SearchRow]) -> str:
 def workload_markdown(outcomes: Sequence[SearchOutcome], way: str) -> str:
     """What one way saved on each workload, the mean over its seeds."""
     lines = [
-        "| workload | saved, % | slower, % | mJ | over best recorded, % |",
-        "| --- | --- | --- | --- | --- |",
+        "| workload | saved, % | slower, % | mJ | over best recorded, % | J | launches that pay |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     own = [one for one in outcomes if one.way == way]
     for name in dict.fromkeys(one.workload for one in own):
@@ -76,6 +76,8 @@ def workload_markdown(outcomes: Sequence[SearchOutcome], way: str) -> str:
             _list([one.slowdown for one in seeds], 100.0),
             _list([one.energy_mj for one in seeds], 1.0),
             _list([one.excess for one in seeds], 100.0),
+            _list([one.spent.joules for one in seeds], 1.0),
+            _list([one.payback_runs for one in seeds], 1.0),
         )
         lines.append(f"| {name} | {' | '.join(columns)} |")
     return "\n".join(lines) + "\n"

@@ -69,8 +69,10 @@ def bench_tuner_speed(
         work: Folder for models, runs and logs.
         stock: Also run stock MetaSchedule.
         watch: Told of every row at once, so that a run cut off has lost none.
+
+    Raises:
+        UsageError: There is no workload of such a name, or stock MetaSchedule lacks a package.
     """
-    work.mkdir(parents=True, exist_ok=True)
     available = workloads()
     unknown = sorted(set(names) - set(available))
     if unknown:
@@ -80,6 +82,7 @@ def bench_tuner_speed(
             "stock MetaSchedule needs cloudpickle, which is not installed: "
             "pip install -e '.[rpc]', or leave it out with --no-stock."
         )
+    work.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in names:
         model = work / f"{name}.onnx"

@@ -35,19 +35,28 @@ class Unmeasured:
 
 
 def bench_unmeasured(
-    recording: Recording, watch: Callable[[str], None] = lambda text: None
+    recording: Recording,
+    *,
+    teacher: Recording | None = None,
+    watch: Callable[[str], None] = lambda text: None,
 ) -> list[Unmeasured]:
     """Leave one workload out, learn latency from the others, rank the one left out.
 
     Args:
         recording: At least four workloads; with fewer there is nothing to learn from.
+        teacher: Another device's, in the place of the other workloads.
         watch: Told what is running.
     """
     parts = recorded_rows(recording)
+    teachers = recorded_rows(teacher) if teacher else parts
     found = []
     for group in dict.fromkeys(int(one.rows.groups[0]) for one in parts):
         own = [one for one in parts if one.rows.groups[0] == group]
-        others = [one for one in parts if one.rows.groups[0] != group]
+        others = [
+            one
+            for one in teachers
+            if (one.name != own[0].name if teacher else one.rows.groups[0] != group)
+        ]
         watch(f"latency model without {own[0].name}")
         model = latency_model(others)
         if model.is_fitted:

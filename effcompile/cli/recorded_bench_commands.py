@@ -143,6 +143,9 @@ def models(
     band: Annotated[
         str, typer.Option(help="Candidates this much slower than the best are judged, 10% or 0.1.")
     ] = "10%",
+    teacher: Annotated[
+        str | None, typer.Option(help="Learn from these recordings instead, replay:NAME.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """How well models predict the energy of fast candidates of a recording.
@@ -150,15 +153,18 @@ def models(
     Workloads are judged by models that never saw them, and after their first 16 energies; a
     second table tells what choosing by predicted latency alone is worth.
 
-    Example: effcompile bench models --device replay:h100
+    Example: effcompile bench models --device replay:h200-workloads --teacher replay:h100
     """
     from effcompile.bench.model_compare import bench_models
     from effcompile.bench.unmeasured import bench_unmeasured
     from effcompile.cli.options import parse_share
 
     recording = _recording(device)
-    energy = bench_models(recording, band=parse_share(band, "--band"), watch=_say)
-    unmeasured = bench_unmeasured(recording, watch=_say)
+    taught_by = None if teacher is None else _recording(teacher, "--teacher")
+    energy = bench_models(
+        recording, band=parse_share(band, "--band"), teacher=taught_by, watch=_say
+    )
+    unmeasured = bench_unmeasured(recording, teacher=taught_by, watch=_say)
     if json:
         print_json({"energy": energy, "unmeasured": unmeasured})
         return
@@ -238,13 +244,13 @@ def winners(
         print_rows([mean])
 
 
-def _recording(device: str) -> Recording:
+def _recording(device: str, option: str = "--device") -> Recording:
     from effcompile.errors import UsageError
     from effcompile.recordings import REPLAY
     from effcompile.replaying import open_recording
 
     if not device.startswith(REPLAY):
-        raise UsageError(f"unknown --device {device!r}: expected replay:NAME or replay:FILE.")
+        raise UsageError(f"unknown {option} {device!r}: expected replay:NAME or replay:FILE.")
     return open_recording(device.removeprefix(REPLAY))
 
 

@@ -124,7 +124,7 @@ def tune(
     strategy: Annotated[str | None, typer.Option(help="evolutionary or random.")] = None,
     energy_policy: Annotated[
         str | None,
-        typer.Option(help="Who is metered: top, snr, overlap, measure_all or never."),
+        typer.Option(help="Who is metered: worth, top, snr, overlap, measure_all or never."),
     ] = None,
     measure: Annotated[
         str | None,

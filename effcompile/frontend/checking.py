@@ -20,6 +20,7 @@ from effcompile.frontend.light import (
     take_structure,
     without_weights,
 )
+from effcompile.frontend.mending import mend_dtypes
 from effcompile.frontend.operators import adopt_contrib_operators
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ def _prepared(model: Any, origin: str) -> Any:
 
     _name_nodes(model.graph, "")
     adopt_contrib_operators(model)
+    mend_dtypes(model)
     light = without_weights(model)
     try:
         onnx.checker.check_model(_with_declared_ranks(light))

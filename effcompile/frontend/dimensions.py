@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from effcompile.errors import OpenDimensions, UsageError
+from effcompile.errors import BadModel, OpenDimensions, UsageError
 from effcompile.frontend.light import copy_of, infer_shapes
 
 
@@ -21,7 +21,7 @@ def declared_shape(value: Any) -> tuple[int | str, ...] | None:
     if not tensor.HasField("shape"):
         return None
     return tuple(
-        dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param or "?"
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else dim.dim_param or "?"
         for dim in tensor.shape.dim
     )
 
@@ -76,7 +76,7 @@ def _bind_symbols(value: Any, shape: tuple[int, ...], symbols: dict[str, int]) -
     if declared is None:
         return
     fits = len(declared) == len(shape) and all(
-        extent > 0 and (isinstance(old, str) or old == extent)
+        extent > 0 and (isinstance(old, str) or old in (extent, 0))
         for old, extent in zip(declared, shape, strict=True)
     )
     if not fits:
@@ -110,13 +110,15 @@ def _substitute(value: Any, symbols: Mapping[str, int]) -> None:
 def _forget_open_shape(value: Any) -> None:
     """Names such as ``2*T`` on outputs cannot be substituted; inference fills them in again."""
     shape = declared_shape(value)
-    if shape is not None and any(isinstance(extent, str) for extent in shape):
+    if shape is not None and any(isinstance(extent, str) or not extent for extent in shape):
         for dim in value.type.tensor_type.shape.dim:
             dim.ClearField("dim_param")
+            if not dim.dim_value:
+                dim.ClearField("dim_value")
 
 
 def check_dimensions(model: Any, *, allow_open: bool = False) -> None:
-    """Refuse a model whose inputs leave dimensions open.
+    """Refuse a model whose inputs leave dimensions open, or hold nothing.
 
     Args:
         model: ``onnx.ModelProto``.
@@ -124,16 +126,29 @@ def check_dimensions(model: Any, *, allow_open: bool = False) -> None:
 
     Raises:
         OpenDimensions: Lists every such input and the options that fix it.
+        BadModel: An input has a dimension of size 0.
     """
+    _refuse_empty(data_inputs(model))
     open_inputs = [value for value in data_inputs(model) if _is_open(value, allow_open)]
     if not open_inputs:
         return
     listed = "; ".join(_open_text(value) for value in open_inputs)
-    options = " ".join(f"--shape {value.name}={_option_text(value)}" for value in open_inputs)
+    options = " ".join(map(_shape_option, open_inputs))
     raise OpenDimensions(
         f"the model leaves dimensions of {len(open_inputs)} of its inputs open: {listed}. "
         f"Tuning needs every extent. Add, with numbers in place of the names: {options}"
     )
+
+
+def _refuse_empty(values: Sequence[Any]) -> None:
+    empty = [value for value in values if 0 in (declared_shape(value) or ())]
+    if empty:
+        raise BadModel(
+            f"nothing can be computed from an input without elements: found "
+            f"{', '.join(map(_described, empty))}, expected extents of at least 1. Export the "
+            "model with an example that is not empty; if its exporter wrote 0 for an open "
+            f"dimension, give the extent: {' '.join(map(_shape_option, empty))}"
+        )
 
 
 def _is_open(value: Any, allow_named: bool) -> bool:
@@ -152,6 +167,7 @@ def _open_text(value: Any) -> str:
     return f"{value.name} {_shape_text(shape)}: dimension {', '.join(axes)}"
 
 
-def _option_text(value: Any) -> str:
+def _shape_option(value: Any) -> str:
     shape = declared_shape(value)
-    return "D0,D1,..." if shape is None else ",".join(map(str, shape))
+    extents = "D0,D1,..." if shape is None else ",".join(str(extent or "?") for extent in shape)
+    return f"--shape {value.name}={extents}"

@@ -21,9 +21,9 @@ from effcompile.frontend.kernels.marking import type_of
 from effcompile.frontend.matchers.expressions import Scope
 from effcompile.frontend.patterns import match_patterns
 from schedules import _tvm
-from schedules.contraction import HALF
 from schedules.conv import serves
 from schedules.conv_problem import ALIGNED_ELEMENTS
+from schedules.dtypes import HALF
 from schedules.target import Target
 
 LAST = ["NHWC", "OHWI"]

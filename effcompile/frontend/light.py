@@ -51,6 +51,9 @@ def take_structure(model: Any, light: Any) -> None:
 def infer_shapes(model: Any, origin: str = "the model") -> None:
     """Add the types of intermediate values where ONNX can tell them.
 
+    Whether operators accept the types is asked only where no bfloat16 is in use: ONNX's lists do
+    not name it for every operator that exporters write and we convert.
+
     Raises:
         BadModel: Two declarations of a shape or type contradict each other.
     """
@@ -58,7 +61,10 @@ def infer_shapes(model: Any, origin: str = "the model") -> None:
 
     try:
         inferred = onnx.shape_inference.infer_shapes(
-            without_weights(model), check_type=True, strict_mode=True, data_prop=True
+            without_weights(model),
+            check_type=not _has_bfloat16(model.graph),
+            strict_mode=True,
+            data_prop=True,
         )
     except onnx.shape_inference.InferenceError as error:
         raise BadModel(
@@ -66,6 +72,15 @@ def infer_shapes(model: Any, origin: str = "the model") -> None:
             "Compare the named node's inputs with what its operator accepts."
         ) from error
     take_structure(model, inferred)
+
+
+def _has_bfloat16(graph: Any) -> bool:
+    import onnx
+
+    values = (*graph.input, *graph.output, *graph.value_info)
+    declared = {value.type.tensor_type.elem_type for value in values}
+    declared |= {tensor.data_type for tensor in graph.initializer}
+    return onnx.TensorProto.BFLOAT16 in declared
 
 
 def copy_of(model: Any) -> Any:

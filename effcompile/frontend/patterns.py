@@ -16,7 +16,8 @@ from effcompile.frontend.matchers.attention import match_attention
 from effcompile.frontend.matchers.expressions import Scope, readers_of
 from effcompile.frontend.matchers.gated_products import match_gated_product
 from effcompile.frontend.matchers.modulation import match_modulated_norm
-from effcompile.frontend.matchers.norms import match_layer_norm, match_rms_norm
+from effcompile.frontend.matchers.narrow_norm import match_narrow_norm
+from effcompile.frontend.matchers.norms import match_bare_norm, match_layer_norm, match_rms_norm
 from effcompile.frontend.matchers.packed_products import (
     has_packed_products,
     match_activation,
@@ -25,7 +26,7 @@ from effcompile.frontend.matchers.packed_products import (
     match_quantised_input,
     match_residual,
 )
-from effcompile.frontend.matchers.softmax import match_softmax
+from effcompile.frontend.matchers.softmax import match_softmax, match_written_softmax
 from effcompile.frontend.matchers.whole import mark_attention, mark_norm
 from schedules import _tvm
 from schedules.target import Target
@@ -34,10 +35,12 @@ Matcher = Callable[[Any, Scope], Any]
 
 # One sweep over the graph each.
 SWEEPS: tuple[tuple[Matcher, ...], ...] = (
+    (match_written_softmax,),
     (match_attention, match_layer_norm),
     (match_rms_norm,),
+    (match_bare_norm,),
     (match_softmax, mark_norm, mark_attention, widen_products, widen_sums),
-    (match_modulated_norm,),
+    (match_modulated_norm, match_narrow_norm),
 )
 PRODUCT_SWEEPS: tuple[tuple[Matcher, ...], ...] = (
     (match_quantised_input,),

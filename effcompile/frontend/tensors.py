@@ -19,7 +19,11 @@ def tensor_value(tensor: Any) -> Any:
 
 
 def array_of(tensor: Any) -> np.ndarray:
-    """The value of an ONNX initialiser as a NumPy array; see :func:`tensor_value`."""
+    """The value of an ONNX initialiser as a NumPy array; see :func:`tensor_value`.
+
+    Raises:
+        ValueError: Its type cannot be compiled.
+    """
     import onnx
     from onnx import TensorProto, numpy_helper
 

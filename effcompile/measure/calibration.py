@@ -38,6 +38,8 @@ LATE_S = 0.0005
 # Steps farther from the line than this many typical ones, if most are near, were seen too late.
 MOST_DEVIATIONS = 3.0
 LEAST_IN_TIME = 0.7
+# Standard deviation over median distance, for normal scatter.
+MEDIAN_TO_DEVIATION = 1.4826
 
 
 class IdleLoad:
@@ -213,7 +215,7 @@ def experience_of(readings: Sequence[Reading], beat: Beat | None) -> Experience:
         return known
     inside = [one for one in readings if one.time_s >= window.first.time_s]
     blocks = blocks_of([window.first, *steps_of(inside)], known)
-    powers = np.array([block.power_w for block in blocks])
+    powers = _usual(np.array([block.power_w for block in blocks]))
     if len(powers) < 3 or powers.mean() <= 0:
         return known
     return replace(
@@ -221,6 +223,17 @@ def experience_of(readings: Sequence[Reading], beat: Beat | None) -> Experience:
         scatter_share=float(powers.std(ddof=1) / powers.mean()),
         n_degrees=len(powers) - 1,
     )
+
+
+def _usual(powers: np.ndarray) -> np.ndarray:
+    """Without the few that lie far from the others.
+
+    A step that a busy host saw late makes one block poor and the next one rich, and every interval
+    of the run would be as wide as that.
+    """
+    away = np.abs(powers - np.median(powers))
+    is_near = away <= MOST_DEVIATIONS * MEDIAN_TO_DEVIATION * float(np.median(away))
+    return powers[is_near] if is_near.sum() >= LEAST_IN_TIME * len(powers) else powers
 
 
 def _beaten(beat: Beat | None) -> Experience:

@@ -54,7 +54,8 @@ def gpu_facts(index: int = 0) -> GpuFacts:
     except OSError:
         raise DeviceUnavailable(
             "no CUDA driver (libcuda.so.1) on this machine, and kernels are tuned on the GPU "
-            "itself. Use --target cpu, or run this where the GPU is."
+            "itself. Run this where the GPU is, or tune for --target cpu; without any GPU, "
+            "--measure none predicts for a known --target."
         ) from None
     _call(driver, "cuInit", 0)
     count, device = ctypes.c_int(), ctypes.c_int()

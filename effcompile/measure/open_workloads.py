@@ -7,7 +7,7 @@ from pathlib import Path
 
 from effcompile.config import MeasureConfig
 from effcompile.measure import timing
-from effcompile.measure.arguments import Arguments, place
+from effcompile.measure.arguments import Arguments, place, size_of
 from effcompile.measure.correctness import Checker
 from effcompile.measure.opened_device import OpenedDevice
 from effcompile.measure.prepared import Prepared, read_prepared
@@ -68,7 +68,7 @@ class OpenWorkloads:
         key = workload.workload_id
         if key not in self._open:
             prepared = read_prepared(workload, folder=folder)
-            self._make_room(sum(one.nbytes for one in prepared.inputs))
+            self._make_room(sum(map(size_of, (*workload.inputs, *workload.outputs))))
             self._open[key] = self._placed_alone_if_need_be(workload, prepared)
         self._open[key] = self._open.pop(key)  # the last to be closed
         return self._open[key]

@@ -25,7 +25,7 @@ from search.trial import Build
 
 T = TypeVar("T")
 PREPARE_S = 600.0
-# References are sums over all cores for part of their time only; each process holds one.
+# References are sums over several cores for part of their time only; each process holds one.
 MOST_PROCESSES = 4
 CORES_PER_PROCESS = 4
 
@@ -45,12 +45,13 @@ class Preparer:
         self._seed = seed
         self._work_dir = work_dir
         self._cache_dir = cache_dir
-        n = max(1, min(MOST_PROCESSES, (os.cpu_count() or 1) // CORES_PER_PROCESS))
+        n_cores = os.cpu_count() or 1
+        n = max(1, min(MOST_PROCESSES, n_cores // CORES_PER_PROCESS))
         self._children = [
             ChildProcess(
                 MODULE,
                 log_path=work_dir / "logs" / (f"prepare-{index}.log" if index else "prepare.log"),
-                environment={"CUDA_VISIBLE_DEVICES": ""},
+                environment={"CUDA_VISIBLE_DEVICES": "", **_threads(max(1, n_cores // (2 * n)))},
             )
             for index in range(n)
         ]
@@ -143,3 +144,12 @@ class Preparer:
         self._threads.shutdown(wait=False, cancel_futures=True)
         for child in self._children:
             child.close()
+
+
+def _threads(n: int) -> dict[str, str]:
+    """Threads of BLAS and of compiled programs.
+
+    They wait for each other in loops: with more of them than builders leave cores for, a second of
+    work takes ten.
+    """
+    return dict.fromkeys(("OPENBLAS_NUM_THREADS", "TVM_NUM_THREADS"), str(n))

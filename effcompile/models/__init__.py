@@ -44,7 +44,7 @@ def require_models(target: Target) -> DeviceModels:
         known = ", ".join(shipped_models()) or "none"
         raise UsageError(
             f"nothing can be predicted for {target.name} ({target.arch}): models are shipped for "
-            f"{known}. Measure on the device itself, or make models from recordings of it with: "
-            "effcompile train-models"
+            f"{known}. Name such a GPU, or one like it, with --target; measure on the device "
+            "itself; or make models from recordings of it with: effcompile train-models"
         )
     return found

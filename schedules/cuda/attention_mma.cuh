@@ -228,7 +228,7 @@ __device__ __forceinline__ void run(const typename C::element* q, const typename
     const Blocks<C> blocks(mask, own_row, key);
     const bool is_own = is_reached<C>(own_row, key, reach, sequences) && blocks.some();
     Scores<C> scores;
-    if (is_own) begin_scores<C>(scores, mask, lane_row, key + lane_column);
+    if (is_own) mask_scores<C, true>(scores, mask, lane_row, key + lane_column);
     wait_for_copies<2 * C::STAGES - 2>();
     __syncthreads();
     fetch_values(j + C::STAGES - 1);
@@ -239,7 +239,11 @@ __device__ __forceinline__ void run(const typename C::element* q, const typename
     __syncthreads();
     fetch_keys(j + C::STAGES);
     if (is_own) {
-      if constexpr (C::CAPPED) cap_scores<C>(scores);
+      if constexpr (C::CAPPED) {
+        cap_scores<C>(scores);
+        if constexpr (C::HAS_MASK)
+          mask_scores<C, false>(scores, mask, lane_row, key + lane_column);
+      }
       blocks.cut(scores, patterns, lane_row, key + lane_column);
       if (is_cut<C>(own_row, key, reach, sequences))
         cut_scores<C>(scores, lane_row, key + lane_column, reach, sequences);

@@ -90,7 +90,7 @@ __device__ __forceinline__ float widened(float x) { return x; }
 __device__ __forceinline__ float widened(half x) { return __half2float(x); }
 __device__ __forceinline__ float widened(nv_bfloat16 x) { return __bfloat162float(x); }
 
-// What a sum of scores begins with: 0 or nothing for booleans, else the number in units of scores.
+// What a mask adds to a score: 0 or nothing for booleans, else the number in units of scores.
 template <class C>
 __device__ __forceinline__ float masked(bool is_attended) {
   return is_attended ? 0.0f : lowest();
@@ -119,9 +119,12 @@ __device__ __forceinline__ void masked_pair(float& first, float& second, const T
   }
 }
 
-template <class C>
-__device__ __forceinline__ void begin_scores(Scores<C>& scores, const typename C::mask_type* mask,
-                                             int row, int column) {
+// Sums of scores begin with the mask; capped ones begin at 0, and the mask is added to what the cap
+// has left.
+template <class C, bool BEGINS>
+__device__ __forceinline__ void mask_scores(Scores<C>& scores, const typename C::mask_type* mask,
+                                            int row, int column) {
+  constexpr bool READS = C::HAS_MASK && (!BEGINS || !C::CAPPED);
 #pragma unroll
   for (int r = 0; r < C::ROW_TILES; ++r)
 #pragma unroll
@@ -129,13 +132,14 @@ __device__ __forceinline__ void begin_scores(Scores<C>& scores, const typename C
       const int own = min(row + 16 * r + 8 * h, C::QUERIES - 1);
 #pragma unroll
       for (int n = 0; n < C::KEY_TILE / 8; ++n) {
-        float &first = scores[r][n][2 * h], &second = scores[r][n][2 * h + 1];
+        float first = 0.0f, second = 0.0f;
         const int key = column + 8 * n;
-        first = second = 0.0f;
-        if constexpr (C::HAS_MASK)
+        if constexpr (READS)
           if (key < C::KEYS)
             masked_pair<C>(first, second, mask + (long long)own * C::MASK_QUERY + key * C::MASK_KEY,
                            key + 1 < C::KEYS);
+        scores[r][n][2 * h] = BEGINS ? first : scores[r][n][2 * h] + first;
+        scores[r][n][2 * h + 1] = BEGINS ? second : scores[r][n][2 * h + 1] + second;
       }
     }
 }
@@ -244,7 +248,9 @@ __device__ __forceinline__ void list_tiles(int* list, const int* index, int row,
   for (int tile = lane; tile - (int)lane < TILES; tile += 32) {
     int some = 0;
     const int key = tile * C::KEY_TILE;
-    for (int block = key / GRAIN; block < BLOCKS && block * GRAIN < key + C::KEY_TILE; ++block)
+    // Lanes behind the last tile may still be in its block.
+    const int end = tile < TILES ? min(BLOCKS * GRAIN, key + C::KEY_TILE) : 0;
+    for (int block = key / GRAIN; block * GRAIN < end; ++block)
       for (int line = first; line <= (C::MASK_QUERY ? last : first); ++line)
         some |= index[line * C::MASK_QUERY + block * C::MASK_KEY];
     const u32 found = __ballot_sync(0xffffffffu, some != EMPTY);

@@ -11,8 +11,6 @@ namespace effcompile_attention_simt {
 
 using namespace ampere;
 
-__device__ __forceinline__ float lowest() { return __int_as_float(0xff800000); }
-
 // `n_rows` lines of WIDTH floats at `row` and beyond, PITCH apart in shared memory.
 template <int THREADS, int LINES, int WIDTH, int PITCH>
 __device__ __forceinline__ void copy_lines(float* to, const float* from, int row, int n_rows) {
@@ -48,7 +46,8 @@ struct Sums {
 // Adds one tile of keys, which begin at `key`, to the sums of rows that begin at `row`.
 template <class C>
 __device__ __forceinline__ void add_tile(Sums<C>& sums, const float* q, const float* k,
-                                         const float* v, float* p, int row, int key, int lane) {
+                                         const float* v, float* p, const Hiding<C>& hiding,
+                                         int row, int key, int lane) {
   using A = Arena<C>;
   constexpr int PER_LANE = C::KEY_TILE / 32;
   float score[C::ROWS][PER_LANE] = {};
@@ -72,14 +71,10 @@ __device__ __forceinline__ void add_tile(Sums<C>& sums, const float* q, const fl
   }
 #pragma unroll
   for (int r = 0; r < C::ROWS; ++r) {
-    const int position = row + r + C::OFFSET;
     float largest = sums.largest[r];
 #pragma unroll
     for (int j = 0; j < PER_LANE; ++j) {
-      const int at = key + lane + 32 * j;
-      const bool attended = at < C::KEYS && (C::LEFT < 0 || at >= position - C::LEFT) &&
-                            (C::RIGHT < 0 || at <= position + C::RIGHT);
-      score[r][j] = attended ? score[r][j] * C::SCALE_LOG2 : lowest();
+      score[r][j] = hiding.score(score[r][j], row + r, key + lane + 32 * j);
       largest = fmaxf(largest, score[r][j]);
     }
 #pragma unroll
@@ -188,7 +183,9 @@ __device__ __forceinline__ void finish(Sums<C>& sums, float* shared, float* out,
 }
 
 template <class C>
-__device__ __forceinline__ void run(const float* q, const float* k, const float* v, float* out,
+__device__ __forceinline__ void run(const float* q, const float* k, const float* v,
+                                    const typename C::mask_type* mask, const int* patterns,
+                                    const typename C::length_type* lengths, float* out,
                                     unsigned char* raw) {
   using A = Arena<C>;
   constexpr int TILES = (C::QUERIES + A::BLOCK_QUERIES - 1) / A::BLOCK_QUERIES;
@@ -200,11 +197,13 @@ __device__ __forceinline__ void run(const float* q, const float* k, const float*
   k += (long long)kv * C::KEYS * C::WIDTH;
   v += (long long)kv * C::KEYS * C::VALUE_WIDTH;
   out += (long long)head * C::QUERIES * C::VALUE_WIDTH;
+  const Hiding<C> hiding(mask, patterns, lengths, head);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int warp_row = warp % C::WARPS_ROW, warp_key = warp / C::WARPS_ROW;
   const int last_row = min(row + A::BLOCK_QUERIES, C::QUERIES) - 1;
-  const int first_key = C::LEFT < 0 ? 0 : max(0, row + C::OFFSET - C::LEFT);
-  const int end_key = C::RIGHT < 0 ? C::KEYS : min(C::KEYS, last_row + C::OFFSET + C::RIGHT + 1);
+  const int first_key = C::LEFT < 0 ? 0 : max(0, row + hiding.offset - C::LEFT);
+  const int end_key =
+      C::RIGHT < 0 ? hiding.keys : min(hiding.keys, last_row + hiding.offset + C::RIGHT + 1);
   const int n_steps = max(0, end_key - first_key + A::STEP_KEYS - 1) / A::STEP_KEYS;
 
   float* queries = (float*)raw;
@@ -240,10 +239,10 @@ __device__ __forceinline__ void run(const float* q, const float* k, const float*
     const float* stage = stages + step % C::STAGES * A::STAGE;
     const int inside = warp_key * C::KEY_TILE, key = first_key + step * A::STEP_KEYS + inside;
     if (key < end_key &&
-        (C::RIGHT < 0 || key <= own_row + C::ROWS - 1 + C::OFFSET + C::RIGHT))
+        (C::RIGHT < 0 || key <= own_row + C::ROWS - 1 + hiding.offset + C::RIGHT))
       add_tile<C>(sums, queries + warp_row * C::ROWS * C::WIDTH, stage + inside * A::PITCH,
                   stage + A::STEP_KEYS * A::PITCH + inside * C::VALUE_WIDTH,
-                  probabilities + warp * C::ROWS * C::KEY_TILE, own_row, key, lane);
+                  probabilities + warp * C::ROWS * C::KEY_TILE, hiding, own_row, key, lane);
     if (step + C::STAGES < n_steps) __syncthreads();
     fetch(step + C::STAGES);
   }

@@ -230,6 +230,7 @@ struct Note {
           bias.read(work.sources, tile.head, tile.row + row, step.key[part] + threadIdx.x % 4 * 2,
                     part);
     }
+    __syncwarp();  // one lane gives the step back for all
   }
   __device__ __forceinline__ void read_ranges(const Sources& sources, int pattern, int part,
                                               const Tile& tile, int row, int key) {

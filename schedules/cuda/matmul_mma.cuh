@@ -37,14 +37,14 @@ struct Tile {
       if (COPIES % C::THREADS && turn * C::THREADS + threadIdx.x >= COPIES) break;
       const int line = Own::line(turn), along = Own::along(turn) * O::CHUNK;
       const u32 place = L::at(line, along / 8) + along % 8 * 2;
-      int n = O::CHUNK;
-      if (EXTENT % (O::BY_DEPTH ? C::STEP : O::TILE)) n = min(n, max(0, EXTENT - first - along));
-      if (LINE_EXTENT % LINES && first_line + line >= LINE_EXTENT) n = 0;
-      const T* source = n ? own + Own::template place<STRIDE, O::CHUNK>(turn) : from;
+      bool is_there = true;
+      if (EXTENT % (O::BY_DEPTH ? C::STEP : O::TILE)) is_there = first + along < EXTENT;
+      if (LINE_EXTENT % LINES) is_there &= first_line + line < LINE_EXTENT;
+      const T* source = is_there ? own + Own::template place<STRIDE, O::CHUNK>(turn) : from;
       if constexpr (O::CHUNK > 1)
-        copy_bytes<2 * O::CHUNK>(address + place, source, 2 * n);
+        copy_bytes<2 * O::CHUNK>(address + place, source, is_there ? 2 * O::CHUNK : 0);
       else
-        *(unsigned short*)(to + place) = n ? *(const unsigned short*)source : 0;
+        *(unsigned short*)(to + place) = is_there ? *(const unsigned short*)source : 0;
     }
   }
 };

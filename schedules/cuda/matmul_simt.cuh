@@ -10,8 +10,6 @@ namespace effcompile_simt {
 
 using namespace ampere;
 
-__device__ __forceinline__ int limited(int n, int most) { return n < 0 ? 0 : n < most ? n : most; }
-
 // Shared memory of one operand's tile. If terms are neighbours in memory, a line holds the STEP
 // terms of a row, and 16 bytes follow VECTOR rows, so that the rows which a warp reads at once
 // begin in different banks; else a line holds the rows of one term.
@@ -78,9 +76,9 @@ struct Copier {
     constexpr bool WHOLE_LINES = O::BY_DEPTH ? O::WHOLE_ROWS : C::WHOLE_TERMS;
     const float* first = from + row * O::ROW + term * O::DEPTH;
     int rows_left = rows - row, terms_left = terms - term;
-    int n = WHOLE_CHUNKS ? O::CHUNK : limited(O::BY_DEPTH ? terms_left : rows_left, O::CHUNK);
-    if (!WHOLE_LINES && (O::BY_DEPTH ? rows_left : terms_left) <= 0) n = 0;
-    copy_async<O::CHUNK>(to, n ? first : base, n);
+    bool is_there = (WHOLE_CHUNKS || (O::BY_DEPTH ? terms_left : rows_left) > 0) &&
+                    (WHOLE_LINES || (O::BY_DEPTH ? rows_left : terms_left) > 0);
+    copy_async<O::CHUNK>(to, is_there ? first : base, is_there ? O::CHUNK : 0);
   }
 };
 

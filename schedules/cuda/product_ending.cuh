@@ -14,6 +14,7 @@ template <> __device__ __forceinline__ nv_bfloat16 narrowed<nv_bfloat16>(float x
 __device__ __forceinline__ float widened(float x) { return x; }
 __device__ __forceinline__ float widened(half x) { return __half2float(x); }
 __device__ __forceinline__ float widened(nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float widened(bool x) { return x; }
 
 // BYTES as pieces of 16, or of 8 if those do not make them up.
 template <int BYTES, bool = BYTES % 16 == 0> struct Piece { typedef uint4 type; };

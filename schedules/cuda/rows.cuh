@@ -42,6 +42,9 @@ __device__ __forceinline__ void load_if(bool wanted, bool, const unsigned char* 
 __device__ __forceinline__ float widened(float x) { return x; }
 __device__ __forceinline__ float widened(half x) { return __half2float(x); }
 __device__ __forceinline__ float widened(nv_bfloat16 x) { return __bfloat162float(x); }
+// Truth: 0 or 1.
+__device__ __forceinline__ float widened(bool x) { return x; }
+__device__ __forceinline__ float widened(signed char x) { return x; }
 __device__ __forceinline__ void narrow(float x, float& y) { y = x; }
 __device__ __forceinline__ void narrow(float x, half& y) { y = __float2half_rn(x); }
 __device__ __forceinline__ void narrow(float x, nv_bfloat16& y) { y = __float2bfloat16_rn(x); }

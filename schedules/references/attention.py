@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedules.dtypes import is_integer
-from schedules.expected import Reference, affordable_rows
+from schedules.expected import Reference, affordable_rows, range_of
 from schedules.inputs import draw_tensor
 from schedules.mask_tiles import MaskTiles, drawn_tiles, tile_rows
 from schedules.masked_problem import PACKED, TILES, known_tiles
@@ -100,8 +100,7 @@ def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
     if rows is None:
         return [Reference(values=values.reshape(workload.outputs[0].shape))]
     # Every row is a mean of values, or zero where nothing may be attended.
-    least, most = float(arguments.value.min()), float(arguments.value.max())
-    return [Reference(values=values, rows=rows, limits=(min(least, 0.0), max(most, 0.0)))]
+    return [Reference(values=values, rows=rows, limits=range_of(arguments.value))]
 
 
 def _key_head(arguments: _Arguments, place: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from schedules.expected import Reference
-from schedules.references._rows import indices, inside, mixed, normal
+from schedules.references._rows import indices, inside, merged, mixed, normal, places_of
 from schedules.workload import Workload
 
 
-def reference(_workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
+def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
     """See ``schedules.references``."""
     x, low, high, weight = inputs
-    share = weight.astype(np.float64)[None, :, None]
-    one, two = (x[:, inside(index, x.shape[1])] for index in (low, high))
-    return [Reference(values=mixed(one, two, 1.0 - share, share))]
+    rows, outer, made = places_of(workload)
+    share = weight.astype(np.float64)[made][:, None]
+    one, two = (x[outer, inside(index, x.shape[1])[made]] for index in (low, high))
+    return merged(workload, mixed(one, two, 1.0 - share, share), rows, x)
 
 
 def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:

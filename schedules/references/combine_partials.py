@@ -8,21 +8,28 @@ from schedules.expected import Reference
 from schedules.references._rows import normal
 from schedules.workload import Workload
 
+_ROWS_AT_ONCE = 512
+
 
 def reference(_workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
     """See ``schedules.references``."""
-    parts, sums = (one.astype(np.float64) for one in inputs)
+    parts, sums = inputs[0], inputs[1].astype(np.float64)
     largest = sums.max(axis=0)
     base = np.where(np.isfinite(largest), largest, 0.0)
     raised = np.exp(sums - base)
     total = raised.sum(axis=0)
     weights = raised / np.where(total > 0, total, 1.0)
-    # A part without keys may hold anything.
-    known = np.where(weights[..., None] > 0, parts, 0.0)
+    values = np.empty(parts.shape[1:])
+    for start in range(0, len(values), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        share = weights[:, rows]
+        # A part without keys may hold anything.
+        known = np.where(share[..., None] > 0, parts[:, rows].astype(np.float64), 0.0)
+        values[rows] = np.einsum("srw,sr->rw", known, share)
     with np.errstate(divide="ignore"):
         lse = base + np.log(total)
     return [
-        Reference(values=np.einsum("srw,sr->rw", known, weights)),
+        Reference(values=values),
         Reference(values=np.where(total > 0, lse, -np.inf)),
     ]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from schedules.expected import Reference
-from schedules.references._rows import indices, inside, normal
+from schedules.references._rows import indices, inside, merged, normal, places_of
 from schedules.workload import Workload
 
 
-def reference(_workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
+def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
     """See ``schedules.references``."""
     x, index = inputs
-    return [Reference(values=x[:, inside(index, x.shape[1])].astype(np.float64))]
+    rows, outer, made = places_of(workload)
+    kept = x[outer, inside(index, x.shape[1])[made]]
+    return merged(workload, kept.astype(np.float64), rows, x)
 
 
 def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:

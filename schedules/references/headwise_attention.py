@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from schedules.expected import Reference, affordable_rows
+from schedules.expected import Reference, affordable_rows, range_of
 from schedules.headwise_problem import ARROW, GRAIN, SKIP, modes_of, text_blocks
 from schedules.inputs import draw_tensor
 from schedules.workload import Workload
@@ -58,12 +58,7 @@ def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
             )
     if rows is None:
         return [Reference(values=values.reshape(workload.outputs[0].shape))]
-    sources = [value, *rest]
-    least, most = (
-        min(float(x.min()) for x in sources),
-        max(float(x.max()) for x in sources),
-    )
-    return [Reference(values=values, rows=rows, limits=(min(least, 0.0), max(most, 0.0)))]
+    return [Reference(values=values, rows=rows, limits=range_of(value, *rest))]
 
 
 def _rows(

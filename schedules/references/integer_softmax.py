@@ -106,8 +106,8 @@ def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:
     if not scores.dtype.startswith(("float", "bfloat")):
         most = int(np.iinfo(scores.dtype).max)
         spread = min(most, 3 << int(workload.attrs["score_bits"]))
-        drawn = rng.integers(-spread, spread + 1, size=scores.shape)
-        return [np.clip(drawn, -most, most).astype(scores.dtype)]
+        codes = rng.integers(-spread, spread + 1, size=min(prod(scores.shape), MOST_DRAWN))
+        return [repeated(np.clip(codes, -most, most).astype(scores.dtype), scores.shape)]
     n_drawn = min(prod(scores.shape[:-1]), ceil(MOST_DRAWN / width))
     nats = rng.standard_normal((n_drawn, width), dtype=np.float32)
     nats *= rng.choice(np.array([0.5, 1, 2, 4], np.float32), size=(n_drawn, 1))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from schedules.expected import Reference
-from schedules.references._rows import indices, inside, mixed, normal
+from schedules.references._rows import indices, inside, merged, mixed, normal, places_of
 from schedules.workload import Workload
 
 
-def reference(_workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
+def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
     """See ``schedules.references``."""
     noise, clean, index, sigma = inputs
     share = float(sigma[0])
-    values = mixed(noise[:, inside(index, noise.shape[1])], clean, share, 1.0 - share)
-    return [Reference(values=values)]
+    rows, outer, made = places_of(workload)
+    noisy = noise[outer, inside(index, noise.shape[1])[made]]
+    values = mixed(noisy, clean[outer, made], share, 1.0 - share)
+    return merged(workload, values, rows, noise, clean)
 
 
 def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
 from schedules.expected import Reference
-from schedules.references._rows import indices, inside, normal
+from schedules.references._rows import indices, inside, merged, normal, places_of
 from schedules.workload import Workload
 
 
@@ -17,12 +15,14 @@ def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
     rows = inside(listed[0], x.shape[1]) if listed else np.arange(x.shape[1])
     edges = np.clip(starts.astype(np.int64), 0, len(rows))
     longest = int(workload.attrs["longest"])
-    result = np.zeros((x.shape[0], len(edges) - 1, x.shape[2]))
-    for group, (begin, end) in enumerate(pairwise(edges)):
+    chosen, outer, groups = places_of(workload)
+    values = np.zeros((len(groups), x.shape[2]))
+    for place, (repetition, group) in enumerate(zip(outer, groups, strict=True)):
+        begin, end = edges[group], edges[group + 1]
         members = rows[begin : min(end, begin + longest)]
         if len(members):
-            result[:, group] = x[:, members].astype(np.float64).mean(axis=1)
-    return [Reference(values=result)]
+            values[place] = x[repetition, members].mean(axis=0, dtype=np.float64)
+    return merged(workload, values, chosen, x)
 
 
 def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:

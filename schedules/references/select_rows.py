@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from schedules.expected import Reference
-from schedules.references._rows import indices, inside, normal
+from schedules.references._rows import indices, inside, merged, normal, places_of
 from schedules.workload import Workload
 
 
-def reference(_workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
+def reference(workload: Workload, inputs: list[np.ndarray]) -> list[Reference]:
     """See ``schedules.references``."""
     fresh, cache, source = inputs
-    kept = cache[:, inside(source, cache.shape[1])].astype(np.float64)
-    return [Reference(values=np.where((source < 0)[None, :, None], fresh.astype(np.float64), kept))]
+    rows, outer, made = places_of(workload)
+    kept = cache[outer, inside(source, cache.shape[1])[made]].astype(np.float64)
+    values = np.where((source < 0)[made][:, None], fresh[outer, made].astype(np.float64), kept)
+    return merged(workload, values, rows, fresh, cache)
 
 
 def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:

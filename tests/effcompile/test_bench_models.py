@@ -132,6 +132,17 @@ def test_costs_of_work_learnt_from_few_rows_beat_every_other_model(
     assert min(one.spearman or 0.0 for one in ours) > max(one.spearman or 1.0 for one in others)
 
 
+def test_another_device_teaches_all_but_the_workload_asked_about() -> None:
+    judged, teacher = made_recording(3, 16), made_recording(6, 16)
+    quality = of(bench_models(judged, band=1.0, teacher=teacher, n_draws=1), "power", "unseen")
+    assert (quality.quality.spearman or 0.0) > 0.9
+    # The same three are known there; without the one asked about, two teach nothing.
+    alone = of(bench_models(judged, band=1.0, teacher=judged, n_draws=1), "power", "unseen")
+    assert alone.quality == of(bench_models(judged, band=1.0, n_draws=1), "power", "unseen").quality
+    assert len(bench_unmeasured(judged, teacher=teacher)) == 3
+    assert bench_unmeasured(judged, teacher=judged) == []
+
+
 def test_noise_caps_what_any_model_can_reach() -> None:
     exact, noisy = (
         of(bench_models(made_recording(3, 16, noise=noise), band=1.0, n_draws=1), *row).reachable

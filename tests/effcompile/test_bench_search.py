@@ -88,6 +88,20 @@ def test_nobody_beats_the_best_recorded_and_the_reference_equals_itself(
     assert (versus.value, versus.ci95) == (0.0, 0.0)
 
 
+def test_a_search_pays_back_what_it_spent_against_the_default(
+    recording: Recording, outcomes: list[SearchOutcome]
+) -> None:
+    defaults = {}
+    for task in recording.tasks:
+        binaries = {one.binary_id: one for one in task.binaries}
+        defaults[task.task.workload.name] = binaries[task.default.binary_id].energy_mj()
+    known = [one for one in outcomes if one.payback_runs is not None]
+    assert known
+    for one in known:
+        saved_mj = (defaults[one.workload] or 0.0) - (one.energy_mj or 0.0)
+        assert (one.payback_runs or 0.0) * saved_mj / 1000 == pytest.approx(one.spent.joules)
+
+
 def test_who_ships_the_fastest_saves_nothing_against_it(rows: dict[str, SearchRow]) -> None:
     assert rows["B1"].saved is not None
     assert rows["B1"].saved.value == 0.0

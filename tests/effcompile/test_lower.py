@@ -242,3 +242,18 @@ def test_lowering_twice_gives_the_same_tasks() -> None:
     model = prepare_model(export_module(source.module, source.example_inputs))
     first, second = (extract_tasks(lower({"main": model}, CPU), CPU) for _ in range(2))
     assert [task.task.task_id for task in first] == [task.task.task_id for task in second]
+
+
+def test_empty_outputs_are_refused_and_empty_parts_are_nothing_to_tune() -> None:
+    constants = {"from": np.array([0]), "to": np.array([0]), "axis": np.array([1])}
+    nodes = [
+        helper.make_node("Slice", ["x", "from", "to", "axis"], ["none"]),
+        helper.make_node("Concat", ["none", "x"], ["all"], axis=1),
+        helper.make_node("Relu", ["all"], ["y"]),
+    ]
+    x = {"x": np.zeros((64, 512), np.float32)}
+    program = lowered(graph_model(nodes, x, ["y"], constants=constants))
+    (one,) = extract(program, CPU).tasks
+    assert one.task.workload.outputs[0].shape == (64, 512)
+    with pytest.raises(BadModel, match=r"none would hold nothing: its shape is \(64, 0\)"):
+        lowered(graph_model(nodes[:1], x, ["none"], constants=constants))

@@ -196,6 +196,13 @@ PROBLEMS: dict[str, Problems] = {
         "three outputs": rows(70, (100, 64, 40), 264, 4, 264, bias=True),
         "float32": rows(128, 100, 264, 8, 264, dtype="float32", residual=True),
     },
+    "gemm_fused": {
+        "4 bits": rows(17, 64, 128, 4, 64),
+        "8 bits, ragged": rows(100, 200, 264, 8, 264, residual=True, activation="gelu_tanh"),
+        "3 bits, gated": rows(70, 40, 520, 3, 64, dtype="bfloat16", gated=True, zeros=True),
+        "2 bits, deep": rows(33, 24, 1024, 2, 32, **BIASED),
+        "three outputs": rows(70, (100, 64, 40), 264, 4, 264, bias=True),
+    },
     "merge": {name: lambda name=name: merge_workloads.small_workloads()[name]
               for name in ("cosine by places", "cosine by list", "mean by list", "mean in order",
                            "gather", "blend", "renoise", "select", "partials")},
@@ -204,7 +211,8 @@ PROBLEMS: dict[str, Problems] = {
         "layer of places, modulated",
     ),
     "head_norm": listed(
-        head_norm_workloads, "halves", "pairs, text first", "gathered angles",
+        head_norm_workloads, "halves", "halves, float32", "pairs, text first",
+        "pairs of image only", "heads side by side", "gathered angles",
     ),
     "chain_segments": {
         "ragged": lambda: merge_workloads.chains(67, 6, 20),

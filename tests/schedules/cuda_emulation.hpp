@@ -124,7 +124,8 @@ inline void atomicOr(unsigned* to, unsigned bits) { std::atomic_ref<unsigned>(*t
 namespace ampere {
 typedef unsigned int u32;
 inline u32 shared_address(const void* p) { return (unsigned char*)p - own_block->arena; }
-// Faults: 1 for shared memory outside of the arena, 2 for neighbours that are not aligned.
+// Faults: 1 for shared memory outside of the arena, 2 for neighbours that are not aligned, 3 for
+// writes behind the arena.
 inline void check(u32 address, int n_bytes) {
   if (address + n_bytes > (u32)arena_size) fault = 1;
   if (address % n_bytes) fault = 2;
@@ -244,5 +245,8 @@ void launch(int grid, int block, int shared, int cluster_size, Kernel kernel) {
           kernel(own_block->arena);
         });
     for (auto& thread : threads) thread.join();
+    for (int rank = 0; rank < cluster_size; ++rank)
+      for (unsigned char* p = blocks[rank].arena + shared; p < &*memory[rank].end(); ++p)
+        if (*p != 0xff) fault = 3;
   }
 }

@@ -71,6 +71,7 @@ inline unsigned __ballot_sync(unsigned, bool own) {
 inline bool __all_sync(unsigned, bool own) { return __ballot_sync(0, own) == 0xffffffffu; }
 // Of what all lanes have in common.
 inline bool __any_sync(unsigned, bool own) { return own; }
+inline void __syncwarp() {}
 template <class F> void run_warp(int warp, Dim block, F f) {
   body = f;
   blockIdx = block;

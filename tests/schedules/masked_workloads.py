@@ -12,7 +12,7 @@ from effcompile.extract import extract_tasks
 from effcompile.frontend.checking import prepare_model
 from effcompile.lower import lower
 from schedules.inputs import draw_tensor
-from schedules.mask_tiles import mask_text, mask_tiles
+from schedules.mask_tiles import MaskTiles, mask_text, mask_tiles, tile_rows
 from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import TensorSpec, Workload
@@ -55,6 +55,23 @@ def blocks(n_queries: int, n_keys: int, *, planes: tuple[int, int] = (1, 1)) -> 
     coarse[:, :, 1:2] = False
     wide = coarse.repeat(64, axis=2).repeat(64, axis=3)[:, :, :n_queries, :n_keys]
     return np.asarray(wide & (rng.random(wide.shape) < 0.9) | (wide & (np.arange(n_keys) < 100)))
+
+
+MASKS = {
+    "frames": frames([50, 70, 1, 64]),
+    "packed": packed([100, 3, 61]),
+    "sliding": sliding(150, 40),
+    "blocks": blocks(150, 333, planes=(2, 3)),
+    "tree": tree(70, 300),
+    "keys_alone": blocks(64, 100, planes=(2, 1))[:, :, :1],
+}
+
+
+def dense(tiles: MaskTiles, n_rows: int, n_keys: int) -> np.ndarray:
+    """The mask of blocks as one array; (batch, heads, rows, keys) of its planes."""
+    b, h = tiles.index.shape[:2]
+    rows = [tile_rows(tiles, divmod(p, h), np.arange(n_rows), n_keys) for p in range(b * h)]
+    return np.stack(rows).reshape(b, h, n_rows, n_keys)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,9 +58,8 @@ def test_masks_in_blocks_and_packed_sequences_are_covered(masked: Masked) -> Non
         replace(WIDE, width=100),
         replace(WIDE, width=264),
         replace(WIDE, queries=8),
-        replace(WIDE, mask=((1, 1, 700, 900), "float16"), softcap=9.0),
     ],
-    ids=["float32", "odd_pitch", "too_wide", "few_queries", "mask_and_softcap"],
+    ids=["float32", "odd_pitch", "too_wide", "few_queries"],
 )
 def test_what_the_program_does_not_compute_is_left_to_others(other: Decode) -> None:
     assert attention_mma_space(task_of(other)) is None

@@ -11,13 +11,15 @@ import pytest
 from schedules.attention_simt import AttentionSimtSpace, attention_simt_space
 from schedules.target import known_target
 from schedules.task import Task
+from tests.schedules.decode_workloads import Decode
+from tests.schedules.masked_workloads import Masked, blocks, packed
 from tests.schedules.products import built_point
 from tests.schedules.test_attention_gpu import Shape
 
 DEMO = Shape(heads=4, kv_heads=4, queries=128, keys=128, dtype="float32", attrs={"causal": True})
 
 
-def task_of(shape: Shape, target: str = "h100") -> Task:
+def task_of(shape: Shape | Masked | Decode, target: str = "h100") -> Task:
     return Task(workload=shape.workload(), target=known_target(target))
 
 
@@ -29,17 +31,36 @@ def test_float32_attention_is_covered_whatever_the_tokens(target: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "hidden",
+    [
+        Masked(mask=blocks(140, 200, planes=(1, 2)), dtype="float32"),
+        Decode(heads=2, kv_heads=1, keys=90, width=16, lengths="int64", dtype="float32"),
+        Decode(
+            heads=2,
+            kv_heads=1,
+            queries=90,
+            keys=90,
+            width=16,
+            softcap=30.0,
+            mask=((1, 1, 90, 90), "float32"),
+            dtype="float32",
+        ),
+    ],
+)
+def test_masks_lengths_and_soft_caps_are_covered(hidden: Masked | Decode) -> None:
+    assert attention_simt_space(task_of(hidden)) is not None
+
+
+@pytest.mark.parametrize(
     "other",
     [
         replace(DEMO, dtype="float16"),
         replace(DEMO, width=66),
         replace(DEMO, width=260),
-        replace(DEMO, attrs={"lengths": True}),
-        replace(DEMO, attrs={"softcap": 30.0}),
-        replace(DEMO, attrs={"mask": "float"}),
+        Masked(mask=packed([70, 58]), form="packed", starts=(0, 70), dtype="float32"),
     ],
 )
-def test_what_the_program_does_not_compute_is_left_to_tvm(other: Shape) -> None:
+def test_what_the_program_does_not_compute_is_left_to_tvm(other: Shape | Masked) -> None:
     assert attention_simt_space(task_of(other)) is None
 
 

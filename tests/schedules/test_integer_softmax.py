@@ -13,16 +13,18 @@ from effcompile.measure.cache import DiskCache
 from effcompile.measure.libraries import LibraryMaker
 from schedules.defaults import DefaultSpace
 from schedules.families import own_spaces
+from schedules.inputs import make_inputs
 from schedules.integer_exponential import integer_exponential
 from schedules.integer_softmax import IntegerSoftmaxSpace, integer_softmax_space
 from schedules.integer_softmax_problem import DEFAULTS, widths_of
 from schedules.limits import require_launchable
+from schedules.reference import Tolerance, references_of, tolerance_of
 from schedules.references.integer_softmax import distances, exponentials, shares
 from schedules.references.softmax import softmax
 from schedules.space import DesignSpace
 from schedules.target import known_target
 from schedules.task import Task
-from tests.schedules.integer_softmax_workloads import small_workloads
+from tests.schedules.integer_softmax_workloads import integer_softmax, small_workloads
 from tests.schedules.merge_workloads import CPU
 
 SMALL = small_workloads()
@@ -201,3 +203,35 @@ def test_points_compile_without_spills(tmp_path: Path) -> None:
 def test_impossible_exponentials_are_explained(attrs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         integer_exponential({**DEFAULTS, **attrs})
+
+
+@pytest.mark.parametrize("output", ["codes", "shares"])
+def test_a_sample_has_the_rows_of_the_whole_and_the_masked_one(
+    output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workload = integer_softmax((3, 50, 24), "float16", output=output)
+    inputs = make_inputs(workload, seed=0)
+    (whole,) = references_of(workload, inputs)
+    monkeypatch.setattr("schedules.expected.MOST_ELEMENTS", whole.values.size // 2)
+    (found,) = references_of(workload, inputs)
+    assert found.rows is not None and {0, 75, 149} <= set(found.rows.tolist())
+    np.testing.assert_array_equal(found.values, found.known(whole.values))
+    assert not found.values[found.rows == 75].any()
+    assert found.values.dtype == whole.values.dtype
+
+
+def test_codes_must_agree_to_the_last_bit_and_shares_to_their_rounding() -> None:
+    assert tolerance_of(integer_softmax((4, 24), "float16")) == Tolerance(rtol=0, atol=0)
+    assert tolerance_of(integer_softmax((4, 24), "float16", output="shares")).rtol > 0
+
+
+def test_equal_scores_are_drawn_again_where_there_are_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from schedules.references import integer_softmax as module
+
+    monkeypatch.setattr(module, "MOST_DRAWN", 997)
+    (scores,) = make_inputs(integer_softmax((100, 24), "float16"), seed=0)
+    assert len(np.unique(scores[1:], axis=0)) == 99
+    assert np.isneginf(scores[50]).all() and (scores[0] == scores[0, 0]).all()
+    assert 0.02 < np.isneginf(scores[:50]).mean() < 0.1

@@ -28,12 +28,7 @@ from schedules.attention_hopper import shared_bytes
 from schedules.inputs import make_inputs
 from schedules.mask_tiles import (
     MaskTiles,
-    coarse_tiles,
-    frame_tiles,
-    mask_text,
     mask_tiles,
-    tile_rows,
-    tiles_of_text,
 )
 from schedules.masked_attention import MaskedAttentionSpace, masked_attention_space
 from schedules.masked_attention_cuda import query_order, tile_lengths
@@ -44,61 +39,17 @@ from schedules.target import known_target
 from schedules.workload import Workload
 from tests.effcompile.lowered_models import lowered, run_lowered
 from tests.schedules.attention_points import MASKED_POINT
-from tests.schedules.masked_workloads import Masked, blocks, frames, packed, sliding, tree
+from tests.schedules.masked_workloads import (
+    MASKS,
+    Masked,
+    blocks,
+    dense,
+    frames,
+    packed,
+    sliding,
+    tree,
+)
 from tests.schedules.test_attention import FEW_SPILLS, H200
-
-MASKS = {
-    "frames": frames([50, 70, 1, 64]),
-    "packed": packed([100, 3, 61]),
-    "sliding": sliding(150, 40),
-    "blocks": blocks(150, 333, planes=(2, 3)),
-    "tree": tree(70, 300),
-    "keys_alone": blocks(64, 100, planes=(2, 1))[:, :, :1],
-}
-
-
-def dense(tiles: MaskTiles, n_rows: int, n_keys: int) -> np.ndarray:
-    b, h = tiles.index.shape[:2]
-    rows = [tile_rows(tiles, divmod(p, h), np.arange(n_rows), n_keys) for p in range(b * h)]
-    return np.stack(rows).reshape(b, h, n_rows, n_keys)
-
-
-@pytest.mark.parametrize("name", MASKS)
-def test_blocks_hold_the_mask(name: str) -> None:
-    mask = MASKS[name]
-    tiles = mask_tiles(mask)
-    np.testing.assert_array_equal(dense(tiles, *mask.shape[2:]), mask)
-    text = mask_text(tiles)
-    again = tiles_of_text(text, tiles.index.shape, tiles.patterns.shape)
-    np.testing.assert_array_equal(again.index, tiles.index)
-    np.testing.assert_array_equal(again.patterns, tiles.patterns)
-
-
-def test_equal_blocks_share_a_pattern() -> None:
-    tiles = mask_tiles(sliding(64 * 20, 64))
-    assert len(tiles.patterns) == 4
-    assert (tiles.index > 0).sum() == 3 * 20 - 2 and (tiles.index > 1).sum() == 2 * 19
-
-
-def test_frames_need_no_dense_mask() -> None:
-    lengths = [100, 28, 300, 64]
-    for n_queries in (492, 200):
-        wanted = mask_tiles(frames(lengths)[:, :, -n_queries:])
-        found = frame_tiles(lengths, n_queries)
-        np.testing.assert_array_equal(dense(found, n_queries, 492), dense(wanted, n_queries, 492))
-
-
-def test_of_17_frames_47_percent_are_never_loaded() -> None:
-    tiles = frame_tiles([1024] * 17, 17 * 1024)
-    assert (tiles.index > 0).sum() * 2 * 17 == tiles.index.size * 18 and tiles.index.max() == 1
-    assert len(mask_text(tiles)) < 4096
-
-
-def test_coarse_blocks_end_with_the_keys() -> None:
-    live = np.random.default_rng(0).random((1, 2, 2, 3)) < 0.5
-    tiles = coarse_tiles(live, 200, 300, block=128)
-    wanted = live.repeat(128, axis=2).repeat(128, axis=3)[:, :, :200, :300]
-    np.testing.assert_array_equal(dense(tiles, 200, 300), wanted)
 
 
 @pytest.mark.parametrize("form", ["tiles", "bool", "float"])
@@ -273,8 +224,7 @@ def test_the_program_is_the_reference(form: Any) -> None:
     node = helper.make_node("Attention", ["q", "k", "v", "mask"], ["y"])
     graph = helper.make_graph([node], "masked", values, [result], initializer=stored)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
-    cpu = known_target("h200")
-    (found,) = extract_tasks(lower({"main": prepare_model(model)}, cpu), cpu)
+    (found,) = extract_tasks(lower({"main": prepare_model(model)}, H200), H200)
     assert found.task.workload.attrs["mask"] == form
     (got,) = run_program(found.task.workload, inputs)
     (wanted,) = reference(case.workload(), inputs)

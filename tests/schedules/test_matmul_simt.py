@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from schedules.contraction import Contraction
 from schedules.contraction_problem import contraction_of
 from schedules.judged_space import JudgedSpace
 from schedules.matmul_rows import MatmulRowsSpace, matmul_rows_space
 from schedules.matmul_simt import MatmulSimtSpace, matmul_simt_space
-from schedules.matmul_simt_cuda import chunk
+from schedules.matmul_simt_cuda import chunk, line_lengths
 from schedules.spaces import spaces_for
 from schedules.target import known_target
 from schedules.task import Task
@@ -62,7 +63,19 @@ def test_copies_are_as_wide_as_lines_are_aligned(
 ) -> None:
     problem = contraction_of(product_workload(float32(33, n, k, layout)))
     assert problem is not None
-    assert (chunk(problem.a, 32), chunk(problem.b, 32)) == expected
+    assert chunks_of(problem) == expected
+
+
+def chunks_of(problem: Contraction) -> tuple[int, int]:
+    sides = ((problem.a, problem.m), (problem.b, problem.n))
+    found = (chunk(one, line_lengths(one, extent, problem.k, 32)) for one, extent in sides)
+    return next(found), next(found)
+
+
+def test_no_copy_ends_behind_a_lone_row() -> None:
+    problem = contraction_of(product_workload(float32(1, 64, 77, "nn")))
+    assert problem is not None
+    assert chunks_of(problem) == (1, 4)
 
 
 SPACES = [

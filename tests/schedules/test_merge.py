@@ -11,11 +11,13 @@ import pytest
 
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.libraries import LibraryMaker
+from schedules import expected
 from schedules.defaults import DefaultSpace
+from schedules.inputs import make_inputs
 from schedules.limits import require_launchable
 from schedules.merge import MergeSpace, merge_space
 from schedules.merge_problem import MergeProblem, merge_problem
-from schedules.reference import compute_reference
+from schedules.reference import compute_reference, references_of
 from schedules.space import DesignSpace
 from schedules.spaces import spaces_for
 from schedules.target import Target, known_target
@@ -68,18 +70,41 @@ def test_one_group_per_frame_merges_a_hand_worked_example() -> None:
     assert found.tolist() == [[[5, 6], [0, 0], [5, 6]]]
 
 
-def test_points_compile_without_spills(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", SMALL)
+def test_points_compile_without_spills(name: str, tmp_path: Path) -> None:
     maker = LibraryMaker(
         target=H200, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
     )
-    for name, workload in SMALL.items():
-        space = space_of(workload)
-        assert len(space.points) >= 20, name
-        for candidate in space.sample(2, np.random.default_rng(0)):
-            build = maker.make(space.realise(candidate), flops=None, unique_bytes=None)
-            require_launchable(build.stats, H200)
-            (kernel,) = build.stats.kernels
-            assert kernel.spill_bytes == 0, (name, candidate.decisions)
+    space = space_of(SMALL[name])
+    assert len(space.points) >= 20
+    for candidate in space.sample(2, np.random.default_rng(0)):
+        build = maker.make(space.realise(candidate), flops=None, unique_bytes=None)
+        require_launchable(build.stats, H200)
+        (kernel,) = build.stats.kernels
+        assert kernel.spill_bytes == 0, candidate.decisions
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        mixture("GatherRows", (3, 60, 8), 50, "float16"),
+        mixture("BlendRows", (3, 40, 8), 50, "bfloat16"),
+        mixture("RenoiseRows", (3, 60, 8), 50, "bfloat16"),
+        mixture("SelectRows", (3, 60, 8), 50, "float16"),
+        mean((3, 60, 8), 50, "bfloat16", longest=3),
+    ],
+    ids=lambda workload: workload.op,
+)
+def test_a_sample_has_the_rows_of_the_whole(
+    workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = make_inputs(workload, seed=0)
+    (whole,) = compute_reference(workload, inputs)
+    monkeypatch.setattr(expected, "MOST_ELEMENTS", whole.size // 2)
+    (found,) = references_of(workload, inputs)
+    assert found.rows is not None and len(found.rows) < 120
+    np.testing.assert_array_equal(found.values, found.known(whole))
+    assert found.limits[0] <= whole.min() and whole.max() <= found.limits[1]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -115,7 +140,7 @@ def test_random_and_extreme_points_of_real_sizes_compile(
     )
     ends = [space.candidate(space.points[index]) for index in (0, -1)]
     spilled = []
-    n_random = 20 if arch == "h200" and name in ("cosine", "mean") else 4
+    n_random = 10 if arch == "h200" and name in ("cosine", "mean") else 4
     for candidate in [*ends, *space.sample(n_random, np.random.default_rng(1))]:
         build = maker.make(space.realise(candidate), flops=None, unique_bytes=None)
         spilled.append(build.stats.kernels[0].spill_bytes or 0)

@@ -56,6 +56,13 @@ SHAPES: dict[str, tuple[Decode | Masked, dict[str, int]]] = {
         ),
         TALL,
     ),
+    "float_mask_and_softcap": (
+        Decode(
+            heads=2, kv_heads=2, batch=1, queries=37, keys=91, width=16, softcap=3.0,
+            mask=((1, 2, 37, 91), "float16"),
+        ),
+        TALL,
+    ),
     "blocks": (
         Masked(mask=blocks(140, 200, planes=(1, 2)), kv_heads=1, width=16),
         DEEP | {"key_tile": 64},
@@ -68,7 +75,7 @@ SHAPES: dict[str, tuple[Decode | Masked, dict[str, int]]] = {
         Masked(mask=packed([30, 3, 62, 15]), form="packed", starts=(0, 30, 33, 95), width=16),
         DEEP | {"key_tile": 16},
     ),
-    "parts_of_blocks": (Masked(mask=frames([30, 50, 41]), heads=1, width=16), TALL),
+    "parts_of_blocks": (Masked(mask=frames([30, 50, 57]), heads=1, width=16), TALL),
 }  # fmt: skip
 
 

@@ -11,12 +11,16 @@ import pytest
 from schedules import attention_simt_cuda, matmul_rows_cuda, matmul_simt_cuda
 from schedules.attention_simt import AttentionSimtSpace
 from schedules.contraction_problem import contraction_of
+from schedules.expected import Reference
 from schedules.matmul_rows import MatmulRowsSpace
 from schedules.matmul_simt import MatmulSimtSpace
 from schedules.product_ending import partial_sums
+from schedules.references.attention import make, reference
 from schedules.target import known_target
 from schedules.task import Task
 from tests.schedules.cuda_emulation import emulate
+from tests.schedules.decode_workloads import Decode
+from tests.schedules.masked_workloads import Masked, blocks
 from tests.schedules.products import Product, product_workload
 from tests.schedules.test_attention_gpu import Shape
 from tests.schedules.test_matmul_rows_gpu import PLAIN as ROWS
@@ -120,9 +124,61 @@ def test_attention(name: str, tmp_path: Path) -> None:
     q, k, v = (arrays[spec.name].astype(float) for spec in workload.inputs)
     out = workload.outputs[0].name
     arrays[out][:] = np.nan
-    launch = attention_simt_cuda.launch(space._problem, space.schedule(values))
+    launch = attention_simt_cuda.launch(space._whole, space.schedule(values))
     assert emulate([launch], arrays, tmp_path) == 0
     np.testing.assert_allclose(arrays[out], attended(shape, q, k, v), rtol=1e-5, atol=1e-5)
+
+
+FOUR = PLAIN | {"rows": 4, "warps_key": 2, "stages": 2}
+HIDDEN: dict[str, tuple[Decode | Masked, dict[str, int]]] = {
+    "bool_mask_and_window": (
+        Decode(
+            heads=2, kv_heads=2, queries=40, keys=45, width=24, window_left=11, window_right=3,
+            offset=-5, mask=((1, 2, 1, 45), "bool"), dtype="float32",
+        ),
+        FOUR | {"stages": 1},
+    ),
+    "float_mask_and_softcap": (
+        Decode(
+            heads=2, kv_heads=1, batch=2, queries=37, keys=90, width=16, softcap=2.0,
+            mask=((2, 1, 37, 90), "float32"), dtype="float32",
+        ),
+        PLAIN,
+    ),
+    "lengths": (
+        Decode(
+            heads=1, kv_heads=1, batch=2, queries=20, keys=90, width=32, lengths="int64",
+            causal=True, at_end=True, dtype="float32",
+        ),
+        FOUR,
+    ),
+    "blocks": (
+        Masked(mask=blocks(140, 200, planes=(1, 2)), kv_heads=1, width=16, dtype="float32"),
+        FOUR,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_attention_under_masks(name: str, tmp_path: Path) -> None:
+    shape, values = HIDDEN[name]
+    workload = shape.workload()
+    space = AttentionSimtSpace(Task(workload=workload, target=known_target("h100")), patience=1e9)
+    assert space.refusal(values) is None, space.refusal(values)
+    rng = np.random.default_rng(0)
+    inputs = shape.inputs(0) if isinstance(shape, Masked) else make(workload, rng)
+    if name == "float_mask_and_softcap":
+        mask = inputs[3]
+        mask[0, 0, 3, :40], mask[0, 0, 4, ::2] = -np.inf, -np.inf
+        mask[0, 0, 5], mask[0, 0, 6, 1:] = [np.finfo(np.float32).min] * 2
+    arrays = {spec.name: one for spec, one in zip(workload.inputs, inputs, strict=True)}
+    (out,) = workload.outputs
+    arrays[out.name] = np.full(out.shape, np.nan, np.float32)
+    launch = attention_simt_cuda.launch(space._whole, space.schedule(values))
+    assert emulate([launch], arrays, tmp_path) == 0
+    (wanted,) = reference(workload, inputs)
+    assert isinstance(wanted, Reference)
+    np.testing.assert_allclose(arrays[out.name], wanted.values, rtol=2e-5, atol=2e-5)
 
 
 def attended(shape: Shape, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:

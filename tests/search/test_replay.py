@@ -66,6 +66,21 @@ class TestFile:
         with pytest.raises(BadRecording, match="its version is 2, this program reads 1"):
             read_recording(path)
 
+    def test_a_file_without_tasks_is_refused(self, recording: Recording, tmp_path: Path) -> None:
+        write_recording(replace(recording, tasks=()), tmp_path / "a.effrec")
+        with pytest.raises(BadRecording, match="holds no task, expected at least one"):
+            read_recording(tmp_path / "a.effrec")
+
+    def test_features_of_half_a_candidate_are_refused(
+        self, recording: Recording, tmp_path: Path
+    ) -> None:
+        task, *others = recording.tasks
+        space, *rest = task.spaces
+        odd = replace(task, spaces=(replace(space, columns=space.columns[:-4]), *rest))
+        write_recording(replace(recording, tasks=(odd, *others)), tmp_path / "a.effrec")
+        with pytest.raises(BadRecording, match="bytes of features for"):
+            read_recording(tmp_path / "a.effrec")
+
     def test_features_survive_packing(self) -> None:
         rows = np.arange(6, dtype=np.float32).reshape(3, 2)
         assert packed_features(rows) == np.array([0, 2, 4, 1, 3, 5], dtype="<f4").tobytes()
@@ -202,6 +217,19 @@ class TestJoined:
         assert [task.board for task in found.tasks] == ["b", "b"]
         assert found.tasks[0].binaries == recording.tasks[0].binaries
         assert found.device == {"name": "G"}
+
+    def test_features_of_other_versions_do_not_mix(self, recording: Recording) -> None:
+        task, *others = recording.tasks
+        space, *rest = task.spaces
+        candidates = tuple(
+            replace(one, candidate=replace(one.candidate, decisions=f"{one.candidate.decisions} "))
+            for one in space.candidates
+        )
+        fewer = packed_features(space.features()[:, 1:])
+        spaces = (replace(space, candidates=candidates, columns=fewer), *rest)
+        older = replace(recording, tasks=(replace(task, spaces=spaces), *others))
+        with pytest.raises(BadRecording, match="made by different versions"):
+            joined([recording, older])
 
     def test_devices_do_not_mix(self, recording: Recording) -> None:
         def moved(task: RecordedTask) -> RecordedTask:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import reduce
 from typing import Any
 
+import numpy as np
+
 from effcompile.frontend.constants import constant_array
 from effcompile.frontend.converters.registry import Node, converter
 from effcompile.frontend.kernels.marking import type_of
@@ -26,23 +28,55 @@ def equal(node: Node) -> Any:
 
 @converter("Pow")
 def power(node: Node) -> Any:
-    """Base and exponent may differ in dtype; the result has that of the base."""
+    """Base and exponent may differ in dtype; the result has that of the base.
+
+    Small whole exponents become products: fast-math powers of negative numbers are not numbers.
+    """
     from tvm import relax
 
     base, exponent = node.required(0), node.required(1)
     dtypes = _dtype(base), _dtype(exponent)
-    if dtypes[0] == dtypes[1] and "float" in dtypes[0]:
+    if not all(dtypes):
         return node.stock()
-    if "float" in dtypes[0]:
-        return relax.op.power(base, node.emit(relax.op.astype(exponent, dtypes[0])))
     count = _small_count(exponent)
     if count is not None:
         return _repeated_product(node, base, count)
+    if "float" in dtypes[0]:
+        return _single_power(node, base, exponent)
     wide = [node.emit(relax.op.astype(one, "float64")) for one in (base, exponent)]
     result = node.emit(relax.op.power(*wide))
     if "float" not in dtypes[1]:
         result = node.emit(relax.op.round(result))
     return relax.op.astype(result, dtypes[0])
+
+
+@converter("Clip")
+def clip(node: Node) -> Any:
+    """Bounds that are not a number bound nothing; TVM cannot test bfloat16 ones for that."""
+    from tvm import relax
+
+    x = node.required(0)
+    if _dtype(x) != "bfloat16":
+        return node.stock()
+    for place, operator, nothing in (
+        (1, relax.op.maximum, float("-inf")),
+        (2, relax.op.minimum, float("inf")),
+    ):
+        if node.input(place) is not None:
+            x = node.emit(operator(x, _bound(node, node.required(place), nothing)))
+    return x
+
+
+def _bound(node: Node, bound: Any, nothing: float) -> Any:
+    from tvm import relax
+
+    known = constant_array(bound)
+    if known is not None and not np.isnan(known.astype(np.float32)).any():
+        return bound
+    wide = node.emit(relax.op.astype(bound, "float32"))
+    is_open = node.emit(relax.op.isnan(wide))
+    kept = node.emit(relax.op.where(is_open, relax.const(nothing, "float32"), wide))
+    return node.emit(relax.op.astype(kept, "bfloat16"))
 
 
 @converter("OneHot")
@@ -76,6 +110,22 @@ def _small_count(exponent: Any) -> int | None:
         return None
     number = float(value)
     return int(number) if number in range(LARGEST_UNROLLED_EXPONENT + 1) else None
+
+
+def _single_power(node: Node, base: Any, exponent: Any) -> Any:
+    """The power in float32, as TVM knows it, unless the base is wider; dtype of the base."""
+    from tvm import relax
+
+    dtype = _dtype(base)
+    wide = "float64" if dtype == "float64" else "float32"
+    operands = [_as(node, one, wide) for one in (base, exponent)]
+    return _as(node, node.emit(relax.op.power(*operands)), dtype)
+
+
+def _as(node: Node, x: Any, dtype: str) -> Any:
+    from tvm import relax
+
+    return x if _dtype(x) == dtype else node.emit(relax.op.astype(x, dtype))
 
 
 def _repeated_product(node: Node, base: Any, count: int) -> Any:

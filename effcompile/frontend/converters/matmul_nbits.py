@@ -6,6 +6,7 @@ the packed form cannot follow, are unpacked as they are stored.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ def matmul_nbits(node: Node) -> Any:
     if node.input(4) is not None:
         raise ValueError("input g_idx (columns in another order) is not supported")
     how = _quantisation(node)
+    _check_sizes(node, how)
     matrix = _stored_matrix(node, how)
     if matrix is not None:
         return packed_product(
@@ -78,13 +80,45 @@ def _quantisation(node: Node) -> Quantisation:
     if bits not in (*SUPPORTED_BITS, PACKED_ONLY_BITS):
         raise ValueError(f"bits is {bits}, expected one of {(*SUPPORTED_BITS, PACKED_ONLY_BITS)}")
     zeros = node.input(3)
+    block, depth, n_columns = (int(node.attrs[name]) for name in ("block_size", "K", "N"))
+    if min(block, depth, n_columns) < 1:
+        raise ValueError(
+            f"block_size is {block}, K {depth} and N {n_columns}, expected positive numbers"
+        )
     return Quantisation(
         bits=bits,
-        block=int(node.attrs["block_size"]),
-        depth=int(node.attrs["K"]),
-        n_columns=int(node.attrs["N"]),
+        block=block,
+        depth=depth,
+        n_columns=n_columns,
         packed_zero_points=zeros is None or type_of(zeros)[1] == "uint8",
     )
+
+
+def _check_sizes(node: Node, how: Quantisation) -> None:
+    """Whether every input holds what ``K``, ``N``, ``bits`` and ``block_size`` say.
+
+    Raises:
+        ValueError: Names the input, with what was found and expected.
+    """
+    n_blocks = -(-how.depth // how.block)
+    points = -(-n_blocks * how.bits // 8) if how.packed_zero_points else n_blocks
+    expected = {
+        "packed weights (bytes)": (1, how.n_columns * n_blocks * -(-how.block * how.bits // 8)),
+        "scales": (2, how.n_columns * n_blocks),
+        "zero points": (3, how.n_columns * points),
+        "bias": (5, how.n_columns),
+    }
+    for name, (place, n_elements) in expected.items():
+        shape = [] if node.input(place) is None else type_of(node.input(place))[0]
+        if shape and all(isinstance(e, int) for e in shape) and prod(shape) != n_elements:
+            raise ValueError(f"{name}: found shape {shape}, expected {n_elements} elements in all")
+    if type_of(node.required(1))[1] != "uint8":
+        raise ValueError(f"packed weights are {type_of(node.required(1))[1]}, expected uint8")
+    if "float" not in type_of(node.required(2))[1]:
+        raise ValueError(f"scales are {type_of(node.required(2))[1]}, expected floats")
+    width = type_of(node.required(0))[0][-1]
+    if isinstance(width, int) and width != how.depth:
+        raise ValueError(f"x is {width} wide, expected K, which is {how.depth}")
 
 
 def _stored_matrix(node: Node, how: Quantisation) -> QuantisedMatrix | None:

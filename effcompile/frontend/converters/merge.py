@@ -24,6 +24,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+from effcompile.frontend.converters.merge_inputs import as_dtype, check_alike, indices, numbers
 from effcompile.frontend.converters.registry import Node, converter
 from effcompile.frontend.kernels import merge
 from effcompile.frontend.kernels.chain_segments import (
@@ -32,18 +33,6 @@ from effcompile.frontend.kernels.chain_segments import (
     top_rows_call,
 )
 from effcompile.frontend.kernels.marking import type_of
-
-
-def _index(node: Node, value: Any) -> Any:
-    from tvm import relax
-
-    return value if type_of(value)[1] == "int32" else node.emit(relax.op.astype(value, "int32"))
-
-
-def _float(node: Node, value: Any) -> Any:
-    from tvm import relax
-
-    return value if type_of(value)[1] == "float32" else node.emit(relax.op.astype(value, "float32"))
 
 
 def _axis(node: Node, x: Any) -> int:
@@ -87,7 +76,7 @@ def frame_cosine(node: Node) -> Any:
         raise ValueError("give either the attribute places, at least 1, or the input previous")
     if len(type_of(x)[0]) != 2:
         raise ValueError(f"its input must be (rows, width), found {type_of(x)[0]}")
-    mates = None if previous is None else _index(node, previous)
+    mates = None if previous is None else indices(node, 1, type_of(x)[0][0])
     return merge.frame_cosine_call(node.builder, x, places=places, previous=mates)
 
 
@@ -96,8 +85,10 @@ def chain_segments(node: Node) -> Any:
     """Rows that follow each other in time closely enough, as segments to be averaged."""
     from tvm import relax
 
-    cosine, threshold = _float(node, node.required(0)), _float(node, node.required(1))
-    previous, most = (None if one is None else _index(node, one) for one in map(node.input, (2, 3)))
+    cosine, threshold = numbers(node, 0), numbers(node, 1, 1)
+    n_rows = type_of(cosine)[0][0]
+    previous = None if node.input(2) is None else indices(node, 2, n_rows)
+    most = None if node.input(3) is None else indices(node, 3, 1)
     places, groups = int(node.attrs.get("places", 0)), _groups(node, cosine)
     if (previous is None) == (places <= 0):
         raise ValueError("give either the attribute places, at least 1, or the input previous")
@@ -118,29 +109,23 @@ def chain_segments(node: Node) -> Any:
 @converter("PreviousRows", domain="effcompile")
 def previous_rows(node: Node) -> Any:
     """The nearest row before each that has the same place in its frame."""
-    place = _index(node, node.required(0))
-    shape = type_of(place)[0]
-    if len(shape) != 1 or not isinstance(shape[0], int):
-        raise ValueError(f"its input must have one fixed dimension, found {shape}")
-    return previous_rows_call(node.builder, place)
+    return previous_rows_call(node.builder, indices(node, 0))
 
 
 @converter("TopRows", domain="effcompile")
 def top_rows(node: Node) -> Any:
     """The rows of the largest scores, in their order."""
-    scores, count = _float(node, node.required(0)), _index(node, node.required(1))
+    scores, count = numbers(node, 0), indices(node, 1, 1)
     return top_rows_call(node.builder, scores, count, groups=_groups(node, scores))
 
 
 def _groups(node: Node, values: Any) -> int:
     """The attribute, which tells the room for results."""
-    shape = type_of(values)[0]
-    if len(shape) != 1 or not isinstance(shape[0], int):
-        raise ValueError(f"its first input must have one fixed dimension, found {shape}")
+    n_rows = type_of(values)[0][0]
     groups = int(node.attrs.get("groups", 0))
-    if not 1 <= groups <= shape[0]:
+    if not 1 <= groups <= n_rows:
         raise ValueError(
-            f"groups is {groups}: expected 1 to {shape[0]}, as many as there may be results"
+            f"groups is {groups}: expected 1 to {n_rows}, as many as there may be results"
         )
     return groups
 
@@ -148,9 +133,13 @@ def _groups(node: Node, values: Any) -> int:
 @converter("SegmentMean", domain="effcompile")
 def segment_mean(node: Node) -> Any:
     """Mean of each segment of rows along ``axis``."""
-    starts, rows = _index(node, node.required(1)), node.input(2)
-    listed = None if rows is None else _index(node, rows)
-    longest = int(node.attrs.get("longest", 0))
+    starts, listed = indices(node, 1), None if node.input(2) is None else indices(node, 2)
+    longest, n_starts = int(node.attrs.get("longest", 0)), type_of(starts)[0][0]
+    if longest < 0 or n_starts < 2:
+        raise ValueError(
+            f"longest is {longest} and starts are {n_starts}: expected rows of the longest "
+            "segment, or 0, and the start of every segment and the end of the last"
+        )
     return _along(
         node,
         [node.required(0)],
@@ -161,7 +150,7 @@ def segment_mean(node: Node) -> Any:
 @converter("GatherRows", domain="effcompile")
 def gather_rows(node: Node) -> Any:
     """Rows along ``axis`` by index."""
-    index = _index(node, node.required(1))
+    index = indices(node, 1)
     return _along(
         node, [node.required(0)], lambda x: merge.gather_rows_call(node.builder, x, index)
     )
@@ -170,8 +159,9 @@ def gather_rows(node: Node) -> Any:
 @converter("BlendRows", domain="effcompile")
 def blend_rows(node: Node) -> Any:
     """Two rows along ``axis`` and a weight."""
-    low, high = (_index(node, node.required(i)) for i in (1, 2))
-    weight = _float(node, node.required(3))
+    low = indices(node, 1)
+    n_groups = type_of(low)[0][0]
+    high, weight = indices(node, 2, n_groups), numbers(node, 3, n_groups)
     return _along(
         node,
         [node.required(0)],
@@ -182,7 +172,9 @@ def blend_rows(node: Node) -> Any:
 @converter("RenoiseRows", domain="effcompile")
 def renoise_rows(node: Node) -> Any:
     """Kept rows with noise added again."""
-    index, sigma = _index(node, node.required(2)), _float(node, node.required(3))
+    axis = _axis(node, node.required(0))
+    check_alike(node, axis)
+    index, sigma = indices(node, 2, type_of(node.required(1))[0][axis]), numbers(node, 3, 1)
     return _along(
         node,
         [node.required(0), node.required(1)],
@@ -193,7 +185,9 @@ def renoise_rows(node: Node) -> Any:
 @converter("SelectRows", domain="effcompile")
 def select_rows(node: Node) -> Any:
     """Rows along ``axis``, some of them from a cache."""
-    source = _index(node, node.required(2))
+    axis = _axis(node, node.required(0))
+    check_alike(node, axis)
+    source = indices(node, 2, type_of(node.required(0))[0][axis])
     return _along(
         node,
         [node.required(0), node.required(1)],
@@ -206,11 +200,16 @@ def combine_partials(node: Node) -> Any:
     """Attention over parts of the keys, combined."""
     from tvm import relax
 
-    parts, sums = node.required(0), _float(node, node.required(1))
+    parts, sums = node.required(0), node.required(1)
     shape = type_of(parts)[0]
+    if len(shape) < 2 or type_of(sums)[0] != shape[:-1] or "float" not in type_of(sums)[1]:
+        raise ValueError(
+            f"sums must be floats of the shape of parts without their last axis, found "
+            f"{type_of(sums)} beside {shape}"
+        )
     flat = [shape[0], prod(shape[1:-1]), shape[-1]]
     rows = parts if shape == flat else node.emit(relax.op.reshape(parts, flat))
-    logs = node.emit(relax.op.reshape(sums, flat[:2]))
+    logs = node.emit(relax.op.reshape(as_dtype(node, sums, "float32"), flat[:2]))
     both = node.emit(merge.combine_partials_call(node.builder, rows, logs))
     result = node.emit(relax.op.reshape(node.emit(both[0]), shape[1:]))
     total = node.emit(relax.op.reshape(node.emit(both[1]), shape[1:-1]))

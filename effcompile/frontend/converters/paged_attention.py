@@ -27,15 +27,24 @@ def paged_attention(node: Node) -> Any:
     scale = float(node.attrs.get("scale", 0.0))
     if scale < 0:
         raise ValueError(f"scale is {scale}, expected a positive number, or none")
-    window = int(node.attrs.get("local_window_size", -1))
+    window, softcap = int(node.attrs.get("local_window_size", -1)), _softcap(node)
+    if window == 0 or window < -1:
+        raise ValueError(f"local_window_size is {window}, expected tokens, or -1 for all")
     rule = AttentionRule(
         scale=scale or None,
         causal=True,
         at_end=True,
-        softcap=float(node.attrs.get("softcap", 0.0)),
+        softcap=softcap,
         window_left=window - 1 if window > 0 else -1,
     )
     return paged_attention_call(node.builder, query, (key, value), table, lengths, rule=rule)
+
+
+def _softcap(node: Node) -> float:
+    softcap = float(node.attrs.get("softcap", 0.0))
+    if not softcap >= 0:
+        raise ValueError(f"softcap is {softcap}, expected a positive number, or 0 for none")
+    return softcap
 
 
 def _check(

@@ -25,6 +25,7 @@ _BUILT_IN = (
     "contrib_attention",
     "custom",
     "dequantise",
+    "einsum",
     "elementwise",
     "gather",
     "headwise_attention",

@@ -10,7 +10,11 @@ from effcompile.frontend.kernels.marking import type_of
 
 
 def split_heads(node: Node, x: Any, n_heads: int) -> Any:
-    """Shape (batch, tokens, heads * width) to (batch, heads, tokens, width)."""
+    """Shape (batch, tokens, heads * width) to (batch, heads, tokens, width).
+
+    Raises:
+        ValueError: The heads do not divide the last axis.
+    """
     from tvm import relax
 
     batch, tokens, hidden = type_of(x)[0]

@@ -12,7 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from effcompile.frontend.kernels.attention_check import check_attention
 from effcompile.frontend.kernels.attention_rule import AttentionRule
+from effcompile.frontend.kernels.grouped_heads import before_repeats
 from effcompile.frontend.kernels.marking import marked_call, type_of
 from effcompile.frontend.kernels.mask_blocks import (
     MaskBlocks,
@@ -38,7 +40,8 @@ def attention_call(
 ) -> Any:
     """Attention as one function.
 
-    A constant mask of booleans becomes part of the rule, or blocks.
+    A constant mask of booleans becomes part of the rule, or blocks; keys and values that were
+    repeated for the heads of a group are read before that.
 
     Args:
         builder: The ``relax.BlockBuilder`` of the module.
@@ -55,7 +58,12 @@ def attention_call(
 
     Returns:
         Shape (batch, query heads, query tokens, value width), dtype of ``query``.
+
+    Raises:
+        ValueError: The operands do not belong together.
     """
+    check_attention(query, key, value, rule=rule, mask=mask, lengths=lengths)
+    key, value = before_repeats(builder, key, value)
     width = type_of(query)[0][3]
     scale = float(width) ** -0.5 if rule.scale is None else rule.scale
     if tiles is None and mask is not None and lengths is None:

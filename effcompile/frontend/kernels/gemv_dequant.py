@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from effcompile.frontend.kernels.marking import marked_call, type_of
+from schedules.dtypes import FLOATS
 from schedules.gemv_dequant_problem import (
-    DTYPES,
     GATED_COLUMNS,
     OP,
     OPTIONAL,
@@ -55,7 +55,7 @@ class QuantisedMatrix:
 def serves(x: Any, *, bits: int, block: int, depth: int, scale_dtype: str) -> bool:
     """Whether the packed form can be used: static shapes, groups and dtypes that it can follow."""
     shape, dtype = type_of(x)
-    if not all(isinstance(extent, int) for extent in shape) or scale_dtype not in DTYPES:
+    if not all(isinstance(extent, int) for extent in shape) or scale_dtype not in FLOATS:
         return False
     fits = usable_group(block, depth, bits) is not None
     return fits and dtype in (scale_dtype, "int8") and math.prod(shape[:-1]) >= 1

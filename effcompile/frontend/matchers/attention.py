@@ -1,4 +1,4 @@
-"""matmul - scale - mask - softmax - matmul, found and made one attention."""
+"""matmul - scale - soft cap - mask - softmax - matmul, found and made one attention."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from effcompile.frontend.kernels.attention import attention_call
 from effcompile.frontend.kernels.attention_rule import AttentionRule
 from effcompile.frontend.kernels.marking import type_of
 from effcompile.frontend.matchers.expressions import Scope, is_last_axis
+from effcompile.frontend.matchers.score_masks import filled_scores, masked_sum
 
 
 def match_attention(call: Any, scope: Scope) -> Any:
@@ -18,32 +19,57 @@ def match_attention(call: Any, scope: Scope) -> Any:
     softmax = scope.call(scope.without_cast(call.args[0]), "nn.softmax")
     if softmax is None or not is_last_axis([softmax.attrs.axis], len(type_of(softmax)[0])):
         return None
-    scores, mask = _without_mask(scope.without_cast(softmax.args[0]), scope)
-    scores, scale = scope.scaled(scores)
-    products = scope.call(scope.without_cast(scores), "matmul")
-    if products is None:
+    scores, mask = _without_masks(scope.without_cast(softmax.args[0]), scope)
+    found = _products(scores, scope)
+    if found is None:
         return None
+    products, scale, softcap = found
     query, query_scale = scope.scaled(products.args[0])
     key, key_scale = _transposed(products.args[1], scope)
     parts = [query, key, call.args[1]]
     ranks = {len(type_of(part)[0]) for part in parts}
     if key is None or len(ranks) != 1 or not ranks <= {3, 4} or not _fit(parts):
         return None
-    rule = AttentionRule(scale=scale * query_scale * key_scale)
+    rule = AttentionRule(scale=scale * query_scale * key_scale, softcap=softcap)
     return _emitted(scope, parts, rule, mask, type_of(call))
 
 
-def _without_mask(expression: Any, scope: Scope) -> tuple[Any, Any]:
-    """Scores and the mask added to them, ``None`` if there is none."""
+def _products(scores: Any, scope: Scope) -> tuple[Any, float, float] | None:
+    """The first product, the factor on it, and the soft cap of what comes out (0 for none)."""
+    scores, scale = scope.scaled(scores)
+    softcap = 0.0
+    bounded = scope.call(scope.without_cast(scores), "tanh")
+    if bounded is not None and scale > 0:
+        softcap = scale
+        scores, scale = scope.scaled(scope.without_cast(bounded.args[0]))
+        scale *= softcap
+    products = scope.call(scope.without_cast(scores), "matmul")
+    return None if products is None else (products, scale, softcap)
+
+
+def _without_masks(expression: Any, scope: Scope) -> tuple[Any, Any]:
+    """Scores before anything that hides keys, and that as one mask, ``None`` if there is none."""
+    filled = filled_scores(expression, scope)
+    if filled is None:
+        return _without_bias(expression, scope)
+    scores, mask = filled
+    inner, bias = _without_bias(scope.without_cast(scores), scope)
+    return inner, mask if bias is None else masked_sum(mask, bias, scope)
+
+
+def _without_bias(expression: Any, scope: Scope) -> tuple[Any, Any]:
+    """Scores and the sum of what is added to them, ``None`` if nothing is."""
+    from tvm import relax
+
     added = scope.call(expression, "add")
     if added is None:
         return expression, None
     for this, other in ((0, 1), (1, 0)):
-        inner, _ = scope.scaled(added.args[this])
-        if scope.call(scope.without_cast(inner), "matmul") is not None:
-            mask = added.args[other]
-            if len(type_of(mask)[0]) <= len(type_of(added)[0]):
-                return added.args[this], mask
+        inner, earlier = _without_bias(added.args[this], scope)
+        mask = added.args[other]
+        is_mask = len(type_of(mask)[0]) <= len(type_of(added)[0])
+        if is_mask and _products(inner, scope) is not None:
+            return inner, mask if earlier is None else scope.emit(relax.op.add(earlier, mask))
     return expression, None
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from effcompile.frontend.constants import constant_array
 from effcompile.frontend.kernels.marking import OPAQUE, type_of
 from effcompile.frontend.matchers.expressions import Scope
-from schedules.contraction import HALF, PAIRED_COLUMNS
+from schedules.contraction import PAIRED_COLUMNS
+from schedules.dtypes import HALF
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from effcompile.frontend.kernels.marking import type_of
 from effcompile.frontend.kernels.norms import layer_norm_call, rms_norm_call
 from effcompile.frontend.matchers.expressions import Scope, is_last_axis
@@ -18,7 +20,7 @@ def match_rms_norm(call: Any, scope: Scope) -> Any:
         if normal is None:
             continue
         x, square, epsilon = normal
-        source = scope.without_cast(x)
+        source = _source(call, x, scope)
         if _is_square(square, x, scope) and _fits(call, source, call.args[other]):
             weight = _vector(call.args[other], scope)
             return rms_norm_call(scope.builder, source, weight, epsilon=epsilon)
@@ -35,26 +37,61 @@ def match_layer_norm(call: Any, scope: Scope) -> Any:
         if found is None:
             continue
         x, weight, epsilon = found
-        source = scope.without_cast(x)
+        source = _source(call, x, scope)
         if _fits(call, source, weight) and _fits(call, source, call.args[other]):
             gamma, beta = _vector(weight, scope), _vector(call.args[other], scope)
             return layer_norm_call(scope.builder, source, gamma, beta, epsilon=epsilon)
     return None
 
 
+def match_bare_norm(call: Any, scope: Scope) -> Any:
+    """A norm without weight and bias, or ``None``; to be asked after the others."""
+    if call.op.name not in ("relax.divide", "relax.multiply"):
+        return None
+    normal = _divided_by_root(call, scope)
+    if normal is None:
+        return None
+    x, square, epsilon = normal
+    centred = _centred(normal, scope)
+    source = _source(call, x if centred is None else centred, scope)
+    if type_of(source) != type_of(call):
+        return None
+    if centred is not None:
+        return layer_norm_call(scope.builder, source, _ones(source), None, epsilon=epsilon)
+    if not _is_square(square, x, scope):
+        return None
+    return rms_norm_call(scope.builder, source, _ones(source), epsilon=epsilon)
+
+
+def _source(call: Any, x: Any, scope: Scope) -> Any:
+    """What a norm reads: ``x`` before a cast, unless only after it has it the type of the call."""
+    before = scope.without_cast(x)
+    return before if type_of(before) == type_of(call) else x
+
+
+def _ones(x: Any) -> Any:
+    from tvm import relax
+
+    return relax.const(np.ones(type_of(x)[0][-1], np.float32), "float32")
+
+
 def _centred_norm(product: Any, scope: Scope) -> tuple[Any, Any, float] | None:
     """Input, weight and epsilon of ``(x - mean) / sqrt(variance + epsilon) * weight``."""
     for this, other in ((0, 1), (1, 0)):
         normal = _divided_by_root(scope.without_cast(product.args[this]), scope)
-        if normal is None:
-            continue
-        difference, variance, epsilon = normal
-        centred = scope.call(difference, "subtract")
-        if centred is None or not _is_square(variance, difference, scope):
-            continue
-        if _is_mean_of(centred.args[1], centred.args[0], scope):
-            return centred.args[0], product.args[other], epsilon
+        x = None if normal is None else _centred(normal, scope)
+        if normal is not None and x is not None:
+            return x, product.args[other], normal[2]
     return None
+
+
+def _centred(normal: tuple[Any, Any, float], scope: Scope) -> Any:
+    """``x`` if the parts of a quotient by a root are ``x - mean``, the variance and an epsilon."""
+    difference, variance, _ = normal
+    centred = scope.call(difference, "subtract")
+    if centred is None or not _is_square(variance, difference, scope):
+        return None
+    return centred.args[0] if _is_mean_of(centred.args[1], centred.args[0], scope) else None
 
 
 def _divided_by_root(expression: Any, scope: Scope) -> tuple[Any, Any, float] | None:
@@ -107,8 +144,11 @@ def _is_mean_of(expression: Any, x: Any, scope: Scope) -> bool:
 
 
 def _mean(expression: Any, scope: Scope) -> Any:
-    mean = scope.call(expression, "mean")
-    if mean is None or not mean.attrs.keepdims:
+    """The mean over the last axis behind an expression of extent 1 there, or ``None``."""
+    shape = type_of(expression)[0]
+    viewed = scope.call(scope.without_cast(expression), "reshape", "expand_dims")
+    mean = scope.call(scope.without_cast(expression if viewed is None else viewed.args[0]), "mean")
+    if mean is None or shape != [*type_of(mean.args[0])[0][:-1], 1]:
         return None
     return mean if is_last_axis(mean.attrs.axis, len(type_of(mean.args[0])[0])) else None
 

@@ -22,6 +22,37 @@ def match_softmax(call: Any, scope: Scope) -> Any:
     return softmax_call(scope.builder, x, mask=mask, log=log, scale=scale)
 
 
+def match_written_softmax(call: Any, scope: Scope) -> Any:
+    """``exp(x - max(x)) / sum(exp(x - max(x)))`` as one operator, or ``None``."""
+    from tvm import relax
+
+    if call.op.name != "relax.divide":
+        return None
+    raised = scope.call(scope.without_cast(call.args[0]), "exp")
+    total = scope.call(scope.without_cast(call.args[1]), "sum")
+    if raised is None or total is None or not scope.same(total.args[0], call.args[0]):
+        return None
+    difference = scope.call(scope.without_cast(raised.args[0]), "subtract")
+    if difference is None:
+        return None
+    largest = scope.call(scope.without_cast(difference.args[1]), "max")
+    if largest is None or not scope.same(largest.args[0], difference.args[0]):
+        return None
+    x = scope.without_cast(difference.args[0])
+    axes = [_kept_axis(one, len(type_of(x)[0])) for one in (total, largest)]
+    if axes[0] != axes[1] or axes[0] is None or type_of(x) != type_of(call):
+        return None
+    return relax.op.nn.softmax(x, axis=axes[0])
+
+
+def _kept_axis(reduction: Any, rank: int) -> int | None:
+    """The one axis that a reduction makes 1, counted from the front; ``None`` for others."""
+    axes = reduction.attrs.axis
+    if axes is None or len(axes) != 1 or not reduction.attrs.keepdims:
+        return None
+    return int(axes[0]) % rank
+
+
 def _without_mask(scores: Any, scope: Scope) -> tuple[Any, Any]:
     """What a mask is added to, and the mask; ``None`` for it where nothing like one is added.
 

@@ -110,6 +110,15 @@ def test_open_dimensions_are_listed_with_the_option_to_add() -> None:
     assert "--shape x=batch,T,8 --shape z=batch,?,8" in text
 
 
+def test_inputs_without_elements_are_refused_as_what_they_are() -> None:
+    model = graph_model(
+        [helper.make_node("Relu", ["x"], ["y"])], {"x": np.zeros((0, 8), np.float32)}, ["y"]
+    )
+    with pytest.raises(BadModel, match=r"found x \(0, 8\), expected extents of at least 1"):
+        check_dimensions(prepare_model(model))
+    check_dimensions(fix_shapes(prepare_model(model), {"x": (4, 8)}))
+
+
 def test_fixed_shapes_close_shared_names_in_every_input() -> None:
     fixed = fix_shapes(prepare_model(open_model()), {"x": (2, 5, 8)})
     shapes = {value.name: declared_shape(value) for value in data_inputs(fixed)}

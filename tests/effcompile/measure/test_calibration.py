@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from effcompile.measure.calibration import beat_of, calibrate, learnt
+from effcompile.measure.calibration import beat_of, calibrate, experience_of, learnt
 from effcompile.measure.energy import Effort
 from effcompile.measure.windows import Reading
 from search.meter_facts import MeterFacts
@@ -36,15 +36,26 @@ def test_a_counter_off_the_beat_counts_as_it_is_seen() -> None:
     assert learnt(facts).period_s is None
 
 
-def test_a_step_that_a_busy_host_saw_late_does_not_hide_the_beat() -> None:
-    def readings(late_ms: float) -> list[Reading]:
-        """A step every 100 ms, read every 4 ms; the host sleeps through one of them."""
-        times = [i * 0.004 for i in range(330) if not 0.7 <= i * 0.004 < 0.7 + late_ms / 1000]
-        return [
-            Reading(time_s=t, counter_mj=30.0 * int(t / 0.1 + 1e-9), n_launches=i, busy_us=50.0 * i)
-            for i, t in enumerate(times)
-        ]
+def readings(late_ms: float) -> list[Reading]:
+    """A step every 100 ms, read every 4 ms; the host sleeps through one of them."""
+    times = [i * 0.004 for i in range(330) if not 0.7 <= i * 0.004 < 0.7 + late_ms / 1000]
+    # One block draws 1 % more than the one before, the next one less.
+    counters = [30.0 * int(t / 0.1 + 1e-9) + 0.3 * (int(t / 0.1 + 1e-9) % 2) for t in times]
+    return [
+        Reading(time_s=t, counter_mj=counter_mj, n_launches=i, busy_us=50.0 * i)
+        for i, (t, counter_mj) in enumerate(zip(times, counters, strict=True))
+    ]
 
+
+def test_a_step_that_a_busy_host_saw_late_does_not_widen_every_interval() -> None:
+    for late_ms in (0.0, 60.0):
+        seen = readings(late_ms)
+        found = experience_of(seen, beat_of(seen))
+        assert found.scatter_share == pytest.approx(0.01, rel=0.1)
+        assert found.n_degrees >= 7
+
+
+def test_a_step_that_a_busy_host_saw_late_does_not_hide_the_beat() -> None:
     for late_ms in (0.0, 15.0, 40.0):
         beat = beat_of(readings(late_ms))
         assert beat is not None and beat.is_regular

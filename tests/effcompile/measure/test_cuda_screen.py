@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from effcompile.measure import cuda_screen
 from effcompile.measure.arguments import GUARD_BYTES, Arguments, as_bytes, place
 from effcompile.measure.cuda_compiler import CudaCompiler
-from effcompile.measure.cuda_device import CudaDevice, CudaFunctions
+from effcompile.measure.cuda_device import CudaDevice
 from effcompile.measure.cuda_screen import CudaScreen, open_screen
 from effcompile.measure.memory import HostDevice
 from effcompile.measure.prepared import Prepared, expectation_of
@@ -21,29 +21,35 @@ from schedules.dtypes import is_float, numpy_dtype
 from schedules.expected import Reference
 from schedules.reference import Tolerance
 from schedules.workload import TensorSpec, Workload
+from tests.effcompile.measure.screen_emulation import EmulatedDevice, EmulatedFunctions
 
-gpu = pytest.mark.gpu
 TOLERANCE = Tolerance(rtol=1e-2, atol=1e-2)
 DTYPES = [*FLOAT_KERNELS, "int8", "int32", "bool"]
-# One element; less than a block; no multiple of anything; more than every thread has one of.
-SHAPES = [(1,), (3, 31), (7, 4099), (1031, 1277)]
+# One element; less than a block; no multiple of anything.
+SHAPES = [(1,), (3, 31), (7, 4099)]
+# Every thread of a GPU has more than one element.
+LARGE = (1031, 1277)
 
 
 @dataclass
-class Gpu:
-    """The device with the kernels of a screen."""
+class Place:
+    """A device with the kernels of a screen: a GPU, or this computer in its place."""
 
-    device: CudaDevice
-    functions: CudaFunctions
+    device: Any
+    functions: Any
+    large: tuple[int, ...]
 
 
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Gpu]:
+@pytest.fixture(scope="module", params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
+def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    if request.param == "emulated":
+        folder = tmp_path_factory.mktemp("screen")
+        return Place(EmulatedDevice(), EmulatedFunctions(folder), SHAPES[-1])
     from effcompile.measure.environment import detect_target
 
     device = CudaDevice()
     compiler = CudaCompiler(arch=detect_target("cuda").arch, cache=None, fast_math=False)
-    yield Gpu(device, device.load_functions(compiler.machine_code(SOURCE)))
+    return Place(device, device.load_functions(compiler.machine_code(SOURCE)), LARGE)
 
 
 @dataclass
@@ -73,7 +79,9 @@ class Case:
         return accepted
 
 
-def make_case(gpu: Gpu, shape: tuple[int, ...], dtype: str, rows: list[int] | None = None) -> Case:
+def make_case(
+    opened: Place, shape: tuple[int, ...], dtype: str, rows: list[int] | None = None
+) -> Case:
     specs = [TensorSpec(name=name, shape=shape, dtype=dtype) for name in "xy"]
     workload = Workload(
         op="generic",
@@ -95,9 +103,9 @@ def make_case(gpu: Gpu, shape: tuple[int, ...], dtype: str, rows: list[int] | No
         outputs=[expectation_of(reference, TOLERANCE, dtype=dtype)],
         tolerance=TOLERANCE,
     )
-    arguments = place(gpu.device, workload, prepared.inputs)
+    arguments = place(opened.device, workload, prepared.inputs)
     arguments.outputs[0].poison(0xFF)
-    screen = open_screen(gpu.device, gpu.functions, prepared, arguments)
+    screen = open_screen(opened.device, opened.functions, prepared, arguments)
     assert screen is not None
     case = Case(workload, prepared, screen, arguments, right)
     case.write(right)
@@ -111,10 +119,9 @@ def positions(shape: tuple[int, ...]) -> list[int]:
     return sorted(one for one in chosen if 0 <= one < size)
 
 
-@gpu
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_one_wrong_element_is_found_wherever_it_is(opened: Gpu, dtype: str) -> None:
-    for shape in SHAPES:
+def test_one_wrong_element_is_found_wherever_it_is(opened: Place, dtype: str) -> None:
+    for shape in {*SHAPES, opened.large}:
         case = make_case(opened, shape, dtype)
         assert case.is_right, f"a right result of shape {shape} is refused"
         for position in positions(shape):
@@ -123,19 +130,17 @@ def test_one_wrong_element_is_found_wherever_it_is(opened: Gpu, dtype: str) -> N
         assert case.is_right, f"the mended result of shape {shape} is refused"
 
 
-@gpu
 @pytest.mark.parametrize("dtype", list(FLOAT_KERNELS))
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_no_number_is_found(opened: Gpu, dtype: str, value: float) -> None:
+def test_what_is_no_number_is_found(opened: Place, dtype: str, value: float) -> None:
     case = make_case(opened, (7, 4099), dtype)
     for position in positions((7, 4099)):
         assert not case.accepts(position, value), f"element {position}"
 
 
-@gpu
 @pytest.mark.parametrize("dtype", list(FLOAT_KERNELS))
 def test_what_is_near_enough_is_accepted_and_what_is_just_not_is_left_to_the_host(
-    opened: Gpu, dtype: str
+    opened: Place, dtype: str
 ) -> None:
     case = make_case(opened, (3, 31), dtype)
     position = int(np.flatnonzero(case.right.reshape(-1))[0])
@@ -146,10 +151,9 @@ def test_what_is_near_enough_is_accepted_and_what_is_just_not_is_left_to_the_hos
     assert not case.accepts(position, 0.96875)
 
 
-@gpu
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_an_element_that_was_never_written_is_found(opened: Gpu, dtype: str) -> None:
-    case = make_case(opened, (1031, 1277), dtype)
+def test_an_element_that_was_never_written_is_found(opened: Place, dtype: str) -> None:
+    case = make_case(opened, opened.large, dtype)
     output = case.arguments.outputs[0]
     itemsize = case.right.dtype.itemsize
     output.poison(0xFF)
@@ -159,10 +163,9 @@ def test_an_element_that_was_never_written_is_found(opened: Gpu, dtype: str) -> 
     assert case.is_right
 
 
-@gpu
 @pytest.mark.parametrize("dtype", list(FLOAT_KERNELS))
 def test_of_a_sample_known_rows_are_compared_and_others_keep_their_limits(
-    opened: Gpu, dtype: str
+    opened: Place, dtype: str
 ) -> None:
     shape, rows = (2, 53, 301), [0, 17, 52, 53, 105]
     case = make_case(opened, shape, dtype, rows)
@@ -178,10 +181,9 @@ def test_of_a_sample_known_rows_are_compared_and_others_keep_their_limits(
             assert not case.accepts(position, np.nan), what
 
 
-@gpu
 @pytest.mark.parametrize("dtype", list(INTEGER_KERNELS))
 def test_of_sampled_integers_known_rows_are_compared_and_others_keep_their_limits(
-    opened: Gpu, dtype: str
+    opened: Place, dtype: str
 ) -> None:
     shape, rows = (2, 53, 301), [0, 17, 52, 53, 105]
     case = make_case(opened, shape, dtype, rows)
@@ -196,9 +198,8 @@ def test_of_sampled_integers_known_rows_are_compared_and_others_keep_their_limit
     assert case.is_right
 
 
-@gpu
 @pytest.mark.parametrize("dtype", list(INTEGER_KERNELS))
-def test_outputs_that_differ_from_those_before_are_found(opened: Gpu, dtype: str) -> None:
+def test_outputs_that_differ_from_those_before_are_found(opened: Place, dtype: str) -> None:
     case = make_case(opened, (7, 4099), dtype, [0, 6])
     case.screen.keep(case.arguments)
     assert case.screen.are_as_kept(case.arguments)
@@ -211,8 +212,7 @@ def test_outputs_that_differ_from_those_before_are_found(opened: Gpu, dtype: str
     assert case.screen.are_as_kept(case.arguments)
 
 
-@gpu
-def test_a_changed_input_is_found(opened: Gpu) -> None:
+def test_a_changed_input_is_found(opened: Place) -> None:
     for dtype in ("float16", "int8"):
         case = make_case(opened, (7, 4099), dtype)
         assert case.screen.rest_is_untouched(case.arguments)
@@ -228,8 +228,7 @@ def test_a_changed_input_is_found(opened: Gpu) -> None:
         assert case.screen.rest_is_untouched(case.arguments)
 
 
-@gpu
-def test_a_stray_write_is_found(opened: Gpu) -> None:
+def test_a_stray_write_is_found(opened: Place) -> None:
     case = make_case(opened, (3, 31), "float16")
     for argument in (*case.arguments.inputs, *case.arguments.outputs):
         last = argument.memory.size_bytes - 1
@@ -242,8 +241,7 @@ def test_a_stray_write_is_found(opened: Gpu) -> None:
             assert case.screen.rest_is_untouched(case.arguments)
 
 
-@gpu
-def test_without_room_the_host_compares(opened: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_room_the_host_compares(opened: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     case = make_case(opened, (7, 4099), "float32")
     monkeypatch.setattr(cuda_screen, "MOST_SHARE_OF_FREE_MEMORY", 1e-12)
     assert open_screen(opened.device, opened.functions, case.prepared, case.arguments) is None

@@ -19,9 +19,11 @@ class Child:
 
     barrier = threading.Barrier(1)
     used: list[Path] = []  # noqa: RUF012
+    n_threads: set[str] = set()  # noqa: RUF012
 
     def __init__(self, module_name: str, *, log_path: Path, environment: Any) -> None:
         self.log_path = log_path
+        Child.n_threads = {environment["OPENBLAS_NUM_THREADS"], environment["TVM_NUM_THREADS"]}
 
     def call(self, method: str, request: Any, *, answer: Any, timeout_s: float) -> Any:
         Child.used.append(self.log_path)
@@ -31,9 +33,15 @@ class Child:
         pass
 
 
-@pytest.mark.parametrize(("n_cores", "n_processes"), [(1, 1), (2, 1), (8, 2), (64, 4)])
+@pytest.mark.parametrize(
+    ("n_cores", "n_processes", "n_threads"), [(1, 1, "1"), (2, 1, "1"), (8, 2, "2"), (64, 4, "8")]
+)
 def test_several_workloads_are_prepared_at_once_where_there_are_cores(
-    n_cores: int, n_processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    n_cores: int,
+    n_processes: int,
+    n_threads: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "ChildProcess", Child)
     monkeypatch.setattr(module.os, "cpu_count", lambda: n_cores)
@@ -48,4 +56,6 @@ def test_several_workloads_are_prepared_at_once_where_there_are_cores(
     for workload in workloads:
         made.folder(workload)
     assert len(set(Child.used)) == n_processes
+    # Half of the cores: builders need the others, and threads that wait take a core too.
+    assert Child.n_threads == {n_threads}
     made.close()

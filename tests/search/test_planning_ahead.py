@@ -1,0 +1,113 @@
+"""The next round is proposed while the one before it is measured."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schedules.candidate import Candidate
+from search.events import (
+    EnergyMeasured,
+    RoundStarted,
+)
+from search.history import TaskHistory
+from search.random_search import RandomSearch
+from search.stopping import StopRequest
+from search.stored import Proposal
+from search.trial import EnergyMeasurement, Trial
+from tests.doubles import (
+    SimulatedRunner,
+    SimulatedSpace,
+)
+from tests.search.tuner_bench import CONFIG, Bench
+
+
+class SlowSpace(SimulatedSpace):
+    """Proposing takes longer than everything else."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
+        time.sleep(0.02)
+        return super().sample(n, rng)
+
+
+class TestPlanningAhead:
+    def test_what_is_proposed_does_not_depend_on_who_is_slow(
+        self, bench: Bench, unbroken: list[Trial]
+    ) -> None:
+        # The device waits for proposals here, and proposals for the device in the other run.
+        bench.new_space = SlowSpace
+        bench.tune()
+        assert [replace(trial, spent_s=0.0) for trial in bench.trials()] == unbroken
+
+    def test_a_round_is_proposed_without_the_results_of_the_one_before_it(
+        self, bench: Bench
+    ) -> None:
+        asked: list[int] = []
+
+        class Watched(RandomSearch):
+            def propose(self, history: TaskHistory, *args: Any, **named: Any) -> list[Proposal]:
+                asked.append(len(history.trials))
+                return super().propose(history, *args, **named)
+
+        bench.tasks, bench.names = bench.tasks[:1], ("knobs",)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("search.tuner.Evolutionary", lambda config: Watched())
+            bench.tune()
+        # The default alone is known to the second round; the first was begun before it.
+        assert asked == [0, 1, 11, 21, 31, 41]
+
+    def test_a_plan_that_is_done_does_not_wait_for_the_last_energy(self, bench: Bench) -> None:
+        class SlowMeter(SimulatedRunner):
+            def measure_energy(self, *args: Any, **named: Any) -> EnergyMeasurement:
+                time.sleep(0.02)
+                return super().measure_energy(*args, **named)
+
+        bench.runner, bench.new_space = SlowMeter(), SlowSpace
+        bench.config = replace(CONFIG, energy_policy="measure_all", energy_band=99.0)
+        bench.tune()
+        kinds = [type(one) for one in bench.seen if isinstance(one, (RoundStarted, EnergyMeasured))]
+        between = [
+            i
+            for i in range(1, len(kinds) - 1)
+            if kinds[i - 1 : i + 2] == [EnergyMeasured, RoundStarted, EnergyMeasured]
+        ]
+        assert between
+
+    def test_tasks_that_take_turns_have_equally_many_rounds(self, bench: Bench) -> None:
+        bench.config = replace(CONFIG, task_order="even", n_trials=62)
+        bench.tune()
+        started = [one.task.name for one in bench.of(RoundStarted) if one.n_proposed == 10]
+        assert started == ["matmul", "softmax"] * 3
+
+    def test_a_plan_is_not_stored_where_defaults_took_the_rest_of_the_budget(
+        self, bench: Bench
+    ) -> None:
+        bench.config = replace(CONFIG, n_trials=4)
+        bench.runner.fault = lambda one: "crash" if len(bench.runner.timed) <= 2 else None
+        assert bench.tune() == "budget"
+        assert [trial.origin for trial in bench.trials()] == ["default"] * 4
+        assert bench.of(RoundStarted) == []
+
+    def test_a_first_round_is_the_same_planned_before_or_after_the_defaults(
+        self, bench: Bench, tmp_path: Path
+    ) -> None:
+        bench.config = replace(CONFIG, n_trials=9)
+        bench.runner.fault = lambda one: "crash" if len(bench.runner.timed) <= 2 else None
+        bench.tune()
+        expected = [(trial.candidate, trial.state) for trial in bench.trials()]
+        other = Bench(tmp_path / "other", config=bench.config)
+        other.folder.mkdir()
+        other.runner.fault = lambda one: "crash" if len(other.runner.timed) <= 2 else None
+        other.runner.on_time = lambda: (
+            other.stop.request() if len(other.runner.timed) == 4 else None
+        )
+        assert other.tune() == "request"
+        other.stop = StopRequest()
+        assert other.tune() == "budget"
+        assert [(trial.candidate, trial.state) for trial in other.trials()] == expected
+        assert len(expected) == 9
