@@ -217,8 +217,9 @@ def _require_version(card: _Card, path: Path) -> None:
     if found != (MODELS_VERSION, FEATURES_VERSION, FEATURE_NAMES):
         raise BadModels(
             f"cannot use the models in {path}: file version {card.schema_version} with features "
-            f"{card.features_version}, this program needs {MODELS_VERSION} with "
-            f"{FEATURES_VERSION}. Make them again with: effcompile train-models"
+            f"{card.features_version} of {len(card.feature_names)} names, this program needs "
+            f"{MODELS_VERSION} with {FEATURES_VERSION} of {len(FEATURE_NAMES)}. Make them "
+            "again with: effcompile train-models"
         )
 
 

@@ -132,7 +132,16 @@ def converted(values: dict[str, Any], origin: str) -> TuneConfig:
     try:
         return msgspec.convert(values, TuneConfig)
     except msgspec.ValidationError as error:
-        raise UsageError(f"cannot use the settings of {origin}: {error}.") from error
+        raise UsageError(
+            f"cannot use the settings of {origin}: {error}{_found(values, str(error))}."
+        ) from error
+
+
+def _found(values: dict[str, Any], message: str) -> str:
+    """What the settings hold at the path that a message of msgspec ends with."""
+    *_, section, name = ["", "", *message.rpartition("`$.")[2].rstrip("`").split(".")]
+    known = values.get(section, {})
+    return f", found {known[name]!r}" if name in known else ""
 
 
 def checked(config: TuneConfig) -> TuneConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from itertools import count
 from typing import Any
 
 from schedules import _tvm
@@ -26,7 +28,7 @@ def workload_of(
         attrs: Operator attributes.
     """
     tvm = _tvm.load()
-    function = normalised(function)
+    function = with_distinct_names(normalised(function))
     specs = tuple(
         TensorSpec(
             name=str(buffer.name),
@@ -51,6 +53,26 @@ def workload_of(
 def normalised(function: Any) -> Any:
     """The function under the symbol ``main``, without attributes that depend on its caller."""
     return function.with_attr("global_symbol", "main")
+
+
+def with_distinct_names(function: Any) -> Any:
+    """The function, its parameters renamed where two have one name: ``x * x`` reads ``x`` twice.
+
+    Kernels whose text is ours name their arguments.
+    """
+    tvm = _tvm.load()
+    names = [str(parameter.name) for parameter in function.params]
+    if len(set(names)) == len(names):
+        return function
+    graph = json.loads(tvm.ir.save_json(function))
+    nodes = graph["nodes"]
+    parameters = nodes[nodes[graph["root_index"]]["data"]["params"]]["data"]
+    for number, (node, name) in enumerate(zip(parameters, list(names), strict=True)):
+        if name in names[:number]:
+            names[number] = next(one for i in count(1) if (one := f"{name}_{i}") not in names)
+            nodes.append({"type": "ffi.String", "data": names[number]})
+            nodes[node]["data"]["name"] = len(nodes) - 1
+    return tvm.ir.load_json(json.dumps(graph))
 
 
 def private_copy(function: Any) -> Any:

@@ -163,3 +163,21 @@ def test_results_are_those_of_pytorch(make: type[torch.nn.Module]) -> None:
     found = run_lowered(lower({"main": model}, CPU), flat)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other.numpy(), rtol=2e-4, atol=2e-5)
+
+
+class Twice(torch.nn.Module):
+    """Functions that read one tensor more than once."""
+
+    def forward(self, x: Any) -> tuple[Any, ...]:
+        return x * x, x @ x.transpose(-1, -2), functional.scaled_dot_product_attention(x, x, x)
+
+
+def test_functions_that_read_a_tensor_twice_have_programs() -> None:
+    extraction = extracted(Twice(), (torch.rand(2, 4, 64, 64).half(),), "h100")
+    assert len(extraction.tasks) >= 3
+    for each in extraction.tasks:
+        space = own_spaces(each.task)[0]
+        names = [spec.name for spec in each.task.workload.inputs]
+        assert len(set(names)) == len(names)
+        candidate = space.sample(1, np.random.default_rng(0))[0]
+        assert space.realise(candidate) is not None
