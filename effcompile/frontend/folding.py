@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from effcompile.frontend.known_values import fold_known_values
-from effcompile.frontend.quantised import merge_dequantised_products
+from effcompile.frontend.quantised import merge_dequantised_products, merge_written_products
 from effcompile.frontend.tensors import array_of
 
 
@@ -25,6 +25,8 @@ def fold(model: Any) -> Any:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     _drop_defaulted_inputs(copy.graph)
+    if merge_written_products(copy):
+        _drop_unread_nodes(copy.graph)
     fold_known_values(copy)
     _fold_batch_norms(copy.graph)
     merge_dequantised_products(copy.graph)
@@ -124,6 +126,16 @@ def _folded_weights(
     bias = array_of(stored[convolution.input[2]]).astype(np.float64) if has_bias else 0.0
     wide = weight.astype(np.float64) * scale.reshape(-1, *[1] * (weight.ndim - 1))
     return wide.astype(weight.dtype), (scale * (bias - mean) + beta).astype(weight.dtype)
+
+
+def _drop_unread_nodes(graph: Any) -> None:
+    """Until every node is read by another one, or gives a result."""
+    while True:
+        read = set(_read_names(graph))
+        kept = [node for node in graph.node if any(name in read for name in node.output)]
+        if len(kept) == len(graph.node):
+            return
+        _replace_nodes(graph, kept)
 
 
 def _drop_unused_initialisers(graph: Any) -> None:

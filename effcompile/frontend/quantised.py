@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from effcompile.frontend.constant_graph import ConstantGraph
 from effcompile.frontend.operators import DEFAULT_DOMAINS
 from effcompile.frontend.tensors import array_of
+from effcompile.frontend.written_quantisation import quantised_columns
 
 FOUR_BITS = ("INT4", "UINT4")
 EIGHT_BITS = ("INT8", "UINT8")
+PRODUCT_DOMAIN = "effcompile"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,42 @@ class PackedMatrix:
     bits: int
     block: int
     depth: int
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether every zero point is the one that products have without any."""
+        middle = 1 << (self.bits - 1)
+        return bool((self.zero_points == (middle if self.bits == 8 else middle * 17)).all())
+
+
+def merge_written_products(model: Any) -> int:
+    """Rewrite products with matrices that the graph's own arithmetic unpacks, in place.
+
+    Returns:
+        How many; what only they read is still there.
+    """
+    from onnx import helper
+
+    graph, constants = model.graph, ConstantGraph(model)
+    dtypes = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
+    dtypes |= {value.name: value.type.tensor_type.elem_type for value in graph.input}
+    n_replaced = 0
+    for node in graph.node:
+        transposed = _right_transposed(node)
+        if transposed is None:
+            continue
+        found = quantised_columns(constants, node.input[1], transposed)
+        dtype = dtypes.get(node.input[0])
+        if found is None or dtype is None:
+            continue
+        scales = found.scales.astype(helper.tensor_dtype_to_np_dtype(dtype))
+        matrix = _packed(found.values, scales, found.zeros, found.bits)
+        if matrix is not None and _bias_fits(node, matrix, constants.stored):
+            _replace(graph, node, matrix)
+            n_replaced += 1
+    if n_replaced and all(entry.domain != PRODUCT_DOMAIN for entry in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(PRODUCT_DOMAIN, 1))
+    return n_replaced
 
 
 def merge_dequantised_products(graph: Any) -> None:
@@ -185,9 +224,13 @@ def _pack(values: np.ndarray, bits: int) -> np.ndarray:
 def _replace(graph: Any, node: Any, matrix: PackedMatrix) -> None:
     from onnx import helper, numpy_helper
 
-    names = [f"{node.output[0]}.{role}" for role in ("packed", "scales", "zero_points")]
-    for name, value in zip(names, (matrix.packed, matrix.scales, matrix.zero_points), strict=True):
+    parts = {"packed": matrix.packed, "scales": matrix.scales}
+    if not matrix.is_symmetric:
+        parts["zero_points"] = matrix.zero_points
+    names = [f"{node.output[0]}.{role}" for role in parts]
+    for name, value in zip(names, parts.values(), strict=True):
         graph.initializer.append(numpy_helper.from_array(value, name))
+    names += [""] * matrix.is_symmetric
     # Between zero points and bias stands the group index, which is absent.
     bias = ["", *node.input[2:3]] if len(node.input) > 2 and node.input[2] else []
     product = helper.make_node(
@@ -195,7 +238,7 @@ def _replace(graph: Any, node: Any, matrix: PackedMatrix) -> None:
         [node.input[0], *names, *bias],
         list(node.output),
         name=node.name,
-        domain="effcompile",
+        domain=PRODUCT_DOMAIN,
         K=matrix.depth,
         N=matrix.packed.shape[0],
         bits=matrix.bits,

@@ -68,11 +68,14 @@ RULES = {
 def test_the_reference_is_what_the_program_gives(name: str) -> None:
     rule, options = RULES[name]
     workload = attention(rule, **options)
+    # Masks of floats are added in float32 by the reference, in float64 by this program.
+    is_rounded = "float" in str(options.get("mask"))
+    tolerance = {"rtol": 1e-5, "atol": 1e-6} if is_rounded else {"rtol": 1e-11, "atol": 1e-12}
     for seed in range(3):
         inputs = make_inputs(workload, seed)
         (wanted,) = run_program(workload, inputs)
         (found,) = compute_reference(workload, inputs)
-        np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(found, wanted, **tolerance)
 
 
 def test_a_sample_holds_rows_of_the_whole_within_its_limits(
