@@ -2,7 +2,7 @@
 # Kernels as the tests emulate them on this CPU, a thread for each CUDA thread, under a sanitizer of g++:
 #   bash scripts/sanitize_emulated.sh thread     # races of threads, warps and blocks, copies and tensor cores of Hopper included
 #   bash scripts/sanitize_emulated.sh address    # accesses outside of arguments and workspaces, undefined arithmetic
-# Needs no GPU; ten minutes on two cores. Reports come to runs/sanitize-<which>/; the exit status is 0 only without any.
+# Needs no GPU; ten minutes on two cores. A test that gets stuck ends the run after ten more. Reports come to runs/sanitize-<which>/; the exit status is 0 only without any.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 which=${1:?usage: sanitize_emulated.sh thread|address [PYTEST OPTION ...]}; shift
@@ -15,7 +15,7 @@ mapfile -t files < <(grep -lE "emulation import|host_library import" tests/sched
 preload="$(g++ -print-file-name="${library[$which]}") $(g++ -print-file-name=libstdc++.so)"
 OPENBLAS_NUM_THREADS=1 EMULATION_FLAGS="${flags[$which]}" LD_PRELOAD=$preload \
   TSAN_OPTIONS=$options ASAN_OPTIONS=$options UBSAN_OPTIONS="$options print_stacktrace=1" \
-  "${PYTHON:-.venv/bin/python}" -m pytest -q -p no:cacheprovider --timeout 600 "${files[@]}" "$@"
+  "${PYTHON:-.venv/bin/python}" -m pytest -q -p no:cacheprovider --timeout 600 --timeout-method thread "${files[@]}" "$@"
 status=$?
 reports=$(cat "$out"/report.* 2>/dev/null | grep -cE "^SUMMARY: |runtime error: ")
 echo "$reports reports in $out"
