@@ -9,6 +9,7 @@ from typing import Any
 
 from effcompile.extract import extract_tasks
 from effcompile.lower import LoweredProgram
+from effcompile.output_views import outputs_as_views
 from effcompile.runtime_libraries import load_cuda_runtime
 from schedules import _tvm
 from schedules.candidate import Candidate
@@ -94,7 +95,7 @@ def compile_program(
     clean = tvm.s_tir.transform.RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)
     with tvm_target:
         executable = tvm.compile(
-            clean(module),
+            outputs_as_views(clean(module)),
             tvm_target,
             relax_pipeline=relax.get_pipeline("default_build"),
             tir_pipeline=pipeline(),

@@ -129,7 +129,7 @@ def reason_not_to_tune(function: Any) -> str:
     """Why a function keeps its default schedule; empty if it should be tuned."""
     if _has_symbolic_shape(function):
         return "a dimension is open: its kernel serves every size"
-    if _is_view(function):
+    if is_view(function):
         return "a view of its input: no kernel runs"
     if _calls_external_code(function):
         return "calls library code"
@@ -167,7 +167,8 @@ def _has_symbolic_shape(function: Any) -> bool:
     )
 
 
-def _is_view(function: Any) -> bool:
+def is_view(function: Any) -> bool:
+    """Whether a function only gives its one argument another shape."""
     from tvm.relax import analysis
 
     return len(function.params) == 2 and bool(analysis.has_reshape_pattern(function))

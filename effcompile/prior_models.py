@@ -31,7 +31,7 @@ def known_models(target: Target, config: TuneConfig) -> DeviceModels | None:
     if config.measure.source == "none":
         return require_models(target)
     wanted = config.search.warm_start and config.measure.cache == "hot"
-    return models_of(target, same_device=True) if wanted else None
+    return models_of(target) if wanted else None
 
 
 def origin_of(known: DeviceModels | None, config: TuneConfig) -> dict[str, str]:

@@ -12,6 +12,7 @@ from schedules.attention_decode_problem import decode_problem
 from schedules.attention_decode_schedule import (
     Combine,
     DecodeSchedule,
+    Release,
     n_passes,
     ring_bytes,
     shared_bytes,
@@ -67,6 +68,7 @@ class AttentionDecodeSpace(KnobSpace):
         rows = tuple(n for n in (8, 16, 32) if n == 8 or n < 2 * self._problem.group_rows)
         plenty = self._problem.plain.keys > FEW_KEYS
         combines = ("last_block", *(["cluster"] if self._target.has_clusters else []))
+        releases = ("late", *(["at_once"] if self._target.has_clusters else []))
         return (
             Knob(name="splits", values=self._split_counts()),
             Knob(name="order", values=("ranges", "turns")),
@@ -75,6 +77,7 @@ class AttentionDecodeSpace(KnobSpace):
             Knob(name="in_flight", values=(1, 2, 3, 4, 6, 8)),
             Knob(name="rows", values=rows),
             Knob(name="combine", values=combines),
+            Knob(name="release", values=releases),
         )
 
     def _split_counts(self) -> tuple[int, ...]:
@@ -99,6 +102,7 @@ class AttentionDecodeSpace(KnobSpace):
             in_turns=values["order"] == "turns",
             combine=cast("Combine", values["combine"]),
             early=self._target.has_clusters,
+            release=cast("Release", values["release"]),
         )
 
     def refusal(self, values: Values) -> str | None:

@@ -13,6 +13,7 @@ ALIGNMENT_BYTES = 1024
 BARRIER_BYTES = 8
 Combine = Literal["last_block", "cluster"]
 Loads = Literal["tiles", "pieces"]
+Release = Literal["at_once", "late"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,8 @@ class DecodeSchedule:
             must not overlap.
         early: Whether blocks start before the kernel in front has ended, and ask the second
             cache for their first steps until it has (compute capability 9.0, ``tiles``).
+        release: When the kernel behind may do so: ``at_once`` when all blocks of this one have
+            started, or ``late``, when they have asked for their last keys.
     """
 
     warps: int
@@ -45,6 +48,7 @@ class DecodeSchedule:
     in_turns: bool
     combine: Combine
     early: bool
+    release: Release
 
     @property
     def n_threads(self) -> int:

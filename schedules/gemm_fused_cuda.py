@@ -17,7 +17,7 @@ from schedules.packing import FRAGMENT_DEPTH, TILE_COLUMNS, WORDS_PER_LOAD
 from schedules.product_ending import parameters, product_launches
 from schedules.wgmma import wgmma_registers
 
-TEXT_PARTS = ("packed_codes.cuh", "gemm_fused.cuh")
+TEXT_PARTS = ("packed_codes.cuh", "gemm_fused_pieces.cuh", "gemm_fused.cuh")
 ROWS_PER_WARPGROUP = 64
 # Of a warpgroup on their way out: four warps with 16 lines of 16 floats and 4 more.
 SUM_BYTES = 4 * 16 * (16 + 4) * 4

@@ -89,9 +89,13 @@ def _constants(problem: HeadNormProblem, schedule: HeadNormSchedule) -> dict[str
         "HEIGHT": schedule.height,
         "ROWS": problem.n_rows,
         "CENTRED": problem.centred,
-        "HAS_BIAS": len(problem.sources[0].vectors) > 1,
+        "HAS_BIAS": _has_bias(problem),
         "STREAMS": schedule.streams,
     }
+
+
+def _has_bias(problem: HeadNormProblem) -> bool:
+    return len(problem.sources[0].vectors) > 1
 
 
 def _head(problem: HeadNormProblem) -> str:
@@ -129,14 +133,16 @@ def _name(problem: HeadNormProblem, axis: int) -> str:
 
 
 def _choice(problem: HeadNormProblem) -> list[str]:
-    """The source of a row: the address of its first element, and its vectors."""
-    lines = [
-        "  const elem* x = nullptr;",
-        "  const weight_t *weight = nullptr, *bias = nullptr;",
-    ]
+    """The source of a row: the address of its first element, and its vectors.
+
+    Rows without a source are zeros, on which the vectors of any may be used.
+    """
+    first, *_ = problem.sources
+    names = ("weight", "bias")[: len(first.vectors)]
+    lines = ["  const elem* x = nullptr;"]
+    lines += [f"  const weight_t* {n} = p{i};" for n, i in zip(names, first.vectors, strict=True)]
     for one in problem.sources:
-        vectors = zip(("weight", "bias"), one.vectors, strict=False)
-        given = " ".join(f"{name} = p{i};" for name, i in vectors)
+        given = " ".join(f"{n} = p{i};" for n, i in zip(names, one.vectors, strict=True))
         lines.append(f"  if ({one.guard}) {{ x = {one.start}; {given} }}")
     return lines
 
@@ -159,7 +165,7 @@ def _body(problem: HeadNormProblem, lanes: Lanes) -> list[str]:
         "  }",
         "  __shared__ __align__(16) elem rows[HEIGHT * WIDTH];",
         "  elem* row = rows + threadIdx.y * WIDTH;",
-        "  normalise(held, weight, bias, row);",
+        f"  normalise(held, weight, {'bias' if _has_bias(problem) else 'nullptr'}, row);",
         "#pragma unroll",
         "  for (int c = 0; c < CHUNKS; ++c) {",
         f"    {number}",

@@ -1,4 +1,4 @@
-"""CUDA programs of the merge family: templates of ``cuda/merge.cuh`` with everything filled in."""
+"""CUDA programs of the merge family: templates of ``cuda/merge_*.cuh``, everything filled in."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ KINDS = {
     BLEND_ROWS: "BLEND",
     RENOISE_ROWS: "RENOISE",
     SELECT_ROWS: "SELECT",
+}
+FILES = {
+    FRAME_COSINE: "merge_cosines.cuh",
+    SEGMENT_MEAN: "merge_means.cuh",
+    COMBINE_PARTIALS: "merge_partials.cuh",
+    **dict.fromkeys(KINDS, "merge_mixtures.cuh"),
 }
 # Which of the arguments of ``mix_rows`` (x, other, low, high, weight) each operator has.
 MIXTURE_INPUTS = {
@@ -84,7 +90,7 @@ def merge_cuda(workload: Workload, problem: MergeProblem, schedule: MergeSchedul
             f"__device__ __forceinline__ void {problem.op}({_parameters(workload)}) {{\n"
             f"  using namespace effcompile_merge;\n  effcompile_merge::{call};\n}}"
         ),
-        headers=(device_code("rows.cuh"), device_code("merge.cuh")),
+        headers=tuple(map(device_code, ("rows.cuh", "merge.cuh", FILES[problem.op]))),
         arguments=problem.names,
         grid=(n_blocks(problem, schedule),),
         block=(schedule.lanes, schedule.height),

@@ -20,6 +20,8 @@ from schedules.analysis import SPATIAL, constant_extent
 from schedules.programs import normalised
 
 ROWS_DTYPE = "int64"
+# The float64 elements of a page of memory, which chosen rows seldom share.
+LEAST_STEPS = 512
 # Of some numbers these have no value, or none that is finite.
 PARTIAL = frozenset(
     ("log", "log2", "log10", "log1p", "sqrt", "rsqrt", "pow", "tan", "asin", "acos", "atanh")
@@ -32,11 +34,12 @@ class RowProgram:
     """A program whose outputs are computed row by row.
 
     Attributes:
+        nests: In order.
         buffers: Parameters of the program, then what lies between its nests.
         read_by_row: Places among the inputs of those of which a row needs the same row alone.
     """
 
-    _nests: Sequence[_Nest]
+    nests: Sequence[_Nest]
     buffers: Sequence[Any]
     read_by_row: frozenset[int]
 
@@ -74,15 +77,15 @@ class RowProgram:
             and all(nest.needs_row(one) for nest in nests)
         )
         return RowProgram(
-            _nests=nests,
+            nests=nests,
             buffers=[*parameters, *function.body.block.alloc_buffers],
             read_by_row=frozenset(by_row),
         )
 
     @property
     def n_steps_per_row(self) -> int:
-        """Elements computed for one row, over all nests."""
-        return sum(nest.n_steps_per_row for nest in self._nests)
+        """Elements computed for one row, over all nests; of short rows, those of a page."""
+        return sum(max(nest.n_steps_per_row, LEAST_STEPS) for nest in self.nests if nest.rows)
 
     def cut(self, n_rows: int) -> Any:
         """A function of all buffers and, last, the rows to compute.
@@ -92,9 +95,9 @@ class RowProgram:
         tvm = _tvm.load()
         from tvm.s_tir import SBlock, SBlockRealize
 
-        n_axes = max(len(nest.rows) for nest in self._nests)
+        n_axes = max(len(nest.rows) for nest in self.nests)
         rows = tvm.tirx.decl_buffer((n_axes, n_rows), ROWS_DTYPE, name="rows")
-        cut = [nest.cut(rows, n_rows) for nest in self._nests]
+        cut = [nest.cut(rows, n_rows) for nest in self.nests]
         body = tvm.tirx.SeqStmt(cut) if len(cut) > 1 else cut[0]
         root = SBlockRealize([], True, SBlock([], [], [], "root", body))
         function = tvm.tirx.PrimFunc([*self.buffers, rows], root)
@@ -175,7 +178,7 @@ class _Nest:
         )
 
     def _loads(self) -> Iterator[Any]:
-        """What is read, but for the element itself that a sum is added to."""
+        """What is read, the element that a sum is added to included."""
         for statement in (self.block.init, self.block.body):
             if statement is not None:
                 yield from _loads_of(statement)
@@ -269,10 +272,20 @@ def _partial_arguments(node: Any) -> list[Any]:
     found: list[Any] = []
 
     def note(call: Any) -> None:
-        name = str(getattr(call.op, "name", "call_extern"))
-        if name.rpartition(".")[2] in PARTIAL | EXTERNAL:
+        name = str(getattr(call.op, "name", "call_extern")).rpartition(".")[2]
+        if name in PARTIAL | EXTERNAL and not (name == "pow" and _is_natural(call.args[1])):
             found.extend(call.args)
 
     tvm_ffi.structural_walk(node, (tvm.ir.Call, note))
     tvm_ffi.structural_walk(node, (tvm.tirx.Div, lambda one: found.append(one.b)))
     return found
+
+
+def _is_natural(exponent: Any) -> bool:
+    """Whether every number has that power."""
+    tirx = _tvm.load().tirx
+    return (
+        isinstance(exponent, tirx.FloatImm | tirx.IntImm)
+        and float(exponent.value) >= 0
+        and float(exponent.value).is_integer()
+    )

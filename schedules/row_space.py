@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from schedules import dtypes
 from schedules.covering import required, unless_empty
@@ -20,6 +20,7 @@ READ_BYTES = {**ELEMENT_BYTES, "bool": dtypes.ELEMENT_BYTES["bool"]}
 WORD_BYTES = 16
 
 Problem = TypeVar("Problem")
+Space = TypeVar("Space", bound="RowSpace[Any]")
 
 
 class RowSpace(KnobSpace, Generic[Problem]):
@@ -50,7 +51,7 @@ class RowSpace(KnobSpace, Generic[Problem]):
         return ("no", "yes") if self._target.has_clusters else ("no",)
 
     @classmethod
-    def covering(cls, task: Task) -> Self | None:
+    def covering(cls: type[Space], task: Task) -> Space | None:
         """The space of a task, ``None`` where other spaces have to serve."""
         if task.target.kind != "cuda" or cls.problem_of(task.workload) is None:
             return None

@@ -2,8 +2,8 @@
 """State the intervals of a recording's energy windows anew: restate_intervals.py FILE.effrec
 
 A window of two or three counter steps states its interval by its own scatter and by what
-calibration saw, a dozen steps of one load. Steps that were seen late in there made every interval
-of a session too wide: 9.2 % on an H200 whose steps scatter by 0.9 to 2.4 %. Each window's own part
+calibration saw, a dozen steps of one load. One of those that is seen late makes every interval of
+a session too wide: 9.2 % on an H200 whose steps scatter by 0.9 to 2.4 %. Each window's own part
 can be taken out of its interval; all windows of a workload together then take the place of the
 calibration. Energies stay what they were. For recordings of one session, once per file.
 """

@@ -56,8 +56,9 @@ class SearchConfig:
             latency, ``published`` learns the share of the best energy from features known
             before building (arXiv 2411.18873), ``constant`` and ``linear`` are the
             predictors that a model must beat.
-        warm_start: Let energy predictions start from the models that are shipped for this very
-            kind of GPU, where there are any; nothing else knows more before the first window.
+        warm_start: Let energy predictions start from the models that are shipped for this kind
+            of GPU or one like it, where there are any; nothing else knows more before the first
+            window.
         energy_warmup: Candidates per task that ``never`` measures, and ``overlap`` and ``worth``
             measure before they trust predictions.
         n_finalists: Candidates per task that are measured again before one may win.

@@ -77,6 +77,7 @@ def bench_search(
     config: TuneConfig,
     seeds: Sequence[int],
     names: Sequence[str] = tuple(WAYS),
+    teacher: Recording | None = None,
     processes: int = 1,
     watch: Callable[[str], None] = lambda text: None,
 ) -> list[SearchOutcome]:
@@ -87,6 +88,8 @@ def bench_search(
         config: Settings that all ways share; the number of trials is per workload.
         seeds: At least one.
         names: Which of :data:`~effcompile.bench.search_ways.WAYS`.
+        teacher: Another device's recording, which teaches warm ways in the place of the other
+            workloads; what bears the name of the searched one is left out.
         processes: Workloads searched at a time.
         watch: Told what is done.
 
@@ -101,7 +104,7 @@ def bench_search(
     jobs = [
         _Job(
             recording=replace(recording, tasks=(task,)),
-            others=replace(recording, tasks=tuple(t for t in recording.tasks if t is not task)),
+            others=_others(task, recording, teacher),
             config=config,
             seeds=tuple(seeds),
             names=tuple(names),
@@ -113,6 +116,14 @@ def bench_search(
         watch(f"{job.recording.tasks[0].task.workload.name}: {len(outcomes)} searches")
         found += outcomes
     return found
+
+
+def _others(task: RecordedTask, recording: Recording, teacher: Recording | None) -> Recording:
+    if teacher is None:
+        return replace(recording, tasks=tuple(one for one in recording.tasks if one is not task))
+    name = task.task.workload.name
+    others = tuple(one for one in teacher.tasks if one.task.workload.name != name)
+    return replace(teacher, tasks=others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,9 @@ def search(
     only: Annotated[
         list[str] | None, typer.Option(help="Way to search, for example B3; may be repeated.")
     ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Warm ways learn from these recordings, replay:NAME.")
+    ] = None,
     processes: Annotated[int, typer.Option(help="Workloads searched at a time.", min=1)] = 1,
     markdown: Annotated[Path | None, typer.Option(help="Also write the tables there.")] = None,
     picture: Annotated[
@@ -87,6 +90,7 @@ def search(
         config=merged(preset("normal"), {"search": settings}, "the command line"),
         seeds=range(seeds),
         names=only or list(WAYS),
+        teacher=None if teacher is None else _recording(teacher, "--teacher"),
         processes=processes,
         watch=_say,
     )

@@ -16,19 +16,17 @@ def shipped_models() -> dict[str, Path]:
     return {one.stem: one for one in sorted(Path(__file__).parent.glob(f"*{SUFFIX}"))}
 
 
-def models_of(target: Target, *, same_device: bool) -> DeviceModels | None:
+def models_of(target: Target) -> DeviceModels | None:
     """Shipped models for a target, ``None`` if there are none.
 
-    Args:
-        target: What is compiled for.
-        same_device: Only those of the very same kind of device. Otherwise models of a device
-            of the same architecture with as many cores will do: their order of candidates is
-            worth something, their watts are another card's.
+    Without models of the very device, those of one of the same architecture with as many cores
+    will do: their watts are another card's, but what was learnt on H100s orders an H200's
+    candidates better than sixteen energies of its own do (docs/results.md).
     """
     found = [read_models(path) for path in shipped_models().values()]
     exact = [one for one in found if one.training.device == target.name]
-    if exact or same_device:
-        return exact[0] if exact else None
+    if exact:
+        return exact[0]
     alike = (target.arch, target.n_cores)
     return next((one for one in found if (one.training.arch, one.training.n_cores) == alike), None)
 
@@ -39,7 +37,7 @@ def require_models(target: Target) -> DeviceModels:
     Raises:
         UsageError: There are none.
     """
-    found = models_of(target, same_device=False)
+    found = models_of(target)
     if found is None:
         known = ", ".join(shipped_models()) or "none"
         raise UsageError(

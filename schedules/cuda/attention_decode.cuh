@@ -30,7 +30,7 @@ __device__ __forceinline__ void walk(Totals& totals, Ring& ring, const Queries& 
       ring.ask(slot, key + DEPTH * STRIDE, reach.end);
     } else {
       ring.ask_nothing();
-      if constexpr (EARLY) early::release_next_kernel();
+      if constexpr (EARLY && !RELEASES_AT_ONCE) early::release_next_kernel();
     }
     if (++slot == DEPTH) {
       slot = 0;
@@ -48,6 +48,7 @@ __device__ __forceinline__ void attention_decode(const elem* query, Tokens key, 
   unsigned char* arena = aligned(memory);
   Ring ring(arena, key, value, place.group, warp, table + place.batch() * (KEYS / PAGE_KEYS));
   if constexpr (EARLY) {
+    if constexpr (RELEASES_AT_ONCE) early::release_next_kernel();
     if constexpr (!HAS_LENGTHS && !PAGED) {
       Share share = share_of(reach_of(nullptr, 0), place.split, warp);
       for (int d = 0; d < min(DEPTH, share.n); ++d) ring.prefetch(share.first + d * STRIDE);

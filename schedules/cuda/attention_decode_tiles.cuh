@@ -13,10 +13,12 @@ struct Ring {
   int group;
   const int* table;  // of this sequence
   int ahead;         // page of box `lane` of the step that is asked for next
+  hopper::u64 once;  // of tiles that no other pass reads
 
   __device__ __forceinline__ Ring(unsigned char* arena, Tokens k, Tokens v, int group_of_block, int warp,
                                   const int* pages)
-      : slots(arena + warp * DEPTH * SLOT_BYTES), keys(k), values(v), group(group_of_block), table(pages) {
+      : slots(arena + warp * DEPTH * SLOT_BYTES), keys(k), values(v), group(group_of_block), table(pages),
+        once(hopper::read_once()) {
     barriers = hopper::shared_address(arena + RING_BYTES) + warp * DEPTH * 8;
     if (is_elected()) {
       for (int d = 0; d < DEPTH; ++d) hopper::mbarrier_init(barriers + d * 8, 1);
@@ -37,6 +39,11 @@ struct Ring {
     int box = min((int)threadIdx.x % 32, BOXES - 1);
     if constexpr (PAGED) ahead = load_behind(table + min(first + box * BOX_KEYS, end - 1) / PAGE_KEYS);
   }
+  __device__ __forceinline__ void load(hopper::u32 to, Tokens from, hopper::u32 bar, int column, int key,
+                                       int group_of_box) const {
+    if constexpr (PASSES == 1) hopper::tma_load_3d(to, from, bar, column, key, group_of_box, once);
+    else hopper::tma_load_3d(to, from, bar, column, key, group_of_box);
+  }
   __device__ __forceinline__ void ask(int d, int first, int end) {
     int groups[BOXES];
 #pragma unroll
@@ -50,8 +57,8 @@ struct Ring {
     for (int i = 0; i < (K_PANELS + V_PANELS) * BOXES; ++i, to += BOX_BYTES) {
       int p = i / BOXES, b = i % BOXES, key = first + b * BOX_KEYS;
       if constexpr (PAGED) key %= PAGE_KEYS;
-      if (p < K_PANELS) hopper::tma_load_3d(to, keys, bar, 64 * p, key, groups[b]);
-      else hopper::tma_load_3d(to, values, bar, 64 * (p - K_PANELS), key, groups[b]);
+      if (p < K_PANELS) load(to, keys, bar, 64 * p, key, groups[b]);
+      else load(to, values, bar, 64 * (p - K_PANELS), key, groups[b]);
     }
   }
   __device__ __forceinline__ void ask_nothing() const {}

@@ -83,6 +83,21 @@ __device__ __forceinline__ void tma_load_3d(u32 to, const CUtensorMap& map, u32 
       : "memory");
 }
 
+// For tiles that are read once: their lines leave the second cache before others.
+__device__ __forceinline__ u64 read_once() {
+  u64 policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ __forceinline__ void tma_load_3d(u32 to, const CUtensorMap& map, u32 bar, int x, int y,
+                                            int z, u64 policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint"
+      " [%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(to),
+      "l"(&map), "r"(x), "r"(y), "r"(z), "r"(bar), "l"(policy)
+      : "memory");
+}
+
 __device__ __forceinline__ void tma_load_4d(u32 to, const CUtensorMap& map, u32 bar, int x, int y,
                                             int z, int w) {
   asm volatile(

@@ -17,7 +17,7 @@ Attributes = Mapping[str, Attribute]
 Given = Mapping[str, np.ndarray]
 
 # Of the matrix in float64 at a time.
-_PART_ELEMENTS = 1 << 24
+_PART_ELEMENTS = 1 << 20
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
@@ -89,20 +89,22 @@ def make(workload: Workload, rng: np.random.Generator) -> list[np.ndarray]:
 
 def _parts(given: Given, attrs: Attributes) -> Iterator[np.ndarray]:
     """The matrix in float64 by ranges of packed columns, each of shape (columns, depth)."""
-    bits, depth = int(attrs["bits"]), int(attrs["depth"])
+    bits, depth, block = (int(attrs[name]) for name in ("bits", "depth", "block"))
     step = max(1, _PART_ELEMENTS // (TILE_COLUMNS * depth))
     for first in range(0, len(given["codes"]), step):
         tiles = slice(first, first + step)
         packed = given["codes"][tiles]
         n_columns = len(packed) * TILE_COLUMNS
         part = unpack_codes(packed, bits, n_columns=n_columns, depth=depth).astype(np.float64)
-        part -= _spread(given["zeros"][tiles], attrs) if "zeros" in given else 2 ** (bits - 1)
-        part *= _spread(given["scales"][tiles], attrs)
+        scales = _by_group(given["scales"][tiles])
+        zeros = _by_group(given["zeros"][tiles]) if "zeros" in given else None
+        for group, start in enumerate(range(0, depth, block)):
+            codes = part[:, start : start + block]
+            codes -= 2 ** (bits - 1) if zeros is None else zeros[:, group, None]
+            codes *= scales[:, group, None]
         yield part
 
 
-def _spread(packed: np.ndarray, attrs: Attributes) -> np.ndarray:
-    """One value per code from one per group."""
-    n_columns = len(packed) * TILE_COLUMNS
-    values = unpack_groups(packed, n_columns=n_columns).astype(np.float64)
-    return np.repeat(values, int(attrs["block"]), axis=1)[:, : int(attrs["depth"])]
+def _by_group(packed: np.ndarray) -> np.ndarray:
+    """Values of groups in float64, shape (columns, groups)."""
+    return unpack_groups(packed, n_columns=len(packed) * TILE_COLUMNS).astype(np.float64)

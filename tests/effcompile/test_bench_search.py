@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from effcompile.bench import search_compare
 from effcompile.bench.search_compare import SearchOutcome, bench_search
 from effcompile.bench.search_rows import SearchRow, rows_of
 from effcompile.bench.search_ways import N_FASTEST, REFERENCE, WAYS
@@ -16,6 +17,7 @@ from effcompile.cli.main import app
 from effcompile.config import TuneConfig
 from effcompile.errors import UsageError
 from search.config import SearchConfig
+from search.errors import BadRecording
 from search.peer import Peer
 from search.recording import Recording, write_recording
 from tests.simulated_recording import simulated_recording
@@ -144,6 +146,28 @@ def test_the_command_prints_json_and_writes_table_and_picture(
     assert [row["way"] for row in printed["rows"]] == ["V2", "B2", "snr"]
     assert "| snr: V2, share by centred SNR |" in (tmp_path / "t.md").read_text()
     assert "<svg" in (tmp_path / "p.svg").read_text()
+
+
+def test_another_device_may_teach_the_warm_ways(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught: list[tuple[str, ...]] = []
+
+    def train(others: Recording, digest: str) -> None:
+        taught.append((others.command, *(one.task.workload.name for one in others.tasks)))
+        raise BadRecording("too few")
+
+    monkeypatch.setattr(search_compare, "train_models", train)
+    teacher = replace(recording, command="teacher")
+    for known in (None, teacher):
+        bench_search(recording, config=CONFIG, seeds=(0,), names=["warm"], teacher=known)
+    own = recording.command
+    assert taught == [
+        (own, "softmax"),
+        (own, "matmul"),
+        ("teacher", "softmax"),
+        ("teacher", "matmul"),
+    ]
 
 
 def test_unknown_ways_are_refused(recording: Recording) -> None:

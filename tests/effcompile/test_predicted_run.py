@@ -97,7 +97,7 @@ def test_every_prediction_is_taken_and_cold_caches_are_refused() -> None:
         predicting(TuneConfig(measure=MeasureConfig(source="none", cache="cold")))
 
 
-def test_models_are_found_by_device_and_for_predictions_by_architecture(
+def test_models_are_found_by_device_and_else_by_architecture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "__file__", str(tmp_path / "__init__.py"))
@@ -105,9 +105,14 @@ def test_models_are_found_by_device_and_for_predictions_by_architecture(
     with pytest.raises(UsageError, match="models are shipped for none"):
         require_models(h200)
     write_models(device_models(), tmp_path / "h200.effmodels")
-    assert models_of(h200, same_device=True) is not None
-    assert models_of(h100, same_device=True) is None
-    assert require_models(h100).training.device == h200.name
+    assert models_of(a100) is None
+    for target in (h200, h100):
+        assert require_models(target).training.device == h200.name
+    made = device_models()
+    other = replace(made, training=replace(made.training, device=h100.name))
+    write_models(other, tmp_path / "h100.effmodels")
+    for target in (h200, h100):
+        assert require_models(target).training.device == target.name
     with pytest.raises(UsageError, match=r"NVIDIA A100.*h200"):
         require_models(a100)
 

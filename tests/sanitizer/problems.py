@@ -212,7 +212,8 @@ PROBLEMS: dict[str, Problems] = {
     ),
     "head_norm": listed(
         head_norm_workloads, "halves", "halves, float32", "pairs, text first",
-        "pairs of image only", "heads side by side", "slice alone", "gathered angles",
+        "pairs of image only", "heads side by side", "slice alone", "beside plain rows",
+        "gathered angles",
     ),
     "chain_segments": {
         "ragged": lambda: merge_workloads.chains(67, 6, 20),

@@ -145,6 +145,19 @@ def sliced(dtype: str, tokens: int, heads: int, width: int) -> onnx.ModelProto:
     return _model(steps, inputs, constants, dtype, (1, heads, tokens, width))
 
 
+def beside_plain_rows(dtype: str, tokens: tuple[int, int], heads: int, width: int) -> Any:
+    """Normed rows, with rows that are left as they are behind them."""
+    steps: list[Step] = [
+        ("RMSNormalization", "a, w -> n", RMS), ("Concat", "n, b -> c", {"axis": 1}),
+        ("Transpose", "c -> y", HEADS_FIRST),
+    ]  # fmt: skip
+    inputs = {
+        "a": (dtype, (2, tokens[0], heads, width)), "w": (dtype, (width,)),
+        "b": (dtype, (2, tokens[1], heads, width)),
+    }  # fmt: skip
+    return _model(steps, inputs, {}, dtype, (2, heads, sum(tokens), width))
+
+
 @cache
 def small_workloads() -> dict[str, Workload]:
     """One ragged workload per form."""
@@ -156,6 +169,7 @@ def small_workloads() -> dict[str, Workload]:
             text_and_image("bfloat16", (5, 12), 3, 64, turned="image")
         ),
         "heads side by side": head_norm(side_by_side("float16", 2, 9, 3, 24)),
+        "beside plain rows": head_norm(beside_plain_rows("bfloat16", (5, 4), 3, 32)),
         "slice alone": head_norm(sliced("float16", 11, 3, 48)),
         "gathered angles": head_norm(gathered_angles("bfloat16", 2, 13, 3, 64)),
     }

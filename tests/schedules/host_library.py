@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import tempfile
 from functools import cache
@@ -16,6 +17,10 @@ STANDARD = (
 FUSED = ("-O1", "-fexpensive-optimizations", "-ffp-contract=fast", "-march=native")
 # Constants of one program must not be taken for those of another of the same name.
 FLAGS = ("-std=c++20", "-w", "-fPIC", "-pthread", "-fno-gnu-unique")
+WATCHED = tuple(os.environ.get("EMULATION_FLAGS", "").split())
+"""What ``scripts/sanitize_emulated.sh`` adds."""
+if WATCHED:  # its library is meant for this process, not for compilers that are started from it
+    os.environ.pop("LD_PRELOAD", None)
 
 
 def host_library(text: str, folder: Path, *options: str) -> ctypes.CDLL:
@@ -30,9 +35,12 @@ def host_library(text: str, folder: Path, *options: str) -> ctypes.CDLL:
     source, library = own / "kernel.cpp", own / "kernel.so"
     source.write_text(text, encoding="utf-8")
     headers = ("-include", f"{_standard_headers(options).name}/standard.hpp")
-    command = ["g++", *FLAGS, *options, *headers, "-shared", "-o", str(library), str(source)]
-    subprocess.run(command, check=True)
+    _compile(*options, *headers, "-shared", "-o", str(library), str(source))
     return ctypes.CDLL(str(library))
+
+
+def _compile(*arguments: str) -> None:
+    subprocess.run(["g++", *FLAGS, *arguments, *WATCHED], check=True)
 
 
 @cache
@@ -41,6 +49,5 @@ def _standard_headers(options: tuple[str, ...]) -> tempfile.TemporaryDirectory[s
     folder = tempfile.TemporaryDirectory(prefix="effcompile-emulation-")
     header = Path(folder.name) / "standard.hpp"
     header.write_text("".join(f"#include <{name}>\n" for name in STANDARD))
-    kind = ["-x", "c++-header", "-o", f"{header}.gch", str(header)]
-    subprocess.run(["g++", *FLAGS, *options, *kind], check=True)
+    _compile(*options, "-x", "c++-header", "-o", f"{header}.gch", str(header))
     return folder

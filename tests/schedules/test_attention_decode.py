@@ -108,7 +108,7 @@ def test_splits_fill_every_multiprocessor_with_whole_blocks() -> None:
 
 def point(**changes: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {"splits": 13, "order": "turns", "warps": 4, "tiles": 2, "in_flight": 3}
-    plain |= {"rows": 8, "combine": "last_block"}
+    plain |= {"rows": 8, "combine": "last_block", "release": "at_once"}
     return plain | changes
 
 
@@ -161,7 +161,7 @@ MASKED = Decode(
     [
         ("h200", GROUPED, {}),
         ("h200", MASKED, {"splits": 8, "tiles": 1, "in_flight": 2, "combine": "cluster"}),
-        ("a100", MASKED, {"splits": 3, "tiles": 1}),
+        ("a100", MASKED, {"splits": 3, "tiles": 1, "release": "late"}),
     ],
     ids=["last_block", "cluster", "a100"],
 )

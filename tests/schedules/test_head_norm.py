@@ -86,6 +86,7 @@ SOURCES = {
     "pairs of image only": [("(v_ax2 < 12)", 64), ("(12 <= v_ax2)", 64)],
     "heads side by side": [("true", 24)],
     "slice alone": [("true", 48)],
+    "beside plain rows": [("(v_ax2 < 5)", 32)],
 }
 
 

@@ -59,6 +59,17 @@ def parts_of_other_rows(a: Any) -> Any:
     return te.compute(a.shape, lambda i, j: twice[(i + 1) % n, j], "next")
 
 
+def cubed(a: Any) -> Any:
+    """A power that every number has."""
+    te, topi = te_modules()
+    return topi.add(a, topi.power(a, te.const(3.0, "float32")))
+
+
+def roots(a: Any) -> Any:
+    te, topi = te_modules()
+    return topi.power(topi.abs(a), te.const(-0.5, "float32"))
+
+
 def sums_of_columns(a: Any) -> Any:
     """Something made of all rows of an input."""
     _, topi = te_modules()
@@ -82,11 +93,13 @@ CUT: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "normed": (normed, (((ROWS, 40), "float32"), ((40,), "float32"))),
     "rotated": (rotated, (((2, ROWS, 24), "float16"), ((ROWS, 12), "float16"))),
+    "cubed": (cubed, (((ROWS, 6), "float32"),)),
     "column sums": (sums_of_columns, (((ROWS, 6), "float32"),)),
 }
 WHOLE: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "other rows": (parts_of_other_rows, (((ROWS, 6), "float32"),)),
     "elements divide": (divided_by_elements, (((ROWS, 6), "float32"), ((ROWS, 6), "float32"))),
+    "roots": (roots, (((ROWS, 6), "float32"),)),
     "logarithms": (logarithms, (((ROWS, 6), "float32"),)),
 }
 
