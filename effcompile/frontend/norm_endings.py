@@ -14,13 +14,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from effcompile.frontend.fused_calls import (
-    Calls,
-    Group,
-    in_one_block,
-    join_calls,
-    joined_function,
-)
+from effcompile.frontend.fused_calls import Calls, Group
+from effcompile.frontend.joined_calls import in_one_block, join_calls, joined_function
 from effcompile.frontend.kernels.marking import marks_of, with_marks
 from effcompile.frontend.kernels.norms import LAYER_NORM, RMS_NORM
 from schedules.head_norm import head_norm_space

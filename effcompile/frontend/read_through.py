@@ -10,13 +10,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from effcompile.frontend.fused_calls import (
-    Calls,
-    Group,
-    in_one_block,
-    join_calls,
-    joined_function,
-)
+from effcompile.frontend.fused_calls import Calls, Group
+from effcompile.frontend.joined_calls import in_one_block, join_calls, joined_function
 from schedules.elementwise import ElementwiseSpace, elementwise_space
 from schedules.programs import workload_of
 from schedules.target import Target

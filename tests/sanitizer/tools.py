@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -124,8 +125,6 @@ def watched_output(
 
 def _read_until(fd: int, deadline: float) -> tuple[list[bytes], bool]:
     """Everything until the last writer has closed, or time is over."""
-    import select
-
     chunks = []
     while True:
         left = deadline - time.monotonic()

@@ -36,8 +36,10 @@ def emulate(
     calls = []
     replaced = tuple(map(device_code, REPLACED))
     for number, launch in enumerate(launches):
-        texts += [one for one in launch.headers if one not in (*texts, *replaced)]
-        texts.append(f"namespace launch_{number} {{\n{_without_wgmma(launch.source)}\n}}")
+        own = [_without_asm(one) for one in launch.headers if one not in replaced]
+        texts += [one for one in own if one not in texts]
+        source = _without_asm(_without_wgmma(launch.source))
+        texts.append(f"namespace launch_{number} {{\n{source}\n}}")
         calls.append(_call_text(number, launch))
     text = "\n".join([*texts, *calls])
     for include in INCLUDES:
@@ -100,4 +102,24 @@ def _without_wgmma(source: str) -> str:
 
     return re.sub(
         r"asm volatile\(\s*\"\{ \.reg \.pred p;.*?\);\n\}", definition, source, flags=re.DOTALL
+    )
+
+
+def _without_asm(source: str) -> str:
+    """Powers of two and pairs of 16-bit floats, where a kernel has instructions of its own."""
+    source = source.replace(
+        'asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));', "y = exp2f(x);"
+    )
+
+    def definition(text: re.Match[str]) -> str:
+        element = "nv_bfloat16" if text["kind"] == "bf16x2" else "half"
+        return (
+            f"{text['pair']} = ampere::packed({text['low']}, {text['high']}, (const {element}*)0);"
+        )
+
+    return re.sub(
+        r'asm\("cvt\.rn\.(?P<kind>b?f16x2)\.f32 %0, %1, %2;"\s*:\s*"=r"\((?P<pair>.*?)\)\s*:'
+        r'\s*"f"\((?P<high>.*?)\),\s*"f"\((?P<low>.*?)\)\);',
+        definition,
+        source,
     )

@@ -17,7 +17,7 @@ from schedules.reference import compare, tolerance_of
 from tests.schedules.cuda_emulation import emulate
 from tests.schedules.gemv_workloads import gemv_workload
 
-PLAIN: dict[str, int] = {
+PLAIN: dict[str, Any] = {
     "multipliers": 1,
     "tile_column": 16,
     "stages": 2,
@@ -26,14 +26,14 @@ PLAIN: dict[str, int] = {
     "splits": 1,
     "cluster": 1,
     "ahead": 2,
-    "turns": 0,
+    "turns": False,
 }
 # (rows, columns, depth, bits, block), what else, decisions
-CASES: list[tuple[tuple[Any, ...], dict[str, Any], dict[str, int]]] = [
+CASES: list[tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]] = [
     (
         (40, 150, 200, 4, 64),
         {"zeros": True, "residual": True},
-        {"cluster": 2, "group": 2, "multipliers": 2, "n_blocks": 2, "stages": 3, "turns": 1},
+        {"cluster": 2, "group": 2, "multipliers": 2, "n_blocks": 2, "stages": 3, "turns": True},
     ),
     ((24, 24, 328, 3, 64), {"dtype": "bfloat16", "gated": True, "activation": "silu"}, {}),
     ((17, 40, 200, 8, 96), {"zeros": True}, {"splits": 2, "tile_column": 32, "ahead": 4}),
@@ -45,7 +45,7 @@ CASES: list[tuple[tuple[Any, ...], dict[str, Any], dict[str, int]]] = [
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 @pytest.mark.parametrize(("sizes", "rest", "changed"), CASES, ids=[str(case) for case in CASES])
 def test_emulated(
-    sizes: tuple[Any, ...], rest: dict[str, Any], changed: dict[str, int], tmp_path: Path
+    sizes: tuple[Any, ...], rest: dict[str, Any], changed: dict[str, Any], tmp_path: Path
 ) -> None:
     workload = gemv_workload(*sizes, **rest)
     problem = gemv_problem(workload)

@@ -7,10 +7,15 @@ from functools import partial
 from math import prod
 from typing import Any
 
-from effcompile.bench.kernels.case import KernelCase, Tensors, direct, inductor
+from effcompile.bench.kernels.case import KernelCase, direct, inductor
+from effcompile.bench.kernels.plain_functions import (
+    ends,
+    ends_in_float64,
+    function_model,
+    normal_inputs,
+)
 
 Shapes = tuple[tuple[int, ...], ...]
-COMPARED = 1 << 20
 
 
 def cases() -> list[KernelCase]:
@@ -27,14 +32,14 @@ def cases() -> list[KernelCase]:
 
 
 def _case(name: str, function: Callable[..., Any], shapes: Shapes) -> KernelCase:
-    result = shapes[0]
+    result, specs = shapes[0], [(shape, "bfloat16") for shape in shapes]
     return KernelCase(
         name=f"{name}-{'x'.join(map(str, result))}-bfloat16",
         family="elementwise",
-        model=partial(_model, function, shapes),
-        inputs=partial(_inputs, shapes),
-        reference=partial(_reference, function),
-        sample=lambda found: [_ends(found[0])],
+        model=partial(function_model, function, specs),
+        inputs=partial(normal_inputs, specs),
+        reference=partial(ends_in_float64, function),
+        sample=lambda found: [ends(found[0])],
         n_bytes=2 * (sum(map(prod, shapes)) + prod(result)),
         tolerance=2e-2,
         peers={"torch eager": direct(function), "inductor max-autotune": inductor(function)},
@@ -79,38 +84,3 @@ def _turned_pairs(x: Any, cos: Any, sin: Any) -> Any:
 
     one, two = x[..., ::2], x[..., 1::2]
     return torch.stack([one * cos - two * sin, two * cos + one * sin], -1).flatten(-2)
-
-
-def _model(function: Callable[..., Any], shapes: Shapes) -> Any:
-    import torch
-    from torch import nn
-
-    from effcompile.export import export_module
-
-    class Function(nn.Module):  # type: ignore[misc]
-        def forward(self, *inputs: Any) -> Any:
-            return function(*inputs)
-
-    return export_module(Function(), [torch.zeros(each, dtype=torch.bfloat16) for each in shapes])
-
-
-def _inputs(shapes: Shapes, seed: int) -> list[Any]:
-    import torch
-
-    generator = torch.Generator("cuda").manual_seed(seed)
-    return [
-        torch.randn(each, device="cuda", dtype=torch.bfloat16, generator=generator)
-        for each in shapes
-    ]
-
-
-def _reference(function: Callable[..., Any], inputs: Tensors) -> Tensors:
-    return [_ends(function(*(one.double() for one in inputs)))]
-
-
-def _ends(x: Any) -> Any:
-    """The first and the last elements."""
-    import torch
-
-    flat = x.reshape(-1)
-    return torch.cat([flat[:COMPARED], flat[-COMPARED:]])

@@ -7,12 +7,17 @@ from functools import partial
 from math import prod
 from typing import Any
 
-from effcompile.bench.kernels.case import KernelCase, Tensors, direct, inductor
+from effcompile.bench.kernels.case import KernelCase, direct, inductor
+from effcompile.bench.kernels.plain_functions import (
+    ends,
+    ends_in_float64,
+    function_model,
+    normal_inputs,
+)
 
 Shapes = tuple[tuple[int, ...], ...]
 EPSILON = 1e-6
 WIDTH = 128
-COMPARED = 1 << 20
 
 
 def cases() -> list[KernelCase]:
@@ -30,18 +35,17 @@ def cases() -> list[KernelCase]:
 
 
 def _case(name: str, function: Callable[..., Any], shapes: Shapes, dtypes: list[str]) -> KernelCase:
-    n_bytes = sum(
-        (4 if d == "float32" else 2) * prod(s) for s, d in zip(shapes, dtypes, strict=True)
-    )
+    specs = list(zip(shapes, dtypes, strict=True))
+    n_bytes = sum((4 if dtype == "float32" else 2) * prod(shape) for shape, dtype in specs)
     rows = [shape for shape in shapes if shape[-1] > WIDTH]
     size = (sum(shape[1] for shape in rows), rows[0][-1] // WIDTH, WIDTH)
     return KernelCase(
         name=f"heads-{name}-{'x'.join(map(str, size))}-bfloat16",
         family="head_norm",
-        model=partial(_model, function, shapes, dtypes),
-        inputs=partial(_inputs, shapes, dtypes),
-        reference=partial(_reference, function),
-        sample=lambda found: [_ends(found[0])],
+        model=partial(function_model, function, specs),
+        inputs=partial(normal_inputs, specs),
+        reference=partial(ends_in_float64, function),
+        sample=lambda found: [ends(found[0])],
         n_bytes=n_bytes + 2 * prod(size),
         tolerance=3e-2,
         peers={"torch eager": direct(function), "inductor max-autotune": inductor(function)},
@@ -88,39 +92,3 @@ def _turned_pairs(x: Any, cos: Any, sin: Any) -> Any:
     real, imaginary = x.reshape(*x.shape[:-1], -1, 2).unbind(-1)
     turned = torch.stack([-imaginary, real], -1).flatten(3)
     return (x.to(cos.dtype) * cos + turned.to(cos.dtype) * sin).to(x.dtype)
-
-
-def _model(function: Callable[..., Any], shapes: Shapes, dtypes: list[str]) -> Any:
-    import torch
-    from torch import nn
-
-    from effcompile.export import export_module
-
-    class Function(nn.Module):  # type: ignore[misc]
-        def forward(self, *inputs: Any) -> Any:
-            return function(*inputs)
-
-    zeros = [torch.zeros(s, dtype=getattr(torch, d)) for s, d in zip(shapes, dtypes, strict=True)]
-    return export_module(Function(), zeros)
-
-
-def _inputs(shapes: Shapes, dtypes: list[str], seed: int) -> list[Any]:
-    import torch
-
-    generator = torch.Generator("cuda").manual_seed(seed)
-    return [
-        torch.randn(s, device="cuda", dtype=getattr(torch, d), generator=generator)
-        for s, d in zip(shapes, dtypes, strict=True)
-    ]
-
-
-def _reference(function: Callable[..., Any], inputs: Tensors) -> Tensors:
-    return [_ends(function(*(one.double() for one in inputs)))]
-
-
-def _ends(x: Any) -> Any:
-    """The first and the last elements."""
-    import torch
-
-    flat = x.reshape(-1)
-    return torch.cat([flat[:COMPARED], flat[-COMPARED:]])
