@@ -69,7 +69,9 @@ def quantised_columns(graph: ConstantGraph, name: str, transposed: bool) -> Quan
     if name in graph.stored or not graph.is_known(name):
         return None
     found = _followed(graph, name, MOST_STEPS)
-    if found is None or found.codes.ndim != 2 or not np.isfinite(found.scales).all():
+    if found is None or found.codes.ndim != 2:
+        return None
+    if not (np.isfinite(found.scales).all() and np.isfinite(found.zeros).all()):
         return None
     whole = found.spread()
     parts = [whole.codes, whole.zeros, whole.scales]
@@ -98,7 +100,7 @@ def _followed(graph: ConstantGraph, name: str, n_steps: int) -> Dequantised | No
 def _codes(graph: ConstantGraph, name: str) -> Dequantised | None:
     """Integers before they become floats; a difference of two is codes and their zero points."""
     value = graph.value(name)
-    if value is None or value.dtype.kind not in "iu":
+    if value is None or value.dtype.kind not in "iu" or value.size == 0:
         return None
     one = np.ones((), np.float32)
     node = graph.producers.get(name)
@@ -123,8 +125,9 @@ def _with_operand(graph: ConstantGraph, node: Any, n_steps: int) -> Dequantised 
         if node.op_type == "Mul":
             return replace(inner, scales=inner.scales * number)
         if node.op_type == "Div":
-            return replace(inner, scales=inner.scales / number)
-        shift = number / inner.scales
+            return replace(inner, scales=inner.scales / number) if number.all() else None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shift = number / inner.scales
         return replace(inner, zeros=inner.zeros + (shift if node.op_type == "Sub" else -shift))
     return None
 
