@@ -28,11 +28,10 @@ from schedules.gemm_fused_cuda import (
 from schedules.gemv_dequant_layout import may_be_floats
 from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
 from schedules.knobs import Knob, KnobSpace, Values, first_fault
-from schedules.limits import launch_refusal
 from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS, K_STEP, WARPGROUP
 from schedules.packing import TILE_COLUMNS
 from schedules.product_ending import partial_sums
-from schedules.resident_blocks import RESERVED_SHARED_BYTES
+from schedules.resident_blocks import resident_refusal
 from schedules.task import Task
 
 ALIGNED_ELEMENTS = 8
@@ -106,19 +105,16 @@ class GemmFusedSpace(KnobSpace):
     def refusal(self, values: Values) -> str | None:
         """Limits of the device, and points that another point already stands for."""
         schedule = self.schedule(values)
-        reason = (
+        return (
             self._shape_refusal(schedule)
             or self._order_refusal(schedule)
             or self._sharing_refusal(schedule)
-        )
-        if reason:
-            return reason
-        return launch_refusal(
-            self._target,
-            threads_per_block=WARPGROUP * (schedule.multipliers + 1),
-            registers_per_thread=1,
-            shared_bytes=schedule.shared_bytes * schedule.blocks_per_core
-            + RESERVED_SHARED_BYTES * (schedule.blocks_per_core - 1),
+            or resident_refusal(
+                self._target,
+                threads=WARPGROUP * (schedule.multipliers + 1),
+                shared_bytes=schedule.shared_bytes,
+                blocks_per_core=schedule.blocks_per_core,
+            )
         )
 
     def _shape_refusal(self, schedule: FusedSchedule) -> str | None:

@@ -6,10 +6,30 @@ from typing import Any
 
 import numpy as np
 
+from schedules.limits import launch_refusal
 from schedules.target import Target
 
 RESERVED_SHARED_BYTES = 1024
 """What the driver takes of the shared memory for every block."""
+
+
+def resident_refusal(
+    target: Target, *, threads: int, shared_bytes: int, blocks_per_core: int
+) -> str | None:
+    """Why so many blocks do not fit on a multiprocessor with their shared memory.
+
+    Args:
+        target: Whose limits.
+        threads: Per block.
+        shared_bytes: Per block.
+        blocks_per_core: That shall run at a time.
+    """
+    return launch_refusal(
+        target,
+        threads_per_block=threads,
+        registers_per_thread=1,
+        shared_bytes=shared_bytes * blocks_per_core + RESERVED_SHARED_BYTES * (blocks_per_core - 1),
+    )
 
 
 def resident_blocks(
