@@ -9,7 +9,7 @@ from typing import Any
 from effcompile.frontend.kernels.marking import GENERIC, marks_of
 from effcompile.lower import LoweredProgram
 from schedules import _tvm
-from schedules.analysis import launches_threads
+from schedules.analysis import has_open_shape, is_view, launches_threads
 from schedules.programs import workload_of
 from schedules.target import Target
 from schedules.task import Task
@@ -127,7 +127,7 @@ def _calls(lowered: LoweredProgram) -> tuple[Counter[str], dict[str, int]]:
 
 def reason_not_to_tune(function: Any) -> str:
     """Why a function keeps its default schedule; empty if it should be tuned."""
-    if _has_symbolic_shape(function):
+    if has_open_shape(function):
         return "a dimension is open: its kernel serves every size"
     if is_view(function):
         return "a view of its input: no kernel runs"
@@ -157,21 +157,6 @@ def _reason_if_tiny(function: Any) -> str:
 def _n_stages(function: Any) -> int:
     """Loop nests that a fused function computes one after another."""
     return len(function.body.block.alloc_buffers) + 1
-
-
-def _has_symbolic_shape(function: Any) -> bool:
-    return any(
-        not hasattr(extent, "value")
-        for parameter in function.params
-        for extent in getattr(parameter, "shape", [None])
-    )
-
-
-def is_view(function: Any) -> bool:
-    """Whether a function only gives its one argument another shape."""
-    from tvm.relax import analysis
-
-    return len(function.params) == 2 and bool(analysis.has_reshape_pattern(function))
 
 
 def _calls_external_code(function: Any) -> bool:

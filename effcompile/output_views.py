@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from effcompile.extract import is_view
+from schedules.analysis import is_view
 
 
 def outputs_as_views(module: Any) -> Any:

@@ -77,6 +77,20 @@ def launches_threads(function: Any) -> bool:
     return '"thread_extent"' in str(_tvm.load().ir.save_json(function))
 
 
+def is_view(function: Any) -> bool:
+    """Whether a function only gives its one argument another shape."""
+    _tvm.load()
+    from tvm.relax import analysis
+
+    return len(function.params) == 2 and bool(analysis.has_reshape_pattern(function))
+
+
+def has_open_shape(function: Any) -> bool:
+    """Whether an extent of a parameter is known at run time only."""
+    shapes = [getattr(parameter, "shape", [None]) for parameter in function.params]
+    return any(not hasattr(extent, "value") for shape in shapes for extent in shape)
+
+
 def unbound_nests(schedule: Any) -> list[Any]:
     """Outermost blocks that a GPU program would run on the host."""
     nests = schedule.get_child_blocks(schedule.get_sblock("root"))

@@ -83,6 +83,29 @@ class DecodeProblem:
         return tuple(reversed(strides))
 
 
+def size_constants(problem: DecodeProblem) -> dict[str, int]:
+    """What device code of attention with masks and lengths calls its sizes and forms."""
+    plain = problem.plain
+    strides = zip(("BATCH", "HEAD", "QUERY", "KEY"), problem.mask_strides, strict=True)
+    return {
+        "HEADS": plain.heads,
+        "KV_HEADS": plain.kv_heads,
+        "QUERIES": plain.queries,
+        "KEYS": plain.keys,
+        "WIDTH": plain.width,
+        "VALUE_WIDTH": plain.value_width,
+        "OFFSET": plain.offset,
+        "LEFT": -1 if plain.left is None else plain.left,
+        "RIGHT": -1 if plain.right is None else plain.right,
+        "HAS_MASK": int(problem.mask is not None and problem.patterns is None),
+        "BLOCKED": int(problem.patterns is not None),
+        **{f"MASK_{name}": stride for name, stride in strides},
+        "HAS_LENGTHS": int(problem.lengths is not None),
+        "AT_END": int(problem.at_end and problem.lengths is not None),
+        "CAPPED": int(bool(problem.softcap)),
+    }
+
+
 def decode_problem(workload: Workload) -> DecodeProblem | None:
     """The problem behind a workload, ``None`` if it is none of few queries."""
     if workload.op == PAGED_OP:

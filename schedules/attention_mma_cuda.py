@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import e, log2
 from typing import Any
 
-from schedules.attention_decode_problem import DecodeProblem
+from schedules.attention_decode_problem import DecodeProblem, size_constants
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.dtypes import CUDA_TYPES
 from schedules.judged_space import Grid, ceil_div
@@ -161,27 +161,11 @@ def _decisions(schedule: AttentionMmaSchedule) -> dict[str, int]:
 
 
 def _sizes(problem: DecodeProblem) -> dict[str, int]:
-    plain = problem.plain
-    strides = zip(("BATCH", "HEAD", "QUERY", "KEY"), problem.mask_strides, strict=True)
     return {
-        "HEADS": plain.heads,
-        "KV_HEADS": plain.kv_heads,
-        "BATCH_HEADS": plain.batch * plain.heads,
-        "QUERIES": plain.queries,
-        "KEYS": plain.keys,
-        "WIDTH": plain.width,
-        "VALUE_WIDTH": plain.value_width,
-        "OFFSET": plain.offset,
-        "LEFT": -1 if plain.left is None else plain.left,
-        "RIGHT": -1 if plain.right is None else plain.right,
-        "AT_END": int(problem.at_end and problem.lengths is not None),
-        "HAS_LENGTHS": int(problem.lengths is not None),
-        "HAS_MASK": int(problem.mask is not None and problem.patterns is None),
+        **size_constants(problem),
+        "BATCH_HEADS": problem.plain.batch * problem.plain.heads,
         "STARTS": 0 if problem.starts is None else problem.starts.shape[0],
-        "BLOCKED": int(problem.patterns is not None),
         "MASK_PAIRS": int(_has_pairs(problem)),
-        **{f"MASK_{name}": stride for name, stride in strides},
-        "CAPPED": int(bool(problem.softcap)),
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import e, log2
 from typing import Any
 
-from schedules.attention_decode_problem import DecodeProblem
+from schedules.attention_decode_problem import DecodeProblem, size_constants
 from schedules.attention_problem import AttentionProblem
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.dtypes import CUDA_TYPES
@@ -134,23 +134,4 @@ def _config_text(problem: DecodeProblem, values: dict[str, int]) -> str:
 
 
 def _sizes(problem: DecodeProblem) -> dict[str, int]:
-    plain = problem.plain
-    strides = zip(("BATCH", "HEAD", "QUERY", "KEY"), problem.mask_strides, strict=True)
-    return {
-        "HEADS": plain.heads,
-        "KV_HEADS": plain.kv_heads,
-        "QUERIES": plain.queries,
-        "KEYS": plain.keys,
-        "WIDTH": plain.width,
-        "VALUE_WIDTH": plain.value_width,
-        "OFFSET": plain.offset,
-        "LEFT": -1 if plain.left is None else plain.left,
-        "RIGHT": -1 if plain.right is None else plain.right,
-        "VECTOR": vector(plain),
-        "HAS_MASK": int(problem.mask is not None and problem.patterns is None),
-        "BLOCKED": int(problem.patterns is not None),
-        **{f"MASK_{name}": stride for name, stride in strides},
-        "HAS_LENGTHS": int(problem.lengths is not None),
-        "AT_END": int(problem.at_end and problem.lengths is not None),
-        "CAPPED": int(bool(problem.softcap)),
-    }
+    return {**size_constants(problem), "VECTOR": vector(problem.plain)}

@@ -33,6 +33,7 @@ from schedules.packing import TILE_COLUMNS
 from schedules.product_ending import partial_sums
 from schedules.resident_blocks import resident_refusal
 from schedules.task import Task
+from schedules.tile_order import order_fault
 
 ALIGNED_ELEMENTS = 8
 MOST_DATA = {240: 140, 208: 108, 160: 76}
@@ -143,27 +144,25 @@ class GemmFusedSpace(KnobSpace):
         problem = self._problem
         steps = -(-problem.depth // K_STEP)
         per_split = steps_per_split(problem, schedule.splits)
-        works = n_works(problem, schedule, self._largest)
-        slots = self._slots(schedule.blocks_per_core)
-        tall = row_tiles(problem, schedule, self._largest)
         faults = {
             "parts of sums have one place": (
                 schedule.splits > 1 and (len(problem.outputs) > 1 or problem.gated)
-            ),
-            "a part of the sum would have no terms": per_split * (schedule.splits - 1) >= steps,
-            "the device is full without splitting the sum": (
-                schedule.splits > 1 and works > 2 * slots
             ),
             "more stages than steps": schedule.stages > max(3, per_split),
             "more codes would be asked for than there are": (
                 schedule.ahead > max(2, per_split * K_STEP // piece_depth(problem))
             ),
-            "a group would hold more tiles than there are": (
-                schedule.group > 1 and schedule.group >= 2 * tall
-            ),
-            "every block has one tile anyway": schedule.n_blocks > 0 and works <= slots,
         }
-        return first_fault(faults)
+        return first_fault(faults) or order_fault(
+            steps=steps,
+            per_split=per_split,
+            splits=schedule.splits,
+            works=n_works(problem, schedule, self._largest),
+            slots=self._slots(schedule.blocks_per_core),
+            group=schedule.group,
+            row_tiles=row_tiles(problem, schedule, self._largest),
+            persistent=schedule.n_blocks > 0,
+        )
 
     def _sharing_refusal(self, schedule: FusedSchedule) -> str | None:
         """Neighbouring blocks share rows of ``x`` if tiles of a group come in whole clusters."""

@@ -26,6 +26,7 @@ from schedules.matmul_cuda import (
 )
 from schedules.resident_blocks import resident_refusal
 from schedules.task import Task
+from schedules.tile_order import order_fault
 
 ALIGNED_ELEMENTS = 8
 MOST_SUMS = {240: 192, 208: 128, 160: 96}
@@ -169,23 +170,18 @@ class MatmulSpace(KnobSpace):
         problem = self._problem
         steps = -(-problem.k // K_STEP)
         per_split = -(-steps // schedule.splits)
-        tiles = n_works(problem, schedule) // schedule.splits
-        slots = self._target.n_cores * schedule.blocks_per_core
-        row_tiles = -(-n_rows(problem, swapped=schedule.swapped) // schedule.tile_row)
-        faults = {
-            "a part of the sum would have no terms": per_split * (schedule.splits - 1) >= steps,
-            "the device is full without splitting the sum": (
-                schedule.splits > 1 and tiles * schedule.splits > 2 * slots
-            ),
-            "more stages than steps": schedule.stages > max(2, per_split),
-            "a group would hold more tiles than there are": (
-                schedule.group > 1 and schedule.group >= 2 * row_tiles
-            ),
-            "every block has one tile anyway": (
-                values["blocks"] == "persistent" and tiles * schedule.splits <= slots
-            ),
-        }
-        return first_fault(faults)
+        if schedule.stages > max(2, per_split):
+            return "more stages than steps"
+        return order_fault(
+            steps=steps,
+            per_split=per_split,
+            splits=schedule.splits,
+            works=n_works(problem, schedule),
+            slots=self._target.n_cores * schedule.blocks_per_core,
+            group=schedule.group,
+            row_tiles=-(-n_rows(problem, swapped=schedule.swapped) // schedule.tile_row),
+            persistent=values["blocks"] == "persistent",
+        )
 
     def _sharing_refusal(self, schedule: MatmulSchedule) -> str | None:
         """Neighbouring blocks share columns if tiles go down the rows first, an even number."""

@@ -8,7 +8,13 @@ from functools import cached_property
 from typing import Any
 
 from effcompile.frontend.kernels.marking import GENERIC, marks_of
-from schedules.analysis import launches_threads, leaf_blocks, new_schedule
+from schedules.analysis import (
+    has_open_shape,
+    is_view,
+    launches_threads,
+    leaf_blocks,
+    new_schedule,
+)
 from schedules.product_reading import is_reduction
 
 LONGEST_NAME = 100
@@ -25,12 +31,10 @@ class Kind(Enum):
 
 
 def _kind_of(function: Any) -> Kind:
-    from tvm.relax import analysis
-
-    is_plain = marks_of(function)[0] == GENERIC and _is_static(function)
+    is_plain = marks_of(function)[0] == GENERIC and not has_open_shape(function)
     if not is_plain or launches_threads(function):
         return Kind.OTHER
-    if len(function.params) == 2 and analysis.has_reshape_pattern(function):
+    if is_view(function):
         return Kind.VIEW
     schedule = new_schedule(function)
     blocks = [schedule.get(block) for block in leaf_blocks(schedule)]
@@ -38,11 +42,6 @@ def _kind_of(function: Any) -> Kind:
         return Kind.OTHER
     moves = all(type(one.body.value).__name__ == "TensorLoad" for one in blocks)
     return Kind.MOVE if moves and len(function.params) == 2 else Kind.ELEMENTWISE
-
-
-def _is_static(function: Any) -> bool:
-    shapes = [getattr(one, "shape", [None]) for one in function.params]
-    return all(hasattr(extent, "value") for shape in shapes for extent in shape)
 
 
 class Calls:
