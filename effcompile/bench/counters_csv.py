@@ -7,6 +7,7 @@ and a line per kernel that was profiled. Numbers may have commas between thousan
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,10 +97,12 @@ def _kernel(row: Mapping[str, str]) -> ProfiledKernel:
 
 
 def _number(text: str | None) -> float | None:
+    """``None`` for what was not counted: ``n/a``, or ``nan`` of nothing over nothing."""
     try:
-        return float((text or "").replace(",", ""))
-    except ValueError:  # "n/a"
+        value = float((text or "").replace(",", ""))
+    except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _innermost_range(row: Mapping[str, str]) -> str:

@@ -64,6 +64,13 @@ def test_no_table_is_no_kernel_and_another_unit_is_refused() -> None:
         read_kernels(PRINTED.replace('"ns"', '"ms"'))
 
 
+@pytest.mark.parametrize("text", ["n/a", "nan", "inf", ""])
+def test_what_was_not_counted_is_no_number(text: str) -> None:
+    (first, *_) = read_kernels(PRINTED.replace('"64,928"', f'"{text}"'))
+    assert "time_ns" not in first.counters
+    assert first.counters["registers"] == 32
+
+
 def test_innermost_of_several_ranges_counts() -> None:
     outer = '""<default domain>:outer:none:none:none:none:none:none""'
     text = PRINTED.replace('""<default domain>:entry0', f'{outer}  ""<default domain>:entry0')
