@@ -109,25 +109,25 @@ def rows_of(name: str, kernels: Sequence[ProfiledKernel], n_launches: int) -> li
 
 
 def _row(name: str, launches: Sequence[ProfiledKernel]) -> CounterRow:
-    mean = {key: _median([one.counters.get(key) for one in launches]) for key in METRICS}
-    shares = {key: _over(value, 100) for key, value in mean.items()}
+    middle = {key: _median([one.counters.get(key) for one in launches]) for key in METRICS}
+    shares = {key: _over(value, 100) for key, value in middle.items()}
     samples = sum((Counter(one.n_samples) for one in launches), Counter[str]())
     units = {unit: shares[f"{unit}_percent"] for unit in ("dram", "tensor", "issue")}
     return CounterRow(
         name=name,
         kernel=launches[0].name,
         limit=limit_of(units, shares["sm_percent"]),
-        time_us=_over(mean["time_ns"], 1000),
-        dram_read_bytes=mean["dram_read_bytes"],
-        dram_write_bytes=mean["dram_write_bytes"],
+        time_us=_over(middle["time_ns"], 1000),
+        dram_read_bytes=middle["dram_read_bytes"],
+        dram_write_bytes=middle["dram_write_bytes"],
         dram_share=units["dram"],
         l2_hit_share=shares["l2_hit_percent"],
         tensor_share=units["tensor"],
         issue_share=units["issue"],
         sm_share=shares["sm_percent"],
         occupancy_share=shares["occupancy_percent"],
-        registers=mean["registers"],
-        waves=mean["waves"],
+        registers=middle["registers"],
+        waves=middle["waves"],
         stalls=_largest(samples),
         n_samples=samples.total(),
         n_launches=len(launches),

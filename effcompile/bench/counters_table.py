@@ -14,17 +14,17 @@ def cells(row: CounterRow) -> dict[str, str]:
         "kernel": row.kernel,
         "limit": row.limit,
         "us": _number(row.time_us, 1, 2),
-        "DRAM read, MB": _number(row.dram_read_bytes, 1e-6, 2),
+        "read, MB": _number(row.dram_read_bytes, 1e-6, 2),
         "write, MB": _number(row.dram_write_bytes, 1e-6, 2),
         "DRAM, %": _percent(row.dram_share),
         "tensor, %": _percent(row.tensor_share),
         "issue, %": _percent(row.issue_share),
-        "SMs with work, %": _percent(row.sm_share),
-        "L2 hits, %": _percent(row.l2_hit_share),
-        "occupancy, %": _percent(row.occupancy_share),
-        "registers": _number(row.registers, 1, 0),
+        "SMs, %": _percent(row.sm_share),
+        "L2, %": _percent(row.l2_hit_share),
+        "warps, %": _percent(row.occupancy_share),
+        "regs": _number(row.registers, 1, 0),
         "waves": _number(row.waves, 1, 2),
-        "warps wait for": ", ".join(f"{one.reason} {100 * one.share:.0f} %" for one in row.stalls),
+        "warps wait for": _stalls(row),
         "error": row.error,
     }
 
@@ -39,6 +39,12 @@ def markdown(rows: Sequence[CounterRow]) -> str:
         *(f"| {' | '.join(row[name] for name in columns)} |" for row in tables),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _stalls(row: CounterRow) -> str:
+    """Short kernels have few samples, so their number is told."""
+    reasons = ", ".join(f"{one.reason} {100 * one.share:.0f} %" for one in row.stalls)
+    return f"{reasons} of {row.n_samples} samples" if reasons else ""
 
 
 def _number(value: float | None, factor: float, n_digits: int) -> str:
