@@ -20,7 +20,8 @@ from effcompile.bench.meter_kernels import CAPPED, MeterBench
 from effcompile.measure.cuda_launches import CudaBatch, CudaLoad
 from effcompile.measure.environment import detect_target
 from effcompile.measure.look import IdleLoad, look
-from effcompile.measure.windows import Experience, blocks_of, steps_of
+from effcompile.measure.steps import steps_of
+from effcompile.measure.windows import Experience, blocks_of
 
 BEGIN_S = time.monotonic()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from effcompile.measure.statistics import student_t
-from effcompile.measure.windows import Reading, steps_of
+from effcompile.measure.steps import Reading, steps_of
 
 # Sightings up to one polling interval late scatter by its length over the root of twelve.
 LATE_SHARE = 0.6

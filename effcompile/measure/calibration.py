@@ -20,7 +20,8 @@ from effcompile.measure.experience import experience_of
 from effcompile.measure.loads import Load
 from effcompile.measure.look import IdleLoad, Look, idle_w, look
 from effcompile.measure.meters import Meter
-from effcompile.measure.windows import Experience, Reading, steady_window
+from effcompile.measure.steps import Reading
+from effcompile.measure.windows import Experience, steady_window
 from search.meter_facts import MeterFacts
 from search.trial import EnergyMeasurement
 
@@ -100,6 +101,7 @@ def _facts(
         period_ms=beat.period_s * 1000 if beat else 0.0,
         period_ci95_ms=beat.period_ci95_s * 1000 if beat else 0.0,
         jitter_ms=beat.jitter_s * 1000 if beat else 0.0,
+        own_jitter_ms=experience.jitter_s * 1000,
         has_beat=experience.period_s is not None,
         call_ms=_call_ms(cold.readings),
         scatter_share=experience.scatter_share,

@@ -15,7 +15,8 @@ from effcompile.measure.energy_verdict import problem_of
 from effcompile.measure.meters import NoMeter, conditions_of
 from effcompile.measure.observation import Effort, Observation, observe
 from effcompile.measure.power_limit import window_of
-from effcompile.measure.windows import NO_EXPERIENCE, Experience, Reading, last_window, steps_of
+from effcompile.measure.steps import Reading, steps_of
+from effcompile.measure.windows import NO_EXPERIENCE, Experience, last_window
 from search.trial import Conditions, EnergyMeasurement, Verdict
 
 __all__ = ["Effort", "Observation", "evaluate", "observe", "unmeasured"]

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Sequence
 
 from effcompile.measure.observation import STALL_S, Effort, Observation
-from effcompile.measure.windows import MIN_BLOCKS, Reading, Window, steps_of
+from effcompile.measure.steps import Reading, steps_of
+from effcompile.measure.windows import MIN_BLOCKS, Window
 from search.trial import Conditions, Verdict
 
 # Clocks of one window may differ by this share before its number is refused.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from effcompile.measure.loads import Load
 from effcompile.measure.meters import Meter
 from effcompile.measure.observation import read_now
-from effcompile.measure.windows import Reading, steps_of
+from effcompile.measure.steps import Reading, steps_of
 
 
 class IdleLoad:

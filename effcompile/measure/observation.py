@@ -17,7 +17,8 @@ from effcompile.errors import MeterUnavailable
 from effcompile.measure.loads import Load
 from effcompile.measure.meters import DeviceState, Meter
 from effcompile.measure.power_limit import window_of
-from effcompile.measure.windows import NO_EXPERIENCE, Experience, Reading, Window, held_window
+from effcompile.measure.steps import Reading
+from effcompile.measure.windows import NO_EXPERIENCE, Experience, Window, held_window
 
 # Without a step for this long (but at least twenty periods) the counter counts as stalled.
 STALL_S = 2.0

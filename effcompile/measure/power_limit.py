@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from effcompile.measure.meters import DeviceState
-from effcompile.measure.windows import Experience, Reading, Window, held_window, steady_window
+from effcompile.measure.steps import Reading
+from effcompile.measure.windows import Experience, Window, held_window, steady_window
 from search.trial import NEAR_LIMIT
 
 
