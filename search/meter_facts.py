@@ -17,8 +17,10 @@ class MeterFacts:
         period_ms: Time between two visible steps of the counter.
         period_ci95_ms: Half width of its 95 % interval.
         jitter_ms: Standard deviation of the steps around a regular beat, as they were seen.
-        has_beat: True if the jitter is no more than late sightings explain: windows then
-            count whole periods.
+        own_jitter_ms: Standard deviation that is the counter's own, because the energy between
+            steps shows it too; the rest is when it was looked.
+        has_beat: True if the jitter is no more than late sightings explain: the time between
+            steps is then known better than it was seen.
         call_ms: Time of one reading of the counter.
         scatter_share: Standard deviation of power between pieces of one steady window.
         n_degrees: Degrees of freedom behind it.
@@ -55,4 +57,5 @@ class MeterFacts:
     instant_share: float | None
     memory_power_w: float | None
     seconds: float
+    own_jitter_ms: float = 0.0
     schema_version: int = 1

@@ -10,14 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from effcompile.config import MeasureConfig
 from effcompile.errors import DeviceUnavailable
 from effcompile.measure.finals import combined_energy, combined_latency
 from search.trial import EnergyMeasurement, LatencyMeasurement
 
+if TYPE_CHECKING:
+    from effcompile.measure.loads import Load
+    from effcompile.measure.observation import Effort
+    from effcompile.measure.windows import Experience
+
 Launch = Callable[[], None]
+
+CALIBRATING_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,18 +173,42 @@ class GpuHarness:
         return ""
 
     def _energy(self, launches: Sequence[Launch], latency_us: float) -> EnergyMeasurement:
-        from effcompile.measure.cuda_launches import back_to_back
-        from effcompile.measure.energy import Effort, evaluate, observe
+        from effcompile.measure.energy import evaluate
+        from effcompile.measure.observation import observe
 
-        n_launches = max(1, round(5000 / latency_us))
-        load = back_to_back(self._device, launches, n_launches)
-        effort = Effort(
+        effort, experience = self._effort(), self._experience
+        load = self._load(launches, latency_us)
+        observed = observe(load, self._meter, effort=effort, experience=experience)
+        return evaluate(observed, meter=self._meter.name, effort=effort, experience=experience)
+
+    def _effort(self) -> Effort:
+        from effcompile.measure.observation import Effort
+
+        return Effort(
             window_ms=self._config.energy_window_ms,
             settle_ms=self._config.settle_ms,
             precision=self._config.energy_precision,
         )
-        observed = observe(load, self._meter, effort=effort)
-        return evaluate(observed, meter=self._meter.name, effort=effort)
+
+    def _load(self, launches: Sequence[Launch], latency_us: float) -> Load:
+        from effcompile.measure.cuda_launches import back_to_back
+
+        return back_to_back(self._device, launches, max(1, round(5000 / latency_us)))
+
+    @cached_property
+    def _experience(self) -> Experience:
+        """What a calibration under a copy of 64 MiB teaches about the meter, once."""
+        import torch
+
+        from effcompile.measure.calibration import calibrate
+        from effcompile.measure.experience import learnt
+
+        source = torch.ones(CALIBRATING_BYTES // 4, device="cuda")
+        target = torch.empty_like(source)
+        copied = [lambda: torch.neg(source, out=target)]
+        return learnt(
+            calibrate(self._meter, lambda: self._load(copied, 50.0), effort=self._effort())
+        )
 
 
 def _row(

@@ -26,7 +26,9 @@ from effcompile.bench.meter_repeatability import (
 )
 from effcompile.measure.energy import Effort, observe
 from effcompile.measure.environment import detect_target
-from effcompile.measure.windows import Experience, Reading, blocks_of, steps_of
+from effcompile.measure.experience import learnt
+from effcompile.measure.steps import Reading, Step, steps_of
+from effcompile.measure.windows import Experience, blocks_of
 from search.meter_facts import MeterFacts
 
 SETTLE_S = 0.5
@@ -97,9 +99,7 @@ def bench_meter(
     """
     bench = MeterBench(detect_target("cuda"), folder)
     facts = bench.session.learn_meter(bench.anchor_library, reference=None, known=None)
-    experience = Experience(
-        period_s=facts.period_ms / 1000 if facts.has_beat and facts.period_ms else None
-    )
+    experience = learnt(facts)
     between_s = LONG_S * (len(KERNELS) - 1)
     rounds = Rounds(bench.window, pause_s=max(0.0, 60.0 * minutes - between_s) / n_rounds)
     agreements: list[Agreement] = []
@@ -184,7 +184,7 @@ def _by_clock(first: Reading, last: Reading) -> float:
     return _per_launch(first, last, last.time_s - first.time_s)
 
 
-def _per_launch(first: Reading, last: Reading, span_s: float) -> float:
+def _per_launch(first: Reading | Step, last: Reading | Step, span_s: float) -> float:
     """Millijoules per launch: power over a span times the time per launch in it."""
     power_w = (last.counter_mj - first.counter_mj) / 1000 / span_s
     latency_us = (last.busy_us - first.busy_us) / (last.n_launches - first.n_launches)

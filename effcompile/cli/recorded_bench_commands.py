@@ -33,14 +33,15 @@ def fronts(
 
     Example: effcompile bench fronts --device replay:h100 --picture fronts.svg
     """
-    from effcompile.bench import fronts as module
+    from effcompile.bench.fronts import fronts_of
+    from effcompile.bench.fronts_picture import picture as draw
     from effcompile.output_files import check_output
 
     if picture is not None:
         check_output(picture)
-    found = module.fronts_of(_recording(device))
+    found = fronts_of(_recording(device))
     if picture is not None:
-        module.picture(found, picture)
+        draw(found, picture)
     if json:
         print_json(found)
     else:
@@ -205,7 +206,8 @@ def winners(
 
     Example: effcompile bench winners --device replay:h100 --target cuda --rounds 5
     """
-    from effcompile.bench.winners import find_pairs, measure_pairs, winners_config
+    from effcompile.bench.winner_pairs import find_pairs
+    from effcompile.bench.winners import measure_pairs, winners_config
     from effcompile.bench.winners_file import read_pairs, write_pairs
     from effcompile.bench.winners_mean import mean_saving
     from effcompile.cli.options import merged, parse_share

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from effcompile.measure.statistics import student_t
+from effcompile.measure.steps import Reading, Step, steps_of
 
 # Counters that move faster than this are read in blocks of about this length.
 SHORTEST_BLOCK_S = 0.05
@@ -32,35 +33,20 @@ MOST_PRIOR_DEGREES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """Counter and progress at one moment.
-
-    Attributes:
-        time_s: Monotonic clock.
-        counter_mj: The meter's counter.
-        n_launches: Launches finished.
-        busy_us: Time they took.
-    """
-
-    time_s: float
-    counter_mj: float
-    n_launches: int
-    busy_us: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
     """What calibration learnt of a meter on this device, see ``search.meter_facts``.
 
     Attributes:
         period_s: Exact time between two steps where the counter keeps a regular beat;
             ``None`` where it does not, and steps count when they are seen.
+        jitter_s: Standard deviation of the counter's own steps around its beat.
         period_share: Half width of the 95 % interval of ``period_s``, as a share of it.
         scatter_share: Standard deviation of a block's power under steady load, as a share.
         n_degrees: Degrees of freedom behind ``scatter_share``; 0 if nothing is known.
     """
 
     period_s: float | None = None
+    jitter_s: float = 0.0
     period_share: float = 0.0
     scatter_share: float = 0.0
     n_degrees: int = 0
@@ -88,19 +74,25 @@ class Window:
         trend_share: Second half's power over the first half's, minus 1.
     """
 
-    first: Reading
-    last: Reading
+    first: Step
+    last: Step
     span_s: float
     n_steps: int
     power_w: float
     ci95_w: float
     trend_share: float
 
+    @property
+    def latency_us(self) -> float:
+        """Time per launch; at least one must have finished inside."""
+        n_launches = self.last.n_launches - self.first.n_launches
+        return (self.last.busy_us - self.first.busy_us) / n_launches
+
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    first: Reading
-    last: Reading
+    first: Step
+    last: Step
     span_s: float
     n_steps: int
 
@@ -115,33 +107,34 @@ class _Block:
         return (self.last.busy_us - self.first.busy_us) / n_launches if n_launches else None
 
 
-def steps_of(readings: Sequence[Reading]) -> list[Reading]:
-    """The readings at which the counter had just moved."""
-    return [now for old, now in itertools.pairwise(readings) if now.counter_mj != old.counter_mj]
+def span_s(first: Step, last: Step, experience: Experience) -> float:
+    """Time from one step to the next.
 
-
-def span_s(first: Reading, last: Reading, experience: Experience) -> float:
-    """Time between two steps: whole periods of a counter with a regular beat.
-
-    A step is seen up to one polling interval after it happened. Where the beat is known,
-    that no longer matters.
+    A counter with a beat steps near it: a whole number of periods apart, give or take a jitter
+    that is its own, because the energy that comes with a late step is that of a longer time. What
+    was seen differs from the beat by that and by when it was looked. So the difference counts by
+    the share of it that is likely to be the counter's, less where nobody looked for long.
     """
     seen_s = last.time_s - first.time_s
     if experience.period_s is None:
         return seen_s
-    return max(1, round(seen_s / experience.period_s)) * experience.period_s
+    beats_s = max(1, round(seen_s / experience.period_s)) * experience.period_s
+    own = 2 * experience.jitter_s**2
+    looked = (first.blind_s**2 + last.blind_s**2) / 12
+    share = own / (own + looked) if own > 0 else 0.0
+    return beats_s + share * (seen_s - beats_s)
 
 
-def blocks_of(steps: Sequence[Reading], experience: Experience) -> list[_Block]:
+def blocks_of(steps: Sequence[Step], experience: Experience) -> list[_Block]:
     """Consecutive pieces of at least :data:`SHORTEST_BLOCK_S`, from step to step."""
     blocks: list[_Block] = []
     begin = 0
     for index in range(1, len(steps)):
         long_enough = steps[index].time_s - steps[begin].time_s >= SHORTEST_BLOCK_S
         if long_enough:
-            first, last = steps[begin], steps[index]
-            span = span_s(first, last, experience)
-            blocks.append(_Block(first, last, span, index - begin))
+            inside = steps[begin : index + 1]
+            span = sum(span_s(*pair, experience) for pair in itertools.pairwise(inside))
+            blocks.append(_Block(steps[begin], steps[index], span, index - begin))
             begin = index
     return blocks
 

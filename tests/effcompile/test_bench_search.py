@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from effcompile.bench import search_compare
-from effcompile.bench.search_compare import SearchOutcome, bench_search
+from effcompile.bench.search_compare import bench_search
+from effcompile.bench.search_outcomes import SearchOutcome
 from effcompile.bench.search_rows import SearchRow, rows_of
 from effcompile.bench.search_ways import N_FASTEST, REFERENCE, WAYS
 from effcompile.cli.main import app
@@ -19,7 +20,8 @@ from effcompile.errors import UsageError
 from search.config import SearchConfig
 from search.errors import BadRecording
 from search.peer import Peer
-from search.recording import Recording, write_recording
+from search.recording import Recording
+from search.recording_file import write_recording
 from tests.simulated_recording import simulated_recording
 
 CONFIG = TuneConfig(

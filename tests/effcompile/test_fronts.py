@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from effcompile.bench.fronts import SLOWDOWNS, Front, fronts_of, picture
+from effcompile.bench.fronts import SLOWDOWNS, Front, fronts_of
+from effcompile.bench.fronts_picture import picture
 from effcompile.cli.main import app
 from search.peer import Peer
-from search.recording import Recording, write_recording
+from search.recording import Recording
+from search.recording_file import write_recording
 from tests.simulated_recording import simulated_recording
 
 

@@ -7,7 +7,8 @@ import pytest
 from effcompile.measure import energy
 from effcompile.measure.energy import Effort, Observation, evaluate, observe
 from effcompile.measure.meters import DeviceState, NoMeter
-from effcompile.measure.windows import NO_EXPERIENCE, Experience, Reading
+from effcompile.measure.steps import Reading
+from effcompile.measure.windows import NO_EXPERIENCE, Experience
 from search.trial import EnergyMeasurement, Verdict
 from tests.simulated_meter import Clock, SimulatedLoad, SimulatedMeter
 
@@ -178,9 +179,9 @@ def test_a_known_beat_takes_late_sightings_out_of_the_power() -> None:
 
 
 def test_energy_between_steps_is_worked_out_by_hand() -> None:
-    # 150 J between the outer steps at 1.0 s and 4.0 s: 50 W; 1500 launches in 2.4 s busy
-    # time: 1600 us each; 50 W * 1600 us = 80 mJ.
-    rows = [(0.5, 0, 0), (1.0, 10, 100), (2.0, 60, 600), (3.0, 110, 1100), (4.0, 160, 1600)]
+    # 150 J between the outer steps, in the middle of the first and of the last second: 50 W;
+    # 1500 launches in 2.4 s busy time: 1600 us each; 50 W * 1600 us = 80 mJ.
+    rows = [(0.0, 0, 0), (1.0, 10, 100), (2.0, 60, 600), (3.0, 110, 1100), (4.0, 160, 1600)]
     readings = [
         Reading(time_s=t, counter_mj=joules * 1000.0, n_launches=n, busy_us=n * 1600.0)
         for t, joules, n in rows
@@ -191,7 +192,7 @@ def test_energy_between_steps_is_worked_out_by_hand() -> None:
     assert result.window_energy_mj == pytest.approx(150_000.0)
     assert result.window_ms == pytest.approx(3000.0)
     assert result.n_steps == 4
-    assert result.load_ms == pytest.approx(3500.0)
+    assert result.load_ms == pytest.approx(4000.0)
 
 
 def test_no_meter_is_recorded_as_unmeasured_with_the_reason() -> None:
