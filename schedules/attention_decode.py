@@ -78,6 +78,9 @@ class AttentionDecodeSpace(KnobSpace):
             Knob(name="rows", values=rows),
             Knob(name="combine", values=combines),
             Knob(name="release", values=releases),
+            Knob(name="ahead", values=(1, 2, 4)),
+            Knob(name="walks", values=("no", "yes")),
+            Knob(name="keeps", values=("no", "yes")),
         )
 
     def _split_counts(self) -> tuple[int, ...]:
@@ -103,6 +106,9 @@ class AttentionDecodeSpace(KnobSpace):
             combine=cast("Combine", values["combine"]),
             early=self._target.has_clusters,
             release=cast("Release", values["release"]),
+            ahead=int(values.get("ahead", 1)),
+            walks=values.get("walks") == "yes",
+            keeps=values.get("keeps") == "yes",
         )
 
     def refusal(self, values: Values) -> str | None:

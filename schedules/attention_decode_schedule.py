@@ -49,6 +49,9 @@ class DecodeSchedule:
     combine: Combine
     early: bool
     release: Release
+    ahead: int = 1
+    walks: bool = False
+    keeps: bool = False
 
     @property
     def n_threads(self) -> int:
