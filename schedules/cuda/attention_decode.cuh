@@ -28,7 +28,6 @@ __device__ __forceinline__ void walk(Totals& totals, Ring& ring, const Queries& 
     __syncwarp();  // all lanes have read the slot
     if (i + DEPTH < share.n) {
       ring.ask(slot, key + DEPTH * STRIDE, reach.end);
-      if (WALKS && i + (1 + AHEAD) * DEPTH < share.n) ring.prefetch(key + (1 + AHEAD) * DEPTH * STRIDE);
     } else {
       ring.ask_nothing();
       if constexpr (EARLY && !RELEASES_AT_ONCE) early::release_next_kernel();
@@ -52,7 +51,7 @@ __device__ __forceinline__ void attention_decode(const elem* query, Tokens key, 
     if constexpr (RELEASES_AT_ONCE) early::release_next_kernel();
     if constexpr (!HAS_LENGTHS && !PAGED) {
       Share share = share_of(reach_of(nullptr, 0), place.split, warp);
-      for (int d = 0; d < min(AHEAD * DEPTH, share.n); ++d) ring.prefetch(share.first + d * STRIDE);
+      for (int d = 0; d < min(DEPTH, share.n); ++d) ring.prefetch(share.first + d * STRIDE);
     }
     early::wait_for_previous_kernel();
   }
@@ -62,7 +61,6 @@ __device__ __forceinline__ void attention_decode(const elem* query, Tokens key, 
   for (int d = 0; d < DEPTH; ++d) {
     if (d < share.n) ring.ask(d, share.first + d * STRIDE, reach.end);
     else ring.ask_nothing();
-    if (WALKS && d + AHEAD * DEPTH < share.n) ring.prefetch(share.first + (d + AHEAD * DEPTH) * STRIDE);
   }
   Queries q;
   load_queries(q, query, place, lane);

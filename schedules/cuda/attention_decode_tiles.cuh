@@ -41,7 +41,7 @@ struct Ring {
   }
   __device__ __forceinline__ void load(hopper::u32 to, Tokens from, hopper::u32 bar, int column, int key,
                                        int group_of_box) const {
-    if constexpr (PASSES == 1 && !KEEPS) hopper::tma_load_3d(to, from, bar, column, key, group_of_box, once);
+    if constexpr (PASSES == 1) hopper::tma_load_3d(to, from, bar, column, key, group_of_box, once);
     else hopper::tma_load_3d(to, from, bar, column, key, group_of_box);
   }
   __device__ __forceinline__ void ask(int d, int first, int end) {
