@@ -162,7 +162,6 @@ def _flags(problem: DecodeProblem, schedule: DecodeSchedule) -> list[tuple[str, 
     plain = problem.plain
     return [
         ("IS_HALF", plain.dtype == "float16"),
-        ("IN_TURNS", schedule.in_turns),
         ("COMBINES_LAST", schedule.combine == "last_block" and schedule.splits > 1),
         ("EARLY", schedule.early),
         ("RELEASES_AT_ONCE", schedule.release == "at_once"),

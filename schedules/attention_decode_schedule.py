@@ -21,14 +21,13 @@ class DecodeSchedule:
     """The decisions of one point.
 
     Attributes:
-        warps: Of a block; they take steps of keys in turn.
+        warps: Of a block; those of all blocks take steps of keys in turn.
         tiles: Tiles of 16 keys that a warp takes in one step.
         in_flight: Steps of a warp that are being copied to shared memory at once.
         loads: Whether a step comes as ``tiles``, by the tensor memory accelerator (compute
             capability 9.0), or in ``pieces`` of 16 bytes, by the warp's lanes.
         rows: Query rows of a block, a multiple of 8; more need further passes over the keys.
         splits: Blocks that share the keys of a group of rows.
-        in_turns: Whether these blocks take steps in turn, else each has a range of its own.
         combine: Who combines what these blocks found: the ``last_block`` to finish, or all of them
             as a ``cluster`` (compute capability 9.0). The last block is found by counters that
             live in the loaded module and are zero again after every call: calls of one module
@@ -45,7 +44,6 @@ class DecodeSchedule:
     loads: Loads
     rows: int
     splits: int
-    in_turns: bool
     combine: Combine
     early: bool
     release: Release

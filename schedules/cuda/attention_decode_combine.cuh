@@ -7,6 +7,10 @@ constexpr int PITCH = VALUE_WIDTH + 4;  // of a row in shared memory: another ba
 // Floats of all warps, and of all blocks of a group and pass; multiples of four.
 constexpr int WARPS_FOUND = (WARPS * ROWS * (PITCH + 2) + 3) / 4 * 4;
 constexpr int BLOCKS_FOUND = (SPLITS * ROWS * (VALUE_WIDTH + 2) + 3) / 4 * 4;
+// Threads for each quad, as far as their results fit where those of the warps were; blocks of each.
+constexpr int SHARERS = THREADS / QUADS < 1 ? 1 : THREADS / QUADS < WARPS ? THREADS / QUADS : WARPS;
+constexpr int PART = (SPLITS + SHARERS - 1) / SHARERS;
+constexpr int PARTS = (SPLITS + PART - 1) / PART;
 
 // What several of them found: values (who, row, pitch), maxima and sums (who, row).
 struct Found {
@@ -91,39 +95,52 @@ __device__ __forceinline__ void leave_totals(const Totals& totals, const Lane& l
   }
 }
 
-__device__ __forceinline__ Weighted of_warps(const Found& found, int i) {
-  float4 values[WARPS];
-  float tops[WARPS], sums[WARPS];
+// Of what N left in shared memory.
+template <int N>
+__device__ __forceinline__ Weighted of_shared(const Found& found, int i) {
+  float4 values[N];
+  float tops[N], sums[N];
 #pragma unroll
-  for (int w = 0; w < WARPS; ++w) {
-    values[w] = *(const float4*)found.quad(w, i);
-    tops[w] = found.tops[w * ROWS + Found::row_of(i)];
-    sums[w] = found.sums[w * ROWS + Found::row_of(i)];
+  for (int j = 0; j < N; ++j) {
+    values[j] = *(const float4*)found.quad(j, i);
+    tops[j] = found.tops[j * ROWS + Found::row_of(i)];
+    sums[j] = found.sums[j * ROWS + Found::row_of(i)];
   }
   Weighted one;
-  one.add(values, tops, sums, WARPS);
+  one.add(values, tops, sums, N);
   return one;
 }
 
-// Of a group's and pass's blocks in device memory; loads of several are outstanding at once.
-__device__ __forceinline__ void combine_blocks(const Found& found, elem* y, const Place& place) {
-  constexpr int AT_ONCE = SPLITS < 8 ? SPLITS : 8;
-  for (int i = threadIdx.x; i < QUADS; i += THREADS) {
-    int row = Found::row_of(i);
-    Weighted one;
-    for (int first = 0; first < SPLITS; first += AT_ONCE) {
-      float4 values[AT_ONCE];
-      float tops[AT_ONCE], sums[AT_ONCE];
+// Of blocks from `first` in device memory, at most PART; loads of several are outstanding at once.
+__device__ __forceinline__ Weighted of_blocks(const Found& found, int i, int first) {
+  constexpr int AT_ONCE = PART < 8 ? PART : 8;
+  int row = Found::row_of(i), end = min(first + PART, SPLITS);
+  Weighted one;
+  for (; first < end; first += AT_ONCE) {
+    float4 values[AT_ONCE];
+    float tops[AT_ONCE], sums[AT_ONCE];
 #pragma unroll
-      for (int j = 0; j < AT_ONCE; ++j) {
-        int split = min(first + j, SPLITS - 1);
-        tops[j] = load_behind(found.tops + split * ROWS + row);
-        sums[j] = load_behind(found.sums + split * ROWS + row);
-        values[j] = load_four(found.quad(split, i));
-      }
-      one.add(values, tops, sums, SPLITS - first);
+    for (int j = 0; j < AT_ONCE; ++j) {
+      int split = min(first + j, end - 1);
+      tops[j] = load_behind(found.tops + split * ROWS + row);
+      sums[j] = load_behind(found.sums + split * ROWS + row);
+      values[j] = load_four(found.quad(split, i));
     }
-    store_result(y, place, i, one);
+    one.add(values, tops, sums, end - first);
+  }
+  return one;
+}
+
+// Of a group's and pass's blocks; threads that would have no elements take a part of the blocks.
+__device__ __forceinline__ void combine_blocks(const Found& blocks, const Found& parts, elem* y,
+                                               const Place& place) {
+  if constexpr (PARTS == 1) {
+    for (int i = threadIdx.x; i < QUADS; i += THREADS) store_result(y, place, i, of_blocks(blocks, i, 0));
+  } else {
+    int part = threadIdx.x / QUADS, i = threadIdx.x % QUADS;
+    if (part < PARTS) leave(parts, part, i, of_blocks(blocks, i, part * PART));
+    __syncthreads();
+    if (part == 0) store_result(y, place, i, of_shared<PARTS>(parts, i));
   }
 }
 
@@ -166,10 +183,11 @@ __device__ __forceinline__ void combine(const Found& warps, float* partial, elem
   int at = place.group * PASSES + place.pass, slot = IN_CLUSTER ? 0 : place.split;
   Found blocks = IN_CLUSTER ? Found(warps.values + WARPS_FOUND, 1, PITCH) : partials_of(partial, at);
   for (int i = threadIdx.x; i < QUADS; i += THREADS) {
-    if constexpr (SPLITS == 1) store_result(y, place, i, of_warps(warps, i));
-    else leave(blocks, slot, i, of_warps(warps, i));
+    Weighted own = of_shared<WARPS>(warps, i);
+    if constexpr (SPLITS == 1) store_result(y, place, i, own);
+    else leave(blocks, slot, i, own);
   }
   if constexpr (IN_CLUSTER) combine_cluster(blocks, y, place);
   if constexpr (COMBINES_LAST)
-    if (is_last(at)) combine_blocks(blocks, y, place);
+    if (is_last(at)) combine_blocks(blocks, Found(warps.values, PARTS, PITCH), y, place);
 }

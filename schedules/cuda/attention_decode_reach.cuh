@@ -7,8 +7,8 @@ constexpr int PASSES = (GROUP_ROWS + PASS_ROWS - 1) / PASS_ROWS;
 constexpr bool PAGED = PAGE > 0;
 constexpr int PAGE_KEYS = PAGED ? PAGE : KEYS;
 constexpr int THREADS = 32 * WARPS;
-constexpr int TAKERS = (IN_TURNS ? SPLITS : 1) * WARPS;  // warps that take steps in turn
-constexpr int STRIDE = TAKERS * STEP_KEYS;               // between steps of a warp
+constexpr int TAKERS = SPLITS * WARPS;      // warps that take steps in turn
+constexpr int STRIDE = TAKERS * STEP_KEYS;  // between steps of a warp
 
 struct Place {  // of this block
   int split, pass, group;
@@ -60,10 +60,9 @@ struct Share {
   int first, n;
 };
 
-// Warps take steps in turn: those of all blocks, or those of this block in its own range.
+// Warps of all blocks take steps in turn.
 __device__ __forceinline__ Share share_of(const Reach& reach, int split, int warp) {
   int n_steps = (max(0, reach.end - reach.begin) + STEP_KEYS - 1) / STEP_KEYS;
-  int begin = IN_TURNS ? split * WARPS : (int)((long long)split * n_steps / SPLITS);
-  int end = IN_TURNS ? n_steps : (int)((long long)(split + 1) * n_steps / SPLITS);
-  return {reach.begin + (begin + warp) * STEP_KEYS, max(0, (end - begin - warp + TAKERS - 1) / TAKERS)};
+  int first = split * WARPS + warp;
+  return {reach.begin + first * STEP_KEYS, max(0, (n_steps - first + TAKERS - 1) / TAKERS)};
 }

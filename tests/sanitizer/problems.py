@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from schedules.attention_decode import AttentionDecodeSpace
 from schedules.families import own_spaces
 from schedules.headwise_problem import ARROW, FULL, SKIP
 from schedules.integer_softmax_problem import DEFERRED
@@ -40,9 +41,10 @@ def space_of(family: str, workload: Workload, target: Target) -> KnobSpace:
     spaces = {one.name: one for one in own_spaces(Task(workload=workload, target=target))}
     if family not in spaces:
         raise ValueError(f"{family} does not cover {workload.name}: expected one of {[*spaces]}.")
-    if isinstance(spaces[family], JudgedSpace):
-        spaces[family].patience = ANY_TIME
-    return spaces[family]
+    space = spaces[family]
+    if isinstance(space, JudgedSpace | AttentionDecodeSpace):
+        space.patience = ANY_TIME
+    return space
 
 
 def tokens(**more: object) -> Callable[[], Workload]:

@@ -1,8 +1,7 @@
-"""Attention of few queries without a GPU: what is covered and built, what the text computes."""
+"""Attention of few queries without a GPU: what is covered, drawn and built."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,19 @@ from effcompile.frontend.checking import prepare_model
 from effcompile.lower import lower
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.libraries import LibraryMaker
-from schedules.attention_decode import AttentionDecodeSpace, attention_decode_space
-from schedules.reference import compare, references_of, tolerance_of
+from schedules.attention_decode import (
+    FEWEST_DRAWN,
+    AttentionDecodeSpace,
+    attention_decode_space,
+)
 from schedules.spaces import spaces_for
 from schedules.target import Target, known_target
 from schedules.task import Task
 from tests.effcompile.lowered_models import graph_model
-from tests.schedules.decode_emulation import emulate
-from tests.schedules.decode_workloads import Decode, decode_inputs, spoiled
+from tests.schedules.decode_workloads import Decode
 
 H200, A100 = known_target("h200"), known_target("a100")
 GROUPED = Decode(heads=40, kv_heads=10, keys=32768, width=64)
-MOST_THREADS = 64
 
 
 def space_of(shape: Decode, target: Target = H200) -> AttentionDecodeSpace | None:
@@ -102,26 +102,46 @@ def test_splits_fill_every_multiprocessor_with_whole_blocks() -> None:
     space = space_of(GROUPED)
     assert space is not None
     splits = space.knobs[0].values
-    # 132 multiprocessors, 10 key heads: a half, 1, 2, 3 and 4 blocks on each; clusters.
-    assert splits == (1, 6, 8, 13, 16, 26, 39, 52)
+    # 132 multiprocessors, 10 key heads: a half, 1 and 2 blocks on each; clusters.
+    assert splits == (1, 6, 8, 13, 16, 26)
+
+
+def test_few_points_are_drawn_and_the_fast_ones_are_among_them() -> None:
+    """Points that an H200 took 22.8, 23.1, 28.4 and 30.6 microseconds for (22.8 was the least)."""
+    space = space_of(GROUPED)
+    assert space is not None
+    clusters = {"splits": 8, "warps": 2, "tiles": 4, "combine": "cluster"}
+    assert point(**clusters) in space.points
+    assert point() in space.points
+    assert point(release="late") not in space.points
+    assert point(splits=6, warps=2, in_flight=6) not in space.points
+    assert all(space.refusal(one) is None for one in space.points)
+    assert FEWEST_DRAWN <= len(space.points) <= 1.5 * FEWEST_DRAWN
+
+
+def test_patience_draws_slower_points() -> None:
+    task = Task(workload=GROUPED.workload(), target=H200)
+    every = AttentionDecodeSpace(task, patience=1e9)
+    assert point(release="late") in every.points
+    assert len(every.points) == sum(1 for _ in every._legal())
 
 
 def point(**changes: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = {"splits": 13, "order": "turns", "warps": 4, "tiles": 2, "in_flight": 3}
-    plain |= {"rows": 8, "combine": "last_block", "release": "at_once"}
+    plain: dict[str, Any] = {"splits": 13, "warps": 4, "tiles": 2, "in_flight": 3, "rows": 8}
+    plain |= {"combine": "last_block", "release": "at_once"}
     return plain | changes
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"splits": 1}, "one block has no turns"),
-        ({"splits": 1, "order": "ranges", "combine": "cluster"}, "nothing is to be combined"),
+        ({"splits": 1, "combine": "cluster"}, "nothing is to be combined"),
         ({"splits": 52, "warps": 16, "in_flight": 3}, "more steps would be in flight"),
-        ({"splits": 39}, "blocks of a group would wait"),
+        ({"splits": 39, "release": "late"}, "blocks of a group would wait"),
+        ({"splits": 26}, "no block of the kernel behind fits"),
         ({"splits": 26, "combine": "cluster"}, "a cluster holds 16 blocks"),
         ({"tiles": 1, "in_flight": 1}, "memory would be idle"),
-        ({"warps": 8, "in_flight": 4}, "bytes of shared memory"),
+        ({"warps": 8, "in_flight": 4, "release": "late"}, "bytes of shared memory"),
     ],
 )
 def test_points_that_cannot_be_good_are_refused(changes: dict[str, Any], reason: str) -> None:
@@ -160,7 +180,11 @@ MASKED = Decode(
     ("device", "shape", "changes"),
     [
         ("h200", GROUPED, {}),
-        ("h200", MASKED, {"splits": 8, "tiles": 1, "in_flight": 2, "combine": "cluster"}),
+        (
+            "h200",
+            MASKED,
+            {"splits": 8, "tiles": 1, "in_flight": 2, "combine": "cluster", "release": "late"},
+        ),
         ("a100", MASKED, {"splits": 3, "tiles": 1, "release": "late"}),
     ],
     ids=["last_block", "cluster", "a100"],
@@ -178,110 +202,5 @@ def test_points_become_machine_code_without_spills(
     groups = shape.batch * shape.kv_heads
     assert kernels[0].grid == (values["splits"], 1 if shape is GROUPED else 4, groups)
     assert len(kernels) == 1
-    estimate = space._registers(space.schedule(values))
+    estimate = space.needs(space.schedule(values)).registers
     assert 0.6 * estimate <= kernels[0].registers_per_thread <= 1.3 * estimate
-
-
-PAGED = Decode(
-    heads=4,
-    kv_heads=1,
-    keys=144,
-    width=72,
-    batch=3,
-    queries=2,
-    lengths="int32",
-    causal=True,
-    at_end=True,
-    page=16,
-    window_left=55,
-    value_width=40,
-)
-# Workloads, each with a device and a form of the kernel.
-EMULATED: dict[str, tuple[Decode, Target, dict[str, Any]]] = {
-    "value_24": (
-        Decode(heads=4, kv_heads=2, keys=200, width=40, value_width=24, dtype="bfloat16", batch=2),
-        H200,
-        {"combine": "last_block", "order": "ranges"},
-    ),
-    "cache": (
-        Decode(
-            heads=4,
-            kv_heads=4,
-            keys=200,
-            width=128,
-            batch=3,
-            queries=3,
-            lengths="int64",
-            causal=True,
-            at_end=True,
-            window_left=77,
-        ),
-        H200,
-        {"combine": "last_block", "order": "turns"},
-    ),
-    "softcap": (
-        Decode(
-            heads=4,
-            kv_heads=2,
-            keys=100,
-            width=64,
-            queries=5,
-            mask=((1, 4, 5, 100), "bfloat16"),
-            softcap=4.0,
-        ),
-        A100,
-        {"combine": "last_block", "order": "turns"},
-    ),
-    "float_mask": (
-        Decode(
-            heads=4, kv_heads=2, keys=165, width=64, queries=5, mask=((1, 4, 5, 165), "float32")
-        ),
-        H200,
-        {"combine": "last_block", "order": "ranges"},
-    ),
-    "tree": (
-        Decode(
-            heads=4,
-            kv_heads=2,
-            keys=111,
-            width=64,
-            batch=2,
-            queries=15,
-            mask=((2, 1, 15, 111), "bool"),
-        ),
-        H200,
-        # Results are longer than the ring and its barrier, whose place they take.
-        {"combine": "cluster", "order": "ranges", "rows": 16, "tiles": 2, "in_flight": 1},
-    ),
-    "pages": (PAGED, H200, {"combine": "last_block", "tiles": 2}),
-    "pages_in_pieces": (PAGED, A100, {"combine": "last_block", "tiles": 2}),
-}
-
-
-def emulated_fault(name: str, folder: Path) -> str | None:
-    """What is wrong with a random point of a form that shares keys among blocks."""
-    shape, target, form = EMULATED[name]
-    workload, space = shape.workload(), space_of(shape, target)
-    assert space is not None
-    points = [
-        one
-        for one in space.points
-        if form.items() <= one.items()
-        and int(one["splits"]) > 1
-        and space.schedule(one).n_threads <= MOST_THREADS
-    ]
-    chosen = points[int(np.random.default_rng(1).integers(len(points)))]
-    inputs = decode_inputs(shape)
-    (reference,) = references_of(workload, inputs)
-    found, outside = emulate(space, chosen, spoiled(shape, inputs), folder)
-    if outside:
-        return f"{chosen}: memory fault {outside}"
-    fault = compare(found, reference.values, tolerance_of(workload))
-    return fault and f"{chosen}: {fault}"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
-@pytest.mark.parametrize("name", EMULATED)
-def test_kernel_text_is_right_on_this_cpu(name: str, tmp_path: Path) -> None:
-    assert emulated_fault(name, tmp_path) is None

@@ -132,6 +132,7 @@ SHAPES: dict[str, Decode] = {
     ),
 }
 N_RANDOM = 4
+ANY_TIME = 1e9
 
 
 class Kernels:
@@ -149,7 +150,7 @@ class Kernels:
 
     def _submit(self, workload: Workload) -> list[tuple[dict[str, Any], Future[Build | Failure]]]:
         task = Task(workload=workload, target=self._target)
-        space = AttentionDecodeSpace(task)
+        space = AttentionDecodeSpace(task, patience=ANY_TIME)
         clusters = [one for one in space.points if one["combine"] == "cluster"]
         chosen = space.sample(N_RANDOM, self._rng)
         if clusters:
@@ -213,7 +214,9 @@ def test_kernels_of_older_devices_are_right(name: str, tmp_path: Path) -> None:
 
     shape, target = SHAPES[name], detect_target("cuda")
     workload = shape.workload()
-    older = AttentionDecodeSpace(Task(workload=workload, target=known_target("a100")))
+    older = AttentionDecodeSpace(
+        Task(workload=workload, target=known_target("a100")), patience=ANY_TIME
+    )
     (candidate,) = older.sample(1, np.random.default_rng(2))
     maker = LibraryMaker(
         target=target, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
