@@ -26,6 +26,7 @@ from schedules.gemv_dequant_layout import (
 from schedules.gemv_dequant_problem import MOST_ROWS, gemv_problem
 from schedules.knobs import Knob, KnobSpace, Values, first_fault
 from schedules.limits import launch_refusal
+from schedules.target import PORTABLE_CLUSTER
 from schedules.task import Task
 
 MOST_REGISTERS = 200
@@ -44,6 +45,8 @@ MANY_TILES = 4
 # With more rows it pays that a block holds a part of x only.
 FEW_ROWS = 2
 MOST_BLOCKS_K = 32
+# Clusters lie in groups of 16 or 18 cores.
+CLUSTER_CORES = 16
 
 
 def gemv_dequant_space(task: Task) -> KnobSpace | None:
@@ -74,6 +77,7 @@ class GemvDequantSpace(KnobSpace):
         ``bulk`` is how many steps one bulk copy brings; 0 stands for loads into registers.
         """
         steps, tiles = n_steps(self._problem), self._problem.n_tiles
+        early = self._target.has_clusters
         most_blocks = tiles * min(steps, MOST_BLOCKS_K)
 
         def up_to(most: int, *values: int) -> tuple[int, ...]:
@@ -88,6 +92,8 @@ class GemvDequantSpace(KnobSpace):
             Knob(name="in_flight", values=(1, 2, 3, 4)),
             Knob(name="bulk", values=(0, 1, 2, 4, 8) if self._target.has_clusters else (0,)),
             Knob(name="numbers", values=self._numbers()),
+            Knob(name="combine", values=("launch", "cluster") if early else ("launch",)),
+            Knob(name="ahead", values=("nothing", "x", "all") if early else ("nothing",)),
         )
 
     def _numbers(self) -> tuple[str, ...]:
@@ -98,7 +104,7 @@ class GemvDequantSpace(KnobSpace):
     def schedule(self, values: Values) -> GemvSchedule:
         """The decisions that knob values stand for."""
         warps_n, blocks_k = int(values["warps_n"]), int(values["blocks_k"])
-        blocks_n = self._blocks_n(int(values["blocks_per_core"]), blocks_k)
+        blocks_n = self._blocks_n(int(values["blocks_per_core"]), values)
         return GemvSchedule(
             warps_k=int(values["warps_k"]),
             warps_n=warps_n,
@@ -109,11 +115,17 @@ class GemvDequantSpace(KnobSpace):
             bulk=int(values["bulk"]) > 0,
             early=self._target.has_clusters,
             floats=values["numbers"] == "floats",
+            cluster=values["combine"] == "cluster",
+            x_ahead=values["ahead"] != "nothing",
+            weights_ahead=values["ahead"] == "all",
         )
 
-    def _blocks_n(self, blocks_per_core: int, blocks_k: int) -> int:
+    def _blocks_n(self, blocks_per_core: int, values: Values) -> int:
         """Blocks along the columns, if there are tiles for all of them."""
-        return -(-blocks_per_core * self._target.n_cores // blocks_k)
+        blocks_k, n_cores = int(values["blocks_k"]), self._target.n_cores
+        if values["combine"] == "cluster":
+            return blocks_per_core * (n_cores // CLUSTER_CORES * CLUSTER_CORES) // blocks_k
+        return -(-blocks_per_core * n_cores // blocks_k)
 
     def _most_steps(self, values: Values) -> int:
         """Steps of a tile that a warp has at most."""
@@ -137,7 +149,7 @@ class GemvDequantSpace(KnobSpace):
         """Points with idle warps, or that another point already stands for."""
         problem, most_steps = self._problem, self._most_steps(values)
         pieces = -(-most_steps // schedule.piece) * schedule.most_tiles(problem)
-        fewer = self._blocks_n(int(values["blocks_per_core"]) - 1, schedule.blocks_k)
+        fewer = self._blocks_n(int(values["blocks_per_core"]) - 1, values)
         faults = {
             "some warps would have no step of the depth": (
                 schedule.warps_k * schedule.blocks_k > n_steps(problem)
@@ -146,6 +158,13 @@ class GemvDequantSpace(KnobSpace):
                 fewer * schedule.warps_n >= problem.n_tiles
             ),
             "more would be in flight than a warp has": schedule.in_flight > pieces,
+            "a cluster has 2 to 8 blocks": (
+                schedule.cluster and not 2 <= schedule.blocks_k <= PORTABLE_CLUSTER
+            ),
+            "everything is asked for at once": (
+                schedule.weights_ahead
+                and schedule.in_flight * schedule.piece >= most_steps * schedule.most_tiles(problem)
+            ),
             "smaller pieces already are all of a tile": int(values["bulk"]) >= 2 * most_steps,
             f"more than {MOST_REGISTERS} registers per thread": (
                 self._registers(schedule) > MOST_REGISTERS
@@ -165,7 +184,7 @@ class GemvDequantSpace(KnobSpace):
         """Points that are slow on every device."""
         problem, n_cores = self._problem, self._target.n_cores
         busy = problem.n_tiles * (schedule.blocks_k // 2) >= MANY_TILES * n_cores
-        if schedule.blocks_k > 1 and busy and problem.rows <= FEW_ROWS:
+        if schedule.blocks_k > 1 and not schedule.cluster and busy and problem.rows <= FEW_ROWS:
             halved = replace(schedule, blocks_k=schedule.blocks_k // 2)
             if self._launch_refusal(halved) is None:
                 return "fewer shares of the depth keep every core busy, and memory suffices"

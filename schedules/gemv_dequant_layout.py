@@ -19,6 +19,8 @@ DIGITS = 3
 STRIDE_REMAINDER = 64
 LOAD_BYTES = 512
 FLOAT_BYTES = 2
+# Of weights that all blocks together bring to the second-level cache early.
+MOST_AHEAD = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,10 @@ class GemvSchedule:
         bulk: Whether codes come through shared memory by bulk copies, else in registers.
         early: Whether weights are asked for before the kernel in front has ended.
         floats: Whether codes become 16-bit floats like ``x``, else ``x`` whole numbers like them.
+        cluster: Whether blocks that share the depth are a cluster, which needs no second launch.
+        x_ahead: Whether ``x`` is brought to the second-level cache before the kernel in front
+            has ended.
+        weights_ahead: Whether all weights are, or as many as :data:`MOST_AHEAD` bytes.
     """
 
     warps_k: int
@@ -46,6 +52,9 @@ class GemvSchedule:
     bulk: bool
     early: bool
     floats: bool
+    cluster: bool
+    x_ahead: bool
+    weights_ahead: bool
 
     @property
     def n_threads(self) -> int:
@@ -97,6 +106,14 @@ def n_steps(problem: GemvProblem) -> int:
     return -(-problem.n_units // step_units(problem))
 
 
+def ahead_tiles(problem: GemvProblem, schedule: GemvSchedule) -> int:
+    """Tiles of a warp of which the second-level cache gets what the warp has not asked for yet."""
+    if not schedule.weights_ahead:
+        return 0
+    of_all = problem.n_units * problem.n_loads * LOAD_BYTES * schedule.blocks_n * schedule.warps_n
+    return min(schedule.most_tiles(problem), max(1, MOST_AHEAD // of_all))
+
+
 def slot_bytes(problem: GemvProblem, schedule: GemvSchedule) -> int:
     """Codes, scales and zero points of one bulk copy; see ``SLOT_BYTES`` in the text."""
     units = step_units(problem)
@@ -114,6 +131,7 @@ class Arena:
         table: Sums and factors of the digits of the chunks of x.
         held: x, or its digits.
         reduced: Sums of the warps.
+        met: Sums of the blocks of a cluster.
         ring: Bulk copies.
         size: All together.
         x_stride: Between rows or digits.
@@ -122,6 +140,7 @@ class Arena:
     table: int
     held: int
     reduced: int
+    met: int
     ring: int
     size: int
     x_stride: int
@@ -141,10 +160,28 @@ def arena(problem: GemvProblem, schedule: GemvSchedule) -> Arena:
     table = _aligned(8 * slots)
     held = table + 8 * chunks * -(-columns // 8) * 8
     reduced = held + _aligned(columns * stride)
-    sums = schedule.warps_n * schedule.most_tiles(problem) * TILE_COLUMNS * columns * apart
-    ring = reduced + 4 * sums
+    kept_columns = schedule.warps_n * schedule.most_tiles(problem) * TILE_COLUMNS
+    met = reduced + 4 * kept_columns * columns * apart
+    ring = met + _aligned(4 * _met_sums(problem, schedule, kept_columns))
     size = ring + slots * slot_bytes(problem, schedule)
-    return Arena(table=table, held=held, reduced=reduced, ring=ring, size=size, x_stride=stride)
+    return Arena(
+        table=table,
+        held=held,
+        reduced=reduced,
+        met=met,
+        ring=ring,
+        size=size,
+        x_stride=stride,
+    )
+
+
+def _met_sums(problem: GemvProblem, schedule: GemvSchedule, kept_columns: int) -> int:
+    """Sums that the blocks of a cluster write into the memory of one of them."""
+    if not schedule.cluster:
+        return 0
+    per_spot = 2 if problem.gated else 1
+    spots = kept_columns // per_spot * rows_per_pass(problem, schedule)
+    return schedule.blocks_k * per_spot * -(-spots // schedule.blocks_k)
 
 
 def _aligned(n_bytes: int) -> int:

@@ -148,7 +148,7 @@ def test_points_become_machine_code_without_spills(device: str, dtype: str, tmp_
     target = known_target(device)
     point = {"warps_k": 2, "warps_n": 2, "blocks_per_core": 1, "blocks_k": 2, "in_flight": 2}
     point["bulk"] = 1 if device == "h200" else 0
-    point["numbers"] = "digits"
+    point |= {"numbers": "digits", "combine": "launch", "ahead": "nothing"}
     workload = gemv_workload(2, 300, 4096, 3, 128, dtype=dtype, zeros=True, bias=True)
     ((main, total),) = built(workload, target, tmp_path, [point])
     assert main.spill_bytes == 0

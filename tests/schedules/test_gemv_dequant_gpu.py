@@ -24,6 +24,8 @@ PLAIN: dict[str, int | str] = {
     "in_flight": 1,
     "bulk": 0,
     "numbers": "digits",
+    "combine": "launch",
+    "ahead": "nothing",
 }
 BIASED = {"zeros": True, "bias": True}
 # (rows, columns, depth, bits, block), dtype, what else

@@ -82,6 +82,8 @@ def test_rows_of_any_size_keep_their_accuracy(tmp_path: Path) -> None:
         "in_flight": 1,
         "bulk": 1,
         "numbers": "digits",
+        "combine": "launch",
+        "ahead": "nothing",
     }
     data = make_data(workload, 3)
     x = data.inputs[0].astype(np.float32)
