@@ -8,7 +8,6 @@ from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.dtypes import CUDA_TYPES
 from schedules.gemv_dequant_layout import (
     GemvSchedule,
-    ahead_tiles,
     arena,
     chunk_depth,
     digits,
@@ -67,7 +66,7 @@ def _is_partial(schedule: GemvSchedule) -> bool:
 
 def grid_of(problem: GemvProblem, schedule: GemvSchedule) -> tuple[int, int, int]:
     """Blocks of the first launch; those of a cluster are neighbours along x."""
-    passes = -(-problem.rows // rows_per_pass(problem, schedule))
+    passes = -(-problem.rows // int(rows_per_pass(problem, schedule)))
     if schedule.cluster:
         return schedule.blocks_n * schedule.blocks_k, 1, passes
     return schedule.blocks_n, schedule.blocks_k, passes
@@ -90,7 +89,7 @@ def _main(problem: GemvProblem, schedule: GemvSchedule) -> CudaLaunch:
         ),
         grid=grid_of(problem, schedule),
         block=(schedule.n_threads,),
-        shared_bytes=arena(problem, schedule).size,
+        shared_bytes=int(arena(problem, schedule).size),
         early=schedule.early,
         cluster=schedule.blocks_k if schedule.cluster else 1,
     )
@@ -153,7 +152,7 @@ def constants(problem: GemvProblem, schedule: GemvSchedule) -> str:
         "SCALE_PER_ROW": problem.scale_per_row,
         "BULK": schedule.bulk,
         "IN_CLUSTER": schedule.cluster,
-        "X_AHEAD": schedule.x_ahead,
+        "EARLY": schedule.early,
     }
     lines += [f"constexpr bool {name} = {str(value).lower()};" for name, value in flags.items()]
     lines.append(f"enum {{ {', '.join(_activation_name(one) for one in ACTIVATIONS)} }};")
@@ -196,7 +195,6 @@ def _sizes(problem: GemvProblem, schedule: GemvSchedule) -> list[tuple[str, int]
         ("PIECE", schedule.piece),
         ("TABLE", places.table),
         ("HELD", places.held),
-        ("AHEAD_TILES", ahead_tiles(problem, schedule)),
         ("REDUCED", places.reduced),
         ("MET", places.met),
         ("RING", places.ring),

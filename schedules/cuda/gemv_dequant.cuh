@@ -14,8 +14,7 @@
 //   BULK, PIECE                    whether codes come by bulk copies, and steps of one copy
 //   RING, TABLE, HELD, REDUCED, MET   offsets in the arena
 //   IN_CLUSTER                     whether blocks that share the depth are a cluster
-//   X_AHEAD, AHEAD_TILES           whether x, and of how many tiles what the ring does not hold, is
-//                                  brought to the second-level cache early
+//   EARLY                          whether this kernel may start before the one in front has ended
 //   struct Outputs, place_of       the outputs, and which one a tile belongs to
 
 // Where the sums of one column of a tile and one digit begin. Tiles of a block are counted over
@@ -158,10 +157,9 @@ __device__ __forceinline__ void gemv_dequant(const x_elem* x, const Weights& wei
   if constexpr (N_STEPS % (WARPS_K * BLOCKS_K) == 0) share.n_steps = N_STEPS / (WARPS_K * BLOCKS_K);
   int k_begin = block_begin * STEP_K, m_begin = blockIdx.z * M_PASS;
 
-  if constexpr (X_AHEAD) fetch_x_ahead(x, k_begin, block_end * STEP_K, m_begin);
+  if constexpr (EARLY) fetch_x_ahead(x, k_begin, block_end * STEP_K, m_begin);
   Source source(arena, warp);
   source.begin(weights, share, lane);
-  fetch_ahead(source.next, weights, share);
   early::wait_for_previous_kernel();
   stage_x(held, table, x, k_begin, block_end * STEP_K, m_begin, warp, lane);
   __syncthreads();

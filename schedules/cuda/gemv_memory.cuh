@@ -84,14 +84,9 @@ __device__ __forceinline__ void copy_bulk(void* to, const void* from, unsigned n
       : "memory");
 #endif
 }
-// Hints for the second-level cache.
+// Asks the second-level cache for a line.
 __device__ __forceinline__ void prefetch_line(const void* address) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
-}
-__device__ __forceinline__ void prefetch_bulk(const void* from, unsigned n_bytes) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(n_bytes) : "memory");
-#endif
 }
 // Blocks of a cluster wait for each other, and write into each other's shared memory.
 __device__ __forceinline__ void cluster_arrive() {

@@ -34,40 +34,6 @@ struct Weights {
   const unsigned char* zeros;
 };
 
-// Neighbouring steps of a tile in memory: units of codes and groups, counted from the first tile on.
-constexpr int UNIT_BYTES = LOADS * 512;
-constexpr int SCALE_BYTES = 16 * (int)sizeof(elem);
-struct Piece {
-  unsigned unit, group;
-  int n_units, n_groups;
-
-  __device__ __forceinline__ Piece(int tile, int step, int n) {
-    int first = step * STEP_UNITS;
-    n_units = n * STEP_UNITS;
-    if (N_UNITS % STEP_UNITS != 0 && first + n_units > N_UNITS) n_units = N_UNITS - first;
-    unit = (unsigned)tile * N_UNITS + first;
-    group = (unsigned)tile * N_GROUPS + group_of(step);
-    n_groups = group_of(step + n - 1, STEP_GROUPS - 1) + 1 - group_of(step);
-  }
-  __device__ __forceinline__ const uint4* codes(const Weights& from) const {
-    return (const uint4*)from.codes + unit * (LOADS * 32);
-  }
-  __device__ __forceinline__ const elem* scales(const Weights& from) const { return from.scales + group * 16; }
-  __device__ __forceinline__ const uint4* zeros(const Weights& from) const { return (const uint4*)from.zeros + group; }
-};
-
-// Brings what a warp asks for last, from `next` on, to the second-level cache.
-__device__ __forceinline__ void fetch_ahead(Cursor next, const Weights& from, const Share& share) {
-  if (AHEAD_TILES == 0 || !elected()) return;
-  for (int i = 0; i < AHEAD_TILES && next.tile < share.n_tiles; ++i) {
-    Piece piece(share.first_tile + next.tile, share.first_step + next.step, share.n_steps - next.step);
-    prefetch_bulk(piece.codes(from), piece.n_units * UNIT_BYTES);
-    prefetch_bulk(piece.scales(from), piece.n_groups * SCALE_BYTES);
-    if constexpr (HAS_ZEROS) prefetch_bulk(piece.zeros(from), piece.n_groups * 16);
-    next = {next.tile + 1, 0};
-  }
-}
-
 __device__ __forceinline__ void fetch(Step& step, const Weights& weights, int tile, int index, int lane) {
 #pragma unroll
   for (int u = 0; u < STEP_UNITS; ++u) {
@@ -118,9 +84,10 @@ struct Registers {
 };
 
 // Copies in bulk: every warp fills a ring of its own, PIECE steps of a tile at a time.
-constexpr int SLOT_CODES = PIECE * STEP_UNITS * UNIT_BYTES;
+constexpr int SLOT_CODES = PIECE * STEP_UNITS * LOADS * 512;
 // Steps that share a group may begin in the middle of one.
 constexpr int SLOT_GROUPS = PIECE * STEP_GROUPS + (GROUP_K > STEP_K ? 1 : 0);
+constexpr int SCALE_BYTES = 16 * (int)sizeof(elem);
 constexpr int GROUP_BYTES = SCALE_BYTES + (HAS_ZEROS ? 16 : 0);
 constexpr int SLOT_BYTES = SLOT_CODES + SLOT_GROUPS * GROUP_BYTES;
 
@@ -136,15 +103,18 @@ struct Bulk {
   __device__ __forceinline__ void request(int slot, const Weights& from, const Share& share) {
     if (next.tile >= share.n_tiles) return;
     int n = share.n_steps - next.step < PIECE ? share.n_steps - next.step : PIECE;
-    Piece piece(share.first_tile + next.tile, share.first_step + next.step, n);
+    int tile = share.first_tile + next.tile, step = share.first_step + next.step;
+    int unit = step * STEP_UNITS, n_units = n * STEP_UNITS;
+    if (N_UNITS % STEP_UNITS != 0 && unit + n_units > N_UNITS) n_units = N_UNITS - unit;
+    int group = group_of(step), n_groups = group_of(step + n - 1, STEP_GROUPS - 1) + 1 - group;
     unsigned char* to = slots + slot * SLOT_BYTES;
+    unsigned at = (unsigned)tile * N_GROUPS + group, unit_at = (unsigned)tile * N_UNITS + unit;
     if (elected()) {
-      unsigned long long* barrier = barriers + slot;
-      barrier_expect(barrier, piece.n_units * UNIT_BYTES + piece.n_groups * GROUP_BYTES);
-      copy_bulk(to, piece.codes(from), piece.n_units * UNIT_BYTES, barrier);
-      copy_bulk(to + SLOT_CODES, piece.scales(from), piece.n_groups * SCALE_BYTES, barrier);
+      barrier_expect(barriers + slot, n_units * LOADS * 512 + n_groups * GROUP_BYTES);
+      copy_bulk(to, (const uint4*)from.codes + unit_at * (LOADS * 32), n_units * LOADS * 512, barriers + slot);
+      copy_bulk(to + SLOT_CODES, from.scales + at * 16, n_groups * SCALE_BYTES, barriers + slot);
       if constexpr (HAS_ZEROS)
-        copy_bulk(to + SLOT_CODES + SLOT_GROUPS * SCALE_BYTES, piece.zeros(from), piece.n_groups * 16, barrier);
+        copy_bulk(to + SLOT_CODES + SLOT_GROUPS * SCALE_BYTES, (const uint4*)from.zeros + at, n_groups * 16, barriers + slot);
     }
     next.advance(n, share);
   }

@@ -106,11 +106,6 @@ inline void copy_bulk(void* to, const void* from, unsigned n_bytes, Barrier* bar
   if (left >> 32 == 0) shared(barrier) += 1;
 }
 inline void prefetch_line(const void*) {}
-inline void prefetch_bulk(const void* from, unsigned n_bytes) {
-  if (((uintptr_t)from | n_bytes) % 16 || n_bytes == 0) fault = 3;
-  const char* end = (const char*)from + n_bytes;
-  if (from >= first_code && from < last_code && (const void*)end > last_code) fault = 1;
-}
 thread_local std::barrier<>::arrival_token* arrived;
 inline void cluster_arrive() { arrived = new std::barrier<>::arrival_token(cluster_barrier->arrive()); }
 inline void cluster_wait() {

@@ -42,5 +42,5 @@ def emulate(
     pointers = [ctypes.c_void_p(held[role].ctypes.data if role in held else None) for role in ROLES]
     outputs = (ctypes.c_void_p * len(y))(*(one.ctypes.data for one in y))
     grid = grid_of(problem, schedule)
-    fault = library.run(*pointers, outputs, *grid, arena(problem, schedule).size)
+    fault = library.run(*pointers, outputs, *grid, int(arena(problem, schedule).size))
     return y, int(fault)
