@@ -44,7 +44,7 @@ POINTERS = {
 
 def gemv_cuda(workload: Workload, problem: GemvProblem, schedule: GemvSchedule) -> Any:
     """The bound program of a schedule: one launch, or a second that adds parts of the depth."""
-    if schedule.blocks_k == 1:
+    if not _is_partial(schedule):
         return cuda_program(workload, [_main(problem, schedule)])
     shape = (schedule.blocks_k, problem.rows, problem.n_tiles * TILE_COLUMNS)
     workspace = TensorSpec(name=PARTIAL, shape=shape, dtype="float32")
@@ -59,10 +59,22 @@ def kernel_text(schedule: GemvSchedule) -> str:
     return "\n".join(device_code(f"{part}.cuh") for part in parts)
 
 
+def _is_partial(schedule: GemvSchedule) -> bool:
+    """Whether sums of blocks meet in device memory."""
+    return schedule.blocks_k > 1 and not schedule.cluster
+
+
+def grid_of(problem: GemvProblem, schedule: GemvSchedule) -> tuple[int, int, int]:
+    """Blocks of the first launch; those of a cluster are neighbours along x."""
+    passes = -(-problem.rows // int(rows_per_pass(problem, schedule)))
+    if schedule.cluster:
+        return schedule.blocks_n * schedule.blocks_k, 1, passes
+    return schedule.blocks_n, schedule.blocks_k, passes
+
+
 def _main(problem: GemvProblem, schedule: GemvSchedule) -> CudaLaunch:
-    partial = schedule.blocks_k > 1
+    partial = _is_partial(schedule)
     roles = [role for role in problem.inputs if not (partial and role in ENDING)]
-    passes = -(-problem.rows // rows_per_pass(problem, schedule))
     call = f"x, {_weights(roles)}, {_ending(problem, roles, stored=not partial)}"
     body = f"gemv_dequant({call}, {'partial' if partial else 'nullptr'}, arena);"
     results = ["float* partial"] if partial else _results(problem)
@@ -75,10 +87,11 @@ def _main(problem: GemvProblem, schedule: GemvSchedule) -> CudaLaunch:
             *(problem.inputs[role] for role in roles),
             *([PARTIAL] if partial else problem.outputs),
         ),
-        grid=(schedule.blocks_n, schedule.blocks_k, passes),
+        grid=grid_of(problem, schedule),
         block=(schedule.n_threads,),
-        shared_bytes=arena(problem, schedule).size,
+        shared_bytes=int(arena(problem, schedule).size),
         early=schedule.early,
+        cluster=schedule.blocks_k if schedule.cluster else 1,
     )
 
 
@@ -138,6 +151,8 @@ def constants(problem: GemvProblem, schedule: GemvSchedule) -> str:
         "IS_HALF": problem.dtype == "float16",
         "SCALE_PER_ROW": problem.scale_per_row,
         "BULK": schedule.bulk,
+        "IN_CLUSTER": schedule.cluster,
+        "EARLY": schedule.early,
     }
     lines += [f"constexpr bool {name} = {str(value).lower()};" for name, value in flags.items()]
     lines.append(f"enum {{ {', '.join(_activation_name(one) for one in ACTIVATIONS)} }};")
@@ -181,6 +196,7 @@ def _sizes(problem: GemvProblem, schedule: GemvSchedule) -> list[tuple[str, int]
         ("TABLE", places.table),
         ("HELD", places.held),
         ("REDUCED", places.reduced),
+        ("MET", places.met),
         ("RING", places.ring),
         ("X_STRIDE", places.x_stride),
     ]

@@ -1,10 +1,16 @@
-"""Decisions of a packed product's program, and how its steps and shared memory follow from them."""
+"""Decisions of a packed product's program, and how its steps and shared memory follow from them.
+
+Decisions may be arrays over points, too: so a space judges all of its points at once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from schedules.gemv_dequant_problem import GemvProblem
+from schedules.judged_space import Grid, ceil_div
 from schedules.packing import TILE_COLUMNS
 
 STEP_UNIT_CHOICES = (4, 2, 1)
@@ -35,26 +41,32 @@ class GemvSchedule:
         bulk: Whether codes come through shared memory by bulk copies, else in registers.
         early: Whether weights are asked for before the kernel in front has ended.
         floats: Whether codes become 16-bit floats like ``x``, else ``x`` whole numbers like them.
+        cluster: Whether blocks that share the depth are a cluster, which needs no second launch.
     """
 
-    warps_k: int
-    warps_n: int
-    blocks_n: int
-    blocks_k: int
-    in_flight: int
-    piece: int
-    bulk: bool
+    warps_k: Grid
+    warps_n: Grid
+    blocks_n: Grid
+    blocks_k: Grid
+    in_flight: Grid
+    piece: Grid
+    bulk: Grid
     early: bool
-    floats: bool
+    floats: Grid
+    cluster: Grid
 
     @property
-    def n_threads(self) -> int:
+    def n_threads(self) -> Grid:
         """Threads of a block."""
         return 32 * self.warps_k * self.warps_n
 
-    def most_tiles(self, problem: GemvProblem) -> int:
+    def most_tiles(self, problem: GemvProblem) -> Grid:
         """Tiles of the group of warps that has most."""
-        return -(-problem.n_tiles // (self.blocks_n * self.warps_n))
+        return ceil_div(problem.n_tiles, self.blocks_n * self.warps_n)
+
+    def most_steps(self, problem: GemvProblem) -> Grid:
+        """Steps of a tile that a warp has at most."""
+        return ceil_div(n_steps(problem), self.warps_k * self.blocks_k)
 
 
 def may_be_floats(problem: GemvProblem) -> bool:
@@ -63,15 +75,15 @@ def may_be_floats(problem: GemvProblem) -> bool:
     return exact and not problem.is_int8
 
 
-def digits(problem: GemvProblem, schedule: GemvSchedule) -> int:
+def digits(problem: GemvProblem, schedule: GemvSchedule) -> Grid:
     """Columns of the right operand that a row of ``x`` takes."""
-    return 1 if problem.is_int8 or schedule.floats else DIGITS
+    return 1 if problem.is_int8 else np.where(schedule.floats, 1, DIGITS)
 
 
-def rows_per_pass(problem: GemvProblem, schedule: GemvSchedule) -> int:
+def rows_per_pass(problem: GemvProblem, schedule: GemvSchedule) -> Grid:
     """Rows of ``x`` that one reading of the weights serves."""
-    most = MOST_FLOAT_COLUMNS if schedule.floats else MOST_X_COLUMNS
-    return min(problem.rows, most // digits(problem, schedule))
+    most = np.where(schedule.floats, MOST_FLOAT_COLUMNS, MOST_X_COLUMNS)
+    return np.minimum(problem.rows, most // digits(problem, schedule))
 
 
 def step_units(problem: GemvProblem) -> int:
@@ -97,7 +109,7 @@ def n_steps(problem: GemvProblem) -> int:
     return -(-problem.n_units // step_units(problem))
 
 
-def slot_bytes(problem: GemvProblem, schedule: GemvSchedule) -> int:
+def slot_bytes(problem: GemvProblem, schedule: GemvSchedule) -> Grid:
     """Codes, scales and zero points of one bulk copy; see ``SLOT_BYTES`` in the text."""
     units = step_units(problem)
     straddles = problem.group > units * problem.unit_depth
@@ -114,38 +126,57 @@ class Arena:
         table: Sums and factors of the digits of the chunks of x.
         held: x, or its digits.
         reduced: Sums of the warps.
+        met: Sums of the blocks of a cluster.
         ring: Bulk copies.
         size: All together.
         x_stride: Between rows or digits.
     """
 
-    table: int
-    held: int
-    reduced: int
-    ring: int
-    size: int
-    x_stride: int
+    table: Grid
+    held: Grid
+    reduced: Grid
+    met: Grid
+    ring: Grid
+    size: Grid
+    x_stride: Grid
 
 
 def arena(problem: GemvProblem, schedule: GemvSchedule) -> Arena:
     """The layout of a schedule's shared memory."""
     warps = schedule.warps_k * schedule.warps_n
-    apart = schedule.warps_k + (4 if schedule.warps_k % 8 == 0 else 0)
-    slots = warps * schedule.in_flight if schedule.bulk else 0
+    apart = schedule.warps_k + 4 * (schedule.warps_k % 8 == 0)
+    slots = warps * schedule.in_flight * schedule.bulk
     step_depth = step_units(problem) * problem.unit_depth
-    length = -(-n_steps(problem) // schedule.blocks_k) * step_depth
-    row_bytes = length * (FLOAT_BYTES if schedule.floats else 1)
+    length = ceil_div(n_steps(problem), schedule.blocks_k) * step_depth
+    row_bytes = length * np.where(schedule.floats, FLOAT_BYTES, 1)
     stride = row_bytes + (STRIDE_REMAINDER - row_bytes) % 128
     columns = digits(problem, schedule) * rows_per_pass(problem, schedule)
-    chunks = 0 if schedule.floats else length // chunk_depth(problem)
+    chunks = np.where(schedule.floats, 0, length // chunk_depth(problem))
     table = _aligned(8 * slots)
-    held = table + 8 * chunks * -(-columns // 8) * 8
+    held = table + 8 * chunks * ceil_div(columns, 8) * 8
     reduced = held + _aligned(columns * stride)
-    sums = schedule.warps_n * schedule.most_tiles(problem) * TILE_COLUMNS * columns * apart
-    ring = reduced + 4 * sums
+    kept_columns = schedule.warps_n * schedule.most_tiles(problem) * TILE_COLUMNS
+    met = reduced + 4 * kept_columns * columns * apart
+    ring = met + _aligned(4 * _met_sums(problem, schedule, kept_columns))
     size = ring + slots * slot_bytes(problem, schedule)
-    return Arena(table=table, held=held, reduced=reduced, ring=ring, size=size, x_stride=stride)
+    return Arena(
+        table=table,
+        held=held,
+        reduced=reduced,
+        met=met,
+        ring=ring,
+        size=size,
+        x_stride=stride,
+    )
 
 
-def _aligned(n_bytes: int) -> int:
-    return -(-n_bytes // 16) * 16
+def _met_sums(problem: GemvProblem, schedule: GemvSchedule, kept_columns: Grid) -> Grid:
+    """Sums that the blocks of a cluster write into the memory of one of them."""
+    per_spot = 2 if problem.gated else 1
+    spots = kept_columns // per_spot * rows_per_pass(problem, schedule)
+    sums = schedule.blocks_k * per_spot * ceil_div(spots, schedule.blocks_k)
+    return np.where(schedule.cluster, sums, 0)
+
+
+def _aligned(n_bytes: Grid) -> Grid:
+    return ceil_div(n_bytes, 16) * 16

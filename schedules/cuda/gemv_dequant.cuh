@@ -12,7 +12,9 @@
 //   STEP_UNITS, STEP_GROUPS, CHUNK_K   units and groups of one step, depth of a chunk
 //   WARPS_K, WARPS_N, BLOCKS_N, BLOCKS_K, IN_FLIGHT, X_STRIDE (bytes), M_PASS
 //   BULK, PIECE                    whether codes come by bulk copies, and steps of one copy
-//   RING, TABLE, HELD, REDUCED     offsets in the arena
+//   RING, TABLE, HELD, REDUCED, MET   offsets in the arena
+//   IN_CLUSTER                     whether blocks that share the depth are a cluster
+//   EARLY                          whether this kernel may start before the one in front has ended
 //   struct Outputs, place_of       the outputs, and which one a tile belongs to
 
 // Where the sums of one column of a tile and one digit begin. Tiles of a block are counted over
@@ -64,36 +66,88 @@ __device__ __forceinline__ float sum_of_digits(const float* reduced, int tile, i
   return v * SUM_UNIT;
 }
 
+// Blocks along the columns and the depth.
+__device__ __forceinline__ int block_n() { return IN_CLUSTER ? blockIdx.x / BLOCKS_K : blockIdx.x; }
+__device__ __forceinline__ int block_k() { return IN_CLUSTER ? blockIdx.x % BLOCKS_K : blockIdx.y; }
+
+// Which output the i-th sum of a block is of.
+constexpr int SUMS = WARPS_N * MOST_TILES * M_PASS * WIDTH;
+struct Spot {
+  int kept, row, inside, tile, m;
+  bool exists;
+  __device__ __forceinline__ Spot(int i)
+      : kept(i / (M_PASS * WIDTH)), row(i / WIDTH % M_PASS), inside(i % WIDTH), m(blockIdx.z * M_PASS + row) {
+    int share = block_n() * WARPS_N + kept / MOST_TILES;
+    tile = first_tile_of(share) + kept % MOST_TILES;
+    exists = i < SUMS && tile < first_tile_of(share + 1) && m < M;
+  }
+};
+
+// In a cluster every block finishes a part of the sums, which all of them write into its memory.
+constexpr int OWN_SUMS = (SUMS + BLOCKS_K - 1) / BLOCKS_K;
+__device__ __forceinline__ float* met_sum(float* met, int from, int i) {
+  return met + from * (OWN_SUMS * (GATED ? 2 : 1)) + i % OWN_SUMS;
+}
+__device__ __forceinline__ void finish_in_cluster(float* met, const Ending& ending) {
+  __syncwarp();
+  cluster_arrive();
+  cluster_wait();
+  for (int i = threadIdx.x; i < OWN_SUMS; i += THREADS) {
+    Spot spot(block_k() * OWN_SUMS + i);
+    if (!spot.exists) continue;
+    float v = 0.0f, other = 0.0f;
+#pragma unroll
+    for (int b = 0; b < BLOCKS_K; ++b) {
+      v += met_sum(met, b, i)[0];
+      if constexpr (GATED) other += met_sum(met, b, i)[OWN_SUMS];
+    }
+    finish(ending, spot.m, spot.tile, spot.inside, v, other);
+  }
+}
+
 // Sums of a block's tiles, finished; or as they are, if other blocks have the rest of the depth.
-__device__ __forceinline__ void store_sums(const float* reduced, const Ending& ending, float* partial, int m_begin) {
-  for (int i = threadIdx.x; i < WARPS_N * MOST_TILES * M_PASS * WIDTH; i += THREADS) {
-    int kept = i / (M_PASS * WIDTH), row = i / WIDTH % M_PASS, inside = i % WIDTH;
-    int share = blockIdx.x * WARPS_N + kept / MOST_TILES, tile = first_tile_of(share) + kept % MOST_TILES;
-    int m = m_begin + row;
-    if (tile >= first_tile_of(share + 1) || m >= M) continue;
-    float v = sum_of_digits(reduced, kept, row, inside);
-    float other = GATED ? sum_of_digits(reduced, kept, row, inside + WIDTH) : 0.0f;
+__device__ __forceinline__ void store_sums(const float* reduced, const Ending& ending, float* partial, float* met) {
+  if constexpr (IN_CLUSTER) cluster_wait();  // all have begun
+  for (int i = threadIdx.x; i < SUMS; i += THREADS) {
+    Spot spot(i);
+    if (!spot.exists) continue;
+    float v = sum_of_digits(reduced, spot.kept, spot.row, spot.inside);
+    float other = GATED ? sum_of_digits(reduced, spot.kept, spot.row, spot.inside + WIDTH) : 0.0f;
     if constexpr (BLOCKS_K == 1) {
-      finish(ending, m, tile, inside, v, other);
+      finish(ending, spot.m, spot.tile, spot.inside, v, other);
+    } else if constexpr (IN_CLUSTER) {
+      float* to = met_sum(met, block_k(), i);
+      store_in_block(i / OWN_SUMS, to, v);
+      if constexpr (GATED) store_in_block(i / OWN_SUMS, to + OWN_SUMS, other);
     } else {
-      float* to = partial + ((long long)blockIdx.y * M + m) * (N_TILES * 16) + tile * 16 + inside;
+      float* to = partial + ((long long)block_k() * M + spot.m) * (N_TILES * 16) + spot.tile * 16 + spot.inside;
       to[0] = v;
       if constexpr (GATED) to[WIDTH] = other;
     }
   }
+  if constexpr (IN_CLUSTER) finish_in_cluster(met, ending);
+}
+
+// Brings a block's part of x to the second-level cache, where the kernel in front may still write it.
+__device__ __forceinline__ void fetch_x_ahead(const x_elem* x, int k_begin, int k_end, int m_begin) {
+  constexpr int LINE = 128 / X_BYTES;
+  for (int row = 0; row < M_PASS && m_begin + row < M; ++row)
+    for (int k = k_begin + threadIdx.x * LINE; k < min(K, k_end); k += THREADS * LINE)
+      prefetch_line(x + (long long)(m_begin + row) * K + k);
 }
 
 __device__ __forceinline__ void gemv_dequant(const x_elem* x, const Weights& weights, const Ending& ending,
                                              float* partial, unsigned char* arena) {
   early::release_next_kernel();
+  if constexpr (IN_CLUSTER) cluster_arrive();
   Column* table = (Column*)(arena + TABLE);
   unsigned char* held = arena + HELD;
   float* reduced = (float*)(arena + REDUCED);
   // Equal in a warp, which the compiler cannot see by itself.
   int lane = threadIdx.x % 32, warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);
-  int warp_k = warp % WARPS_K, warp_n = warp / WARPS_K, tile_share = blockIdx.x * WARPS_N + warp_n;
+  int warp_k = warp % WARPS_K, warp_n = warp / WARPS_K, tile_share = block_n() * WARPS_N + warp_n;
   // Steps of this block, then of this warp: shares differ by one at most.
-  int block_begin = blockIdx.y * N_STEPS / BLOCKS_K, block_end = (blockIdx.y + 1) * N_STEPS / BLOCKS_K;
+  int block_begin = block_k() * N_STEPS / BLOCKS_K, block_end = (block_k() + 1) * N_STEPS / BLOCKS_K;
   int n_block = block_end - block_begin, begin = warp_k * n_block / WARPS_K;
   Share share;
   share.first_tile = first_tile_of(tile_share);
@@ -103,6 +157,7 @@ __device__ __forceinline__ void gemv_dequant(const x_elem* x, const Weights& wei
   if constexpr (N_STEPS % (WARPS_K * BLOCKS_K) == 0) share.n_steps = N_STEPS / (WARPS_K * BLOCKS_K);
   int k_begin = block_begin * STEP_K, m_begin = blockIdx.z * M_PASS;
 
+  if constexpr (EARLY) fetch_x_ahead(x, k_begin, block_end * STEP_K, m_begin);
   Source source(arena, warp);
   source.begin(weights, share, lane);
   early::wait_for_previous_kernel();
@@ -115,7 +170,7 @@ __device__ __forceinline__ void gemv_dequant(const x_elem* x, const Weights& wei
       [&](const Step& step, int index) { consume(step, (begin + index) * STEP_K, held, table, lane, totals); },
       [&](int tile) { keep(reduced, totals, warp_n * MOST_TILES + tile, warp_k, lane); });
   __syncthreads();
-  store_sums(reduced, ending, partial, m_begin);
+  store_sums(reduced, ending, partial, (float*)(arena + MET));
 }
 
 // Adds the sums of all parts of the depth in order and finishes them.

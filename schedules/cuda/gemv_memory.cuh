@@ -84,6 +84,27 @@ __device__ __forceinline__ void copy_bulk(void* to, const void* from, unsigned n
       : "memory");
 #endif
 }
+// Asks the second-level cache for a line.
+__device__ __forceinline__ void prefetch_line(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+// Blocks of a cluster wait for each other, and write into each other's shared memory.
+__device__ __forceinline__ void cluster_arrive() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void cluster_wait() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void store_in_block(int rank, float* mine, float v) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("{ .reg .u32 there; mapa.shared::cluster.u32 there, %0, %1; st.shared::cluster.f32 [there], %2; }" ::"r"(
+                   shared_address(mine)), "r"(rank), "f"(v) : "memory");
+#endif
+}
 __device__ __forceinline__ void barrier_wait(unsigned long long* barrier, unsigned parity) {
   unsigned done = 0;
   while (!done)

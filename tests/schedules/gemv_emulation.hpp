@@ -11,7 +11,7 @@
 #define __device__
 #define __forceinline__ inline
 #define __restrict__
-#define __syncthreads() block_barrier->arrive_and_wait()
+#define __syncthreads() block->barrier.arrive_and_wait()
 struct uint4 { unsigned x, y, z, w; };
 struct uint2 { unsigned x, y; };
 struct float4 { float x, y, z, w; };
@@ -38,17 +38,29 @@ inline nv_bfloat16 __float2bfloat16_rn(float f) {
 template <class T> T __ldg(const T* p) { return *p; }
 inline int __shfl_sync(unsigned, int v, int) { return v; }  // used on values equal in a warp
 using std::max, std::min;
-thread_local Dim threadIdx;
-Dim blockIdx;
-std::unique_ptr<std::barrier<>> block_barrier;
-std::vector<std::unique_ptr<std::barrier<>>> warp_barriers;
-inline void __syncwarp() { warp_barriers[threadIdx.x / 32]->arrive_and_wait(); }
-unsigned exchanged[32][32];
+struct Operands { unsigned a[4], b[2]; };
+struct Block {
+  std::barrier<> barrier;
+  std::vector<std::unique_ptr<std::barrier<>>> warps;
+  unsigned exchanged[32][32];
+  Operands operands[32][32];
+  std::vector<unsigned char> memory;
+  unsigned char* arena;
+  Block(int n_threads, int arena_bytes) : barrier(n_threads), memory(arena_bytes + 64, 0x5a) {
+    for (int w = 0; w < n_threads / 32; ++w) warps.push_back(std::make_unique<std::barrier<>>(32));
+    arena = (unsigned char*)(((uintptr_t)memory.data() + 15) & ~(uintptr_t)15);
+  }
+};
+thread_local Dim threadIdx, blockIdx;
+thread_local Block* block;
+std::vector<std::unique_ptr<Block>> cluster;  // blocks that run at once
+std::unique_ptr<std::barrier<>> cluster_barrier;
+inline void __syncwarp() { block->warps[threadIdx.x / 32]->arrive_and_wait(); }
 template <class T> T __shfl_xor_sync(unsigned, T v, int other) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  exchanged[warp][lane] = (unsigned)v;
+  block->exchanged[warp][lane] = (unsigned)v;
   __syncwarp();
-  T found = (T)exchanged[warp][lane ^ other];
+  T found = (T)block->exchanged[warp][lane ^ other];
   __syncwarp();
   return found;
 }
@@ -63,8 +75,6 @@ inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
   for (int i = 0; i < 4; ++i) made |= (unsigned)(both >> (selector >> i * 4 & 7) * 8 & 255) << i * 8;
   return made;
 }
-struct Operands { unsigned a[4], b[2]; };
-Operands operands[32][32];
 const void *first_code, *last_code;
 int fault = 0;
 // CUT: in the place of loads, of bulk copies and of the tensor-core product.
@@ -95,16 +105,26 @@ inline void copy_bulk(void* to, const void* from, unsigned n_bytes, Barrier* bar
   Barrier left = shared(barrier) -= (Barrier)n_bytes << 32;
   if (left >> 32 == 0) shared(barrier) += 1;
 }
+inline void prefetch_line(const void*) {}
+thread_local std::barrier<>::arrival_token* arrived;
+inline void cluster_arrive() { arrived = new std::barrier<>::arrival_token(cluster_barrier->arrive()); }
+inline void cluster_wait() {
+  cluster_barrier->wait(std::move(*arrived));
+  delete arrived;
+}
+inline void store_in_block(int rank, float* mine, float v) {
+  *(float*)(cluster[rank]->arena + ((unsigned char*)mine - block->arena)) = v;
+}
 inline void barrier_wait(Barrier* barrier, unsigned parity) {
   while ((shared(barrier).load() & 1) == parity) std::this_thread::yield();
 }
 inline void multiply(int (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  operands[warp][lane] = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
-  warp_barriers[warp]->arrive_and_wait();
+  block->operands[warp][lane] = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  __syncwarp();
   int left[16][32], right[32][8];
   for (int other = 0; other < 32; ++other) {
-    const Operands& from = operands[warp][other];
+    const Operands& from = block->operands[warp][other];
     int row = other / 4, first = other % 4 * 4;
     for (int j = 0; j < 4; ++j) {
       for (int i = 0; i < 4; ++i)
@@ -115,7 +135,7 @@ inline void multiply(int (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned 
   for (int i = 0; i < 4; ++i)
     for (int k = 0; k < 32; ++k)
       d[i] += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
-  warp_barriers[warp]->arrive_and_wait();
+  __syncwarp();
 }
 inline float half_of(unsigned word, int i) {
   unsigned bits = word >> i * 16 & 0xffff;
@@ -123,11 +143,11 @@ inline float half_of(unsigned word, int i) {
 }
 inline void multiply(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  operands[warp][lane] = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
-  warp_barriers[warp]->arrive_and_wait();
+  block->operands[warp][lane] = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  __syncwarp();
   float left[16][16], right[16][8];
   for (int other = 0; other < 32; ++other) {
-    const Operands& from = operands[warp][other];
+    const Operands& from = block->operands[warp][other];
     int row = other / 4, first = other % 4 * 2;
     for (int j = 0; j < 2; ++j) {
       for (int i = 0; i < 4; ++i) left[row + i % 2 * 8][first + i / 2 * 8 + j] = half_of(from.a[i], j);
@@ -137,7 +157,7 @@ inline void multiply(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigne
   for (int i = 0; i < 4; ++i)
     for (int k = 0; k < 16; ++k)
       d[i] += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
-  warp_barriers[warp]->arrive_and_wait();
+  __syncwarp();
 }
 inline unsigned difference(unsigned a, unsigned b) {
   unsigned made = 0;
@@ -160,25 +180,26 @@ extern "C" int run(const x_elem* x, const unsigned* codes, const elem* scales,
   memcpy(&ending.outputs, y, sizeof(ending.outputs));
   first_code = codes;
   last_code = codes + (long)N_TILES * N_UNITS * LOADS * 128;
-  for (int block = 0; block < n_x * n_y * n_z; ++block) {
-    blockIdx = {block % n_x, block / n_x % n_y, block / n_x / n_y};
-    block_barrier = std::make_unique<std::barrier<>>(THREADS);
-    warp_barriers.clear();
-    for (int w = 0; w < THREADS / 32; ++w)
-      warp_barriers.push_back(std::make_unique<std::barrier<>>(32));
-    std::vector<unsigned char> memory(arena_bytes + 64, 0x5a);
-    auto* arena = (unsigned char*)(((uintptr_t)memory.data() + 15) & ~(uintptr_t)15);
+  const int n_blocks = n_x * n_y * n_z, at_once = IN_CLUSTER ? BLOCKS_K : 1;
+  for (int first = 0; first < n_blocks; first += at_once) {
+    cluster.clear();
+    for (int i = 0; i < at_once; ++i) cluster.push_back(std::make_unique<Block>(THREADS, arena_bytes));
+    cluster_barrier = std::make_unique<std::barrier<>>(THREADS * at_once);
     std::vector<std::thread> threads;
-    for (int t = 0; t < THREADS; ++t)
+    for (int t = 0; t < THREADS * at_once; ++t)
       threads.emplace_back([=] {
-        threadIdx = {t, 0, 0};
-        gemv_dequant(x, Weights{codes, scales, zeros}, ending, partial, arena);
+        int index = first + t / THREADS;
+        threadIdx = {t % THREADS, 0, 0};
+        blockIdx = {index % n_x, index / n_x % n_y, index / n_x / n_y};
+        block = cluster[t / THREADS].get();
+        gemv_dequant(x, Weights{codes, scales, zeros}, ending, partial, block->arena);
       });
     for (auto& thread : threads) thread.join();
-    for (auto* p = arena + arena_bytes; p < memory.data() + memory.size(); ++p)
-      if (*p != 0x5a) fault = 2;
+    for (auto& one : cluster)
+      for (auto* p = one->arena + arena_bytes; p < one->memory.data() + one->memory.size(); ++p)
+        if (*p != 0x5a) fault = 2;
   }
-  if (BLOCKS_K > 1)
+  if (BLOCKS_K > 1 && !IN_CLUSTER)
     for (int i = 0; i < (M * N_TILES * WIDTH + 127) / 128 * 128; ++i) {
       blockIdx = {i / 128, 0, 0};
       threadIdx = {i % 128, 0, 0};

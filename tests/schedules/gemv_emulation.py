@@ -14,8 +14,8 @@ import numpy as np
 
 from schedules.cuda_kernel import device_code
 from schedules.gemv_dequant import GemvDequantSpace
-from schedules.gemv_dequant_cuda import constants, kernel_text
-from schedules.gemv_dequant_layout import arena, rows_per_pass
+from schedules.gemv_dequant_cuda import constants, grid_of, kernel_text
+from schedules.gemv_dequant_layout import arena
 from schedules.packing import TILE_COLUMNS
 from tests.schedules.host_library import host_library
 
@@ -41,10 +41,6 @@ def emulate(
     held["partial"] = np.full(size, np.nan, np.float32)
     pointers = [ctypes.c_void_p(held[role].ctypes.data if role in held else None) for role in ROLES]
     outputs = (ctypes.c_void_p * len(y))(*(one.ctypes.data for one in y))
-    grid = (
-        schedule.blocks_n,
-        schedule.blocks_k,
-        -(-problem.rows // rows_per_pass(problem, schedule)),
-    )
-    fault = library.run(*pointers, outputs, *grid, arena(problem, schedule).size)
+    grid = grid_of(problem, schedule)
+    fault = library.run(*pointers, outputs, *grid, int(arena(problem, schedule).size))
     return y, int(fault)

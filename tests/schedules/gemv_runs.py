@@ -51,10 +51,11 @@ class Kernels:
     def _submit(self, workload: Workload) -> list[tuple[dict[str, Any], Future[Build | Failure]]]:
         task = Task(workload=workload, target=self._target)
         space = self._space_of(task)
-        chosen = space.sample(N_RANDOM, self._rng)
+        # Evenly from all points: samples may prefer what promises to be fast.
+        chosen = [space.points[i] for i in self._rng.permutation(len(space.points))[:N_RANDOM]]
         if self._plain is not None and space.refusal(self._plain) is None:
-            chosen.append(space.candidate(self._plain))
-        return [(space.values_of(one), self._builder.submit(task, one)) for one in chosen]
+            chosen.append(dict(self._plain))
+        return [(one, self._builder.submit(task, space.candidate(one))) for one in chosen]
 
     def close(self) -> None:
         self._builder.close()

@@ -19,8 +19,10 @@ def launch_tags(device: str) -> list[list[str]]:
     """The launch parameters of a product in two kernels."""
     tvm = _tvm.load()
     target = known_target(device)
-    space = GemvDequantSpace(Task(workload=gemv_workload(1, 64, 512, 4, 128), target=target))
-    point = next(one for one in space.points if one["blocks_k"] == 2)
+    task = Task(workload=gemv_workload(1, 64, 4096, 4, 128), target=target)
+    space = GemvDequantSpace(task, patience=1e9)
+    # More than a cluster holds.
+    point = next(one for one in space.points if one["blocks_k"] == 16)
     bound = tvm.tirx.transform.BindTarget(_tvm.tvm_target(target))(space.program_module(point))
     lowered = tvm.tirx.get_tir_pipeline(pipeline())[0](bound)
     attributes = [function.attrs for function in lowered.functions.values()]
