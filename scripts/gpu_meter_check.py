@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from effcompile.bench.meter_kernels import CAPPED, MeterBench
-from effcompile.measure.calibration import IdleLoad, look
 from effcompile.measure.cuda_launches import CudaBatch, CudaLoad
 from effcompile.measure.environment import detect_target
+from effcompile.measure.look import IdleLoad, look
 from effcompile.measure.windows import Experience, blocks_of, steps_of
 
 BEGIN_S = time.monotonic()

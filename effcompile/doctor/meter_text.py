@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from effcompile.errors import MeterUnavailable
-from effcompile.measure.calibration import IdleLoad, idle_w, look
+from effcompile.measure.look import IdleLoad, idle_w, look
 from effcompile.measure.meters import Meter
 from effcompile.measure.windows import steps_of
 

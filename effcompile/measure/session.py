@@ -14,8 +14,9 @@ from effcompile.errors import MeterUnavailable, WrongResult
 from effcompile.measure import anchor, energy, known_kernel, timing
 from effcompile.measure.anchor_watch import Anchor, AnchorWatch
 from effcompile.measure.arguments import Arguments, place
-from effcompile.measure.calibration import calibrate, learnt
+from effcompile.measure.calibration import calibrate
 from effcompile.measure.energy import Effort
+from effcompile.measure.experience import learnt
 from effcompile.measure.loads import Load
 from effcompile.measure.meters import Meter, NoMeter, open_meter
 from effcompile.measure.open_workloads import OpenWorkload, OpenWorkloads

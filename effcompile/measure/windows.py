@@ -96,6 +96,12 @@ class Window:
     ci95_w: float
     trend_share: float
 
+    @property
+    def latency_us(self) -> float:
+        """Time per launch; at least one must have finished inside."""
+        n_launches = self.last.n_launches - self.first.n_launches
+        return (self.last.busy_us - self.first.busy_us) / n_launches
+
 
 @dataclass(frozen=True, slots=True)
 class _Block:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from effcompile.measure.calibration import beat_of, calibrate, experience_of, learnt
+from effcompile.measure.beat import beat_of
+from effcompile.measure.calibration import calibrate
 from effcompile.measure.energy import Effort
+from effcompile.measure.experience import experience_of, learnt
 from effcompile.measure.windows import Reading
 from search.meter_facts import MeterFacts
 from tests.simulated_meter import Clock, SimulatedLoad, SimulatedMeter
