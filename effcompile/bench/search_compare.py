@@ -8,12 +8,11 @@ counted in the seconds the device took when it was recorded.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cost_models.device_models import DeviceModels
+from effcompile.bench.in_processes import in_processes
 from effcompile.bench.replayed import Replayed, latency_winner
 from effcompile.bench.search_spent import Spent, spent
 from effcompile.bench.search_ways import REFERENCE, WAYS
@@ -112,7 +111,7 @@ def bench_search(
         for task in recording.tasks
     ]
     found: list[SearchOutcome] = []
-    for job, outcomes in zip(jobs, _run(jobs, processes), strict=True):
+    for job, outcomes in zip(jobs, in_processes(_search_workload, jobs, processes), strict=True):
         watch(f"{job.recording.tasks[0].task.workload.name}: {len(outcomes)} searches")
         found += outcomes
     return found
@@ -143,14 +142,6 @@ class _Job:
     config: TuneConfig
     seeds: tuple[int, ...]
     names: tuple[str, ...]
-
-
-def _run(jobs: Sequence[_Job], processes: int) -> Iterable[list[SearchOutcome]]:
-    if processes == 1:
-        yield from map(_search_workload, jobs)
-        return
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_search_workload, jobs)
 
 
 def _search_workload(job: _Job) -> list[SearchOutcome]:

@@ -121,7 +121,6 @@ def _meter_fastest(history: TaskHistory, database: Database, runner: ReplayRunne
 
 
 REFERENCE = "V2"
-MEASURE_ALL = "B4"
 
 WAYS: dict[str, Way] = {
     "B1": Way(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from effcompile.bench.winners import WinnerPair
+from effcompile.bench.winner_pairs import WinnerPair
 from effcompile.errors import UsageError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from effcompile.bench.winners import WinnerRow
+from effcompile.bench.winner_rows import WinnerRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -205,7 +205,8 @@ def winners(
 
     Example: effcompile bench winners --device replay:h100 --target cuda --rounds 5
     """
-    from effcompile.bench.winners import find_pairs, measure_pairs, winners_config
+    from effcompile.bench.winner_pairs import find_pairs
+    from effcompile.bench.winners import measure_pairs, winners_config
     from effcompile.bench.winners_file import read_pairs, write_pairs
     from effcompile.bench.winners_mean import mean_saving
     from effcompile.cli.options import merged, parse_share

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from effcompile.bench import winners
-from effcompile.bench.winners import WinnerPair, WinnerRow, find_pairs, measure_pairs
+from effcompile.bench.winner_pairs import WinnerPair, find_pairs
+from effcompile.bench.winner_rows import WinnerRow
+from effcompile.bench.winners import measure_pairs
 from effcompile.bench.winners_file import read_pairs, write_pairs
 from effcompile.bench.winners_mean import mean_saving
 from effcompile.config import TuneConfig
