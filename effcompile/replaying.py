@@ -23,7 +23,9 @@ from search.identity import PREDICTED_BY, Identity, search_settings
 from search.learner import ModelFactory
 from search.ports import Runner
 from search.recorder import FeaturesOf, record
-from search.recording import RecordedTask, Recording, joined, read_recording, write_recording
+from search.recording import RecordedTask, Recording
+from search.recording_file import read_recording, write_recording
+from search.recording_joining import joined
 from search.replay import ReplayBuilder, ReplayRunner, ReplaySpace
 from search.stopping import StopRequest
 from search.tuner import tune

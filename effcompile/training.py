@@ -9,7 +9,8 @@ from cost_models.device_models import DeviceModels, read_models, write_models
 from effcompile.errors import UsageError
 from effcompile.output_files import check_output
 from effcompile.recordings import REPLAY, digest_of, recording_paths
-from search.recording import joined, read_recording
+from search.recording_file import read_recording
+from search.recording_joining import joined
 from search.training import train_models
 
 

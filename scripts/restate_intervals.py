@@ -19,7 +19,8 @@ import numpy as np
 from effcompile.measure.statistics import student_t
 from effcompile.measure.windows import MOST_PRIOR_DEGREES
 from search.meter_facts import MeterFacts
-from search.recording import RecordedTask, read_recording, write_recording
+from search.recording import RecordedTask
+from search.recording_file import read_recording, write_recording
 from search.trial import EnergyMeasurement
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
+from effcompile.frontend.evaluating import evaluated, opsets_of
 from effcompile.frontend.operators import DEFAULT_DOMAINS
 from effcompile.frontend.tensors import array_of
 
@@ -21,7 +23,9 @@ class ConstantGraph:
         graph = model.graph
         self.stored = {tensor.name: tensor for tensor in graph.initializer}
         self.producers = {name: node for node in graph.node for name in node.output if name}
-        self._opsets = {entry.domain: entry.version for entry in model.opset_import}
+        self._opsets = opsets_of(model)
+        self._n_readers = Counter(name for node in graph.node for name in node.input)
+        self._shared: dict[str, np.ndarray | None] = {}
         self._known = set(self.stored)
         for node in graph.node:
             if _is_calculation(node) and self._known.issuperset(filter(None, node.input)):
@@ -33,19 +37,19 @@ class ConstantGraph:
 
     def value(self, name: str) -> np.ndarray | None:
         """What a known value is, ``None`` where ONNX's reference evaluator cannot tell."""
-        from onnx.reference import ReferenceEvaluator
-
         if name in self.stored:
             return array_of(self.stored[name])
+        if self._n_readers[name] < 2:  # not kept: matrices of all layers would fill the memory
+            return self._computed(name)
+        if name not in self._shared:
+            self._shared[name] = self._computed(name)
+        return self._shared[name]
+
+    def _computed(self, name: str) -> np.ndarray | None:
         node = self.producers[name]
         inputs = {source: self.value(source) for source in node.input if source}
-        if any(one is None for one in inputs.values()):
-            return None
-        try:
-            (result,) = ReferenceEvaluator(node, opsets=self._opsets).run(None, inputs)
-        except Exception:  # whatever NumPy raises: the graph is left as it is
-            return None
-        return np.asarray(result)
+        found = {source: value for source, value in inputs.items() if value is not None}
+        return evaluated(node, found, self._opsets) if len(found) == len(inputs) else None
 
 
 def _is_calculation(node: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from effcompile.frontend.evaluating import evaluated, opsets_of
 from effcompile.frontend.light import MOST_ELEMENTS, without_weights
 from effcompile.frontend.tensors import array_of
 
@@ -82,23 +83,18 @@ def _value_of(
     # Larger results are weights that are moved; those are the compiler's to fold.
     if max(sizes) > MOST_ELEMENTS:
         return None
-    return _evaluated(model, node, {name: stored[name] for name in node.input if name})
+    return _plain_value(model, node, {name: stored[name] for name in node.input if name})
 
 
-def _evaluated(model: Any, node: Any, inputs: dict[str, Any]) -> np.ndarray | None:
+def _plain_value(model: Any, node: Any, inputs: dict[str, Any]) -> np.ndarray | None:
     """What the reference evaluator gives, ``None`` where it fails or the dtype is not NumPy's."""
-    from onnx.reference import ReferenceEvaluator
-
     if not all(_is_plain(tensor.data_type) for tensor in inputs.values()):
         return None
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
     arrays = {name: array_of(tensor) for name, tensor in inputs.items()}
-    try:
-        (result,) = ReferenceEvaluator(node, opsets=opsets).run(None, arrays)
-    except Exception:  # whatever NumPy raises: the importer will name the node and the cause
+    value = evaluated(node, arrays, opsets_of(model))
+    if value is None or value.dtype.kind not in "biuf" or value.size > MOST_ELEMENTS:
         return None
-    value = np.asarray(result)
-    return value if value.dtype.kind in "biuf" and value.size <= MOST_ELEMENTS else None
+    return value
 
 
 def _is_plain(data_type: int) -> bool:

@@ -23,8 +23,8 @@ from search.recording import (
     RecordedTask,
     Recording,
     packed_features,
-    write_recording,
 )
+from search.recording_file import write_recording
 from search.trial import EnergyMeasurement, LatencyMeasurement, Verdict
 from tests.device_rows import TARGET, device_rows
 

@@ -19,7 +19,8 @@ from effcompile.errors import UsageError
 from search.config import SearchConfig
 from search.errors import BadRecording
 from search.peer import Peer
-from search.recording import Recording, write_recording
+from search.recording import Recording
+from search.recording_file import write_recording
 from tests.simulated_recording import simulated_recording
 
 CONFIG = TuneConfig(

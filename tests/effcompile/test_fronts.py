@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from effcompile.bench.fronts import SLOWDOWNS, Front, fronts_of, picture
 from effcompile.cli.main import app
 from search.peer import Peer
-from search.recording import Recording, write_recording
+from search.recording import Recording
+from search.recording_file import write_recording
 from tests.simulated_recording import simulated_recording
 
 

@@ -28,7 +28,8 @@ from search.database import Database
 from search.events import EnergyMeasured, RunStarted, TaskProgress, Totals
 from search.peer import PEER_NOTE, Peer
 from search.recorder import record
-from search.recording import joined, read_recording, write_recording
+from search.recording_file import read_recording, write_recording
+from search.recording_joining import joined
 from search.stopping import StopRequest
 from search.trial import EnergyMeasurement, Verdict
 from tests.simulated_recording import features_of, simulated_recording, simulated_run

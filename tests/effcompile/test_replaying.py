@@ -19,7 +19,7 @@ from effcompile.replaying import tune_recorded
 from search.config import SearchConfig
 from search.database import Database
 from search.errors import IdentityMismatch
-from search.recording import write_recording
+from search.recording_file import write_recording
 from search.winners import winners
 from tests.simulated_recording import simulated_recording
 

@@ -15,7 +15,8 @@ from effcompile.bench.search_time_table import rows_of
 from effcompile.cli.main import app
 from effcompile.config import TuneConfig
 from search.config import SearchConfig
-from search.recording import Recording, write_recording
+from search.recording import Recording
+from search.recording_file import write_recording
 from tests.simulated_recording import simulated_recording
 
 CONFIG = TuneConfig(search=SearchConfig(n_trials=24, round_size=8, population=16, energy_band=0.5))

@@ -14,15 +14,9 @@ import pytest
 from schedules.errors import IllegalCandidate
 from search.errors import BadRecording
 from search.ports import FinalEffort
-from search.recording import (
-    RECORDING_VERSION,
-    RecordedTask,
-    Recording,
-    joined,
-    packed_features,
-    read_recording,
-    write_recording,
-)
+from search.recording import RECORDING_VERSION, RecordedTask, Recording, packed_features
+from search.recording_file import read_recording, write_recording
+from search.recording_joining import joined
 from search.replay import N_NEIGHBOURS, ReplayBuilder, ReplayRunner, ReplaySpace
 from search.trial import Build, Failure, Verdict
 from tests.doubles import energy_mj, faults_by_hash, latency_us
