@@ -19,9 +19,9 @@ from schedules.attention_mma_cuda import (
 from schedules.covering import required, unless_empty
 from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, ceil_div, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
+from schedules.limits import MOST_REGISTERS_PER_THREAD
 from schedules.mask_tiles import GRAIN
 from schedules.matmul_mma_cuda import SLOWER_PRODUCTS
-from schedules.matmul_simt import MOST_REGISTERS
 from schedules.matmul_simt_costs import CACHE_BYTES_PER_CYCLE
 from schedules.resident_blocks import resident_blocks
 from schedules.task import Task
@@ -75,15 +75,6 @@ class AttentionMmaSpace(JudgedSpace):
         Knob(name="kept", values=(0, 1)),
         Knob(name="longest_first", values=(0, 1)),
     )
-    faults = (
-        "too many registers for a thread",
-        "a block does not fit a multiprocessor",
-        "half of the queries of a block would not exist",
-        "half of the keys of a step would not exist",
-        "more stages than steps",
-        "all tiles are equally long",
-        "blocks of the mask hold 64 keys",
-    )
 
     def __init__(self, task: Task, *, patience: float = MOST_SLOWER) -> None:
         self._problem = required(
@@ -132,20 +123,28 @@ class AttentionMmaSpace(JudgedSpace):
             most_threads=THREADS_PER_CORE,
         )
 
-    def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
+    def judge(self, values: Mapping[str, Grid]) -> dict[str, Grid]:
         """See :class:`JudgedSpace`."""
         problem, plain = self._problem, self._problem.plain
         rows, key_tile = self._rows(values), values["key_tile"]
         windowed = plain.left is not None or plain.right is not None or problem.starts is not None
-        return [
-            self._registers(values) > MOST_REGISTERS,
-            self._resident(values) < 1,
-            (rows > FEWEST_QUERIES) & (rows >= 2 * plain.queries),
-            (key_tile > 16) & (key_tile >= 2 * plain.keys),
-            values["stages"] > np.maximum(1, ceil_div(plain.keys, key_tile)),
-            (values["longest_first"] == 1) & (not windowed),
-            (problem.patterns is not None) & (GRAIN % key_tile != 0) & (key_tile % GRAIN != 0),
-        ]
+        return {
+            "too many registers for a thread": self._registers(values) > MOST_REGISTERS_PER_THREAD,
+            "a block does not fit a multiprocessor": self._resident(values) < 1,
+            "half of the queries of a block would not exist": (
+                (rows > FEWEST_QUERIES) & (rows >= 2 * plain.queries)
+            ),
+            "half of the keys of a step would not exist": (
+                (key_tile > 16) & (key_tile >= 2 * plain.keys)
+            ),
+            "more stages than steps": (
+                values["stages"] > np.maximum(1, ceil_div(plain.keys, key_tile))
+            ),
+            "all tiles are equally long": (values["longest_first"] == 1) & (not windowed),
+            "blocks of the mask hold 64 keys": (
+                (problem.patterns is not None) & (GRAIN % key_tile != 0) & (key_tile % GRAIN != 0)
+            ),
+        }
 
     @cached_property
     def _keys_per_query(self) -> float:
@@ -208,6 +207,6 @@ class AttentionMmaSpace(JudgedSpace):
             float(np.log2(waves)),
             float(np.log2(resident * chosen["warps"])),
             float(np.log2(self._shared(chosen))),
-            float(self._registers(chosen)) / MOST_REGISTERS,
+            float(self._registers(chosen)) / MOST_REGISTERS_PER_THREAD,
             waves / float(np.ceil(waves)),
         ]

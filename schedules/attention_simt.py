@@ -19,14 +19,14 @@ from schedules.attention_simt_cuda import (
 from schedules.covering import required
 from schedules.judged_space import Grid, JudgedSpace, ceil_div, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
-from schedules.matmul_simt import MOST_REGISTERS
+from schedules.limits import MOST_REGISTERS_PER_THREAD
 from schedules.matmul_simt_costs import (
     BLOCK_CYCLES,
     CACHE_BYTES_PER_CYCLE,
     FMA_PER_CYCLE,
     STEP_CYCLES,
 )
-from schedules.resident_blocks import RESERVED_SHARED_BYTES
+from schedules.resident_blocks import resident_blocks
 from schedules.task import Task
 
 WIDEST = 256
@@ -66,14 +66,6 @@ class AttentionSimtSpace(JudgedSpace):
         Knob(name="key_tile", values=(32, 64, 128)),
         Knob(name="stages", values=(1, 2)),
     )
-    faults = (
-        "a block has at most 1024 threads",
-        "too many registers for a thread",
-        "a block does not fit a multiprocessor",
-        "half of the queries of a block would not exist",
-        "half of the keys of a step would not exist",
-        "more stages than steps",
-    )
 
     def __init__(self, task: Task, *, patience: float = 2.0) -> None:
         self._whole = required(
@@ -97,25 +89,35 @@ class AttentionSimtSpace(JudgedSpace):
 
     def _resident(self, values: Mapping[str, Grid]) -> Grid:
         """Blocks that fit a multiprocessor."""
-        threads = self._threads(values)
-        shared = 4 * shared_floats(self._problem, dict(values)) + RESERVED_SHARED_BYTES
-        memory = self._target.shared_memory_per_block_bytes + RESERVED_SHARED_BYTES
-        registers = self._target.registers_per_block // (self._registers(values) * threads)
-        return np.minimum(np.minimum(2048 // threads, registers), memory // shared)
+        return resident_blocks(
+            self._target,
+            threads=self._threads(values),
+            registers=self._registers(values),
+            shared_bytes=4 * shared_floats(self._problem, dict(values)),
+            most_threads=2048,
+        )
 
-    def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
+    def judge(self, values: Mapping[str, Grid]) -> dict[str, Grid]:
         """See :class:`JudgedSpace`."""
         problem = self._problem
         queries = values["rows"] * values["warps_row"]
         keys = values["warps_key"] * values["key_tile"]
-        return [
-            self._threads(values) > self._target.max_threads_per_block,
-            self._registers(values) > MOST_REGISTERS,
-            self._resident(values) < 1,
-            (queries > 1) & (queries >= 2 * problem.queries),
-            (keys > WARP) & (keys >= 2 * problem.keys),
-            values["stages"] > np.maximum(1, ceil_div(problem.keys, keys)),
-        ]
+        return {
+            "a block has at most 1024 threads": (
+                self._threads(values) > self._target.max_threads_per_block
+            ),
+            "too many registers for a thread": self._registers(values) > MOST_REGISTERS_PER_THREAD,
+            "a block does not fit a multiprocessor": self._resident(values) < 1,
+            "half of the queries of a block would not exist": (
+                (queries > 1) & (queries >= 2 * problem.queries)
+            ),
+            "half of the keys of a step would not exist": (
+                (keys > WARP) & (keys >= 2 * problem.keys)
+            ),
+            "more stages than steps": (
+                values["stages"] > np.maximum(1, ceil_div(problem.keys, keys))
+            ),
+        }
 
     @cached_property
     def _keys_per_query(self) -> float:
@@ -163,5 +165,5 @@ class AttentionSimtSpace(JudgedSpace):
             float(np.log2(blocks)),
             float(np.log2(blocks / slots)),
             float(np.log2(self._threads(chosen))),
-            float(self._registers(chosen)) / MOST_REGISTERS,
+            float(self._registers(chosen)) / MOST_REGISTERS_PER_THREAD,
         ]

@@ -67,22 +67,6 @@ class ConvSpace(JudgedSpace):
 
     name = "conv"
     patience = 1.6
-    faults = (
-        "a box of the images with such steps cannot be copied at once",
-        "a tile has more rows than its warpgroups multiply",
-        "half of the rows of a tile would not exist",
-        "half of the filters of a tile would not exist",
-        "a box of several images holds all pixels of each",
-        "several blocks of many warpgroups leave too few registers",
-        "the compiler would not keep the sums in registers",
-        "a block does not fit a multiprocessor",
-        "a part of the sum would have no terms",
-        "the device is full without splitting the sum",
-        "terms are shared within clusters or among them",
-        "more stages than steps",
-        "every order is the same",
-        "fewer blocks share a multiprocessor anyway",
-    )
 
     def __init__(self, task: Task, problem: Convolution | None = None) -> None:
         self._problem = required(
@@ -113,7 +97,7 @@ class ConvSpace(JudgedSpace):
             Knob(name="halo", values=(0, 1) if can_keep_halo(problem) else (0,)),
         )
 
-    def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
+    def judge(self, values: Mapping[str, Grid]) -> dict[str, Grid]:
         """See :class:`JudgedSpace`."""
         problem, needed = self._problem, needs(self._problem, values)
         held = needed.held
@@ -122,27 +106,50 @@ class ConvSpace(JudgedSpace):
         sums = held.rows * column // (WARPGROUP * multipliers)
         granted = self._target.registers_per_block // (threads(multipliers) * resident)
         slots = self._target.n_cores * resident
-        return [
-            _too_wide(values, "width", problem.width) | _too_wide(values, "height", problem.height),
-            held.rows > MOST_ROWS,
-            (held.rows > 64) & (held.rows >= 2 * held.pixels),
-            (column > 16) & (column >= 2 * problem.filters),
-            (values["box_images"] > 1)
-            & (
-                (values["box_width"] < problem.width.out)
-                | (values["box_height"] < problem.height.out)
+        return {
+            "a box of the images with such steps cannot be copied at once": (
+                _too_wide(values, "width", problem.width)
+                | _too_wide(values, "height", problem.height)
             ),
-            ~_has_registers(multipliers, resident),
+            "a tile has more rows than its warpgroups multiply": held.rows > MOST_ROWS,
+            "half of the rows of a tile would not exist": (
+                (held.rows > 64) & (held.rows >= 2 * held.pixels)
+            ),
+            "half of the filters of a tile would not exist": (
+                (column > 16) & (column >= 2 * problem.filters)
+            ),
+            "a box of several images holds all pixels of each": (
+                (values["box_images"] > 1)
+                & (
+                    (values["box_width"] < problem.width.out)
+                    | (values["box_height"] < problem.height.out)
+                )
+            ),
+            "several blocks of many warpgroups leave too few registers": (
+                ~_has_registers(multipliers, resident)
+            ),
             # The compiler sees what all threads have alike, not what multipliers claim later.
-            (sums > MOST_SUMS) | (sums + OTHER_REGISTERS > granted),
-            needed.shared_bytes > self._target.shared_memory_per_block_bytes,
-            held.steps * (parts - 1) >= n_steps(problem),
-            (parts > 1) & (needed.tiles >= 2 * slots),
-            (values["cluster"] > 1) & (values["splits"] > 1),
-            values["stages"] > np.maximum(2, held.steps),
-            (values["columns_first"] > 0) & ((needed.tiles == 1) | (column >= problem.filters)),
-            (resident > 1) & (needed.blocks <= self._target.n_cores * (resident - 1)),
-        ]
+            "the compiler would not keep the sums in registers": (
+                (sums > MOST_SUMS) | (sums + OTHER_REGISTERS > granted)
+            ),
+            "a block does not fit a multiprocessor": (
+                needed.shared_bytes > self._target.shared_memory_per_block_bytes
+            ),
+            "a part of the sum would have no terms": held.steps * (parts - 1) >= n_steps(problem),
+            "the device is full without splitting the sum": (
+                (parts > 1) & (needed.tiles >= 2 * slots)
+            ),
+            "terms are shared within clusters or among them": (
+                (values["cluster"] > 1) & (values["splits"] > 1)
+            ),
+            "more stages than steps": values["stages"] > np.maximum(2, held.steps),
+            "every order is the same": (
+                (values["columns_first"] > 0) & ((needed.tiles == 1) | (column >= problem.filters))
+            ),
+            "fewer blocks share a multiprocessor anyway": (
+                (resident > 1) & (needed.blocks <= self._target.n_cores * (resident - 1))
+            ),
+        }
 
     def estimate(self, values: Mapping[str, Grid]) -> Grid:
         """See :class:`JudgedSpace`."""

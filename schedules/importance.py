@@ -10,11 +10,10 @@ from schedules.covering import required, unless_empty
 from schedules.importance_cuda import ImportanceSchedule, importance_cuda
 from schedules.importance_problem import OP, importance_problem
 from schedules.knobs import Knob, KnobSpace, Values
-from schedules.limits import launch_refusal
+from schedules.limits import MOST_REGISTERS_PER_THREAD, launch_refusal
 from schedules.task import Task
 
 REGISTERS_BESIDE_DATA = 48
-MOST_REGISTERS = 255
 
 
 def importance_space(task: Task) -> KnobSpace | None:
@@ -53,8 +52,8 @@ class ImportanceSpace(KnobSpace):
         eights = -(-problem.heads // problem.kv_heads // 8) or 1
         pieces = 4 * -(-problem.width // 32)
         registers = pieces * (eights + 2) + 4 * eights * schedule.tiles + REGISTERS_BESIDE_DATA
-        if registers > MOST_REGISTERS:
-            return f"{registers} registers per thread are needed, {MOST_REGISTERS} are there"
+        if registers > MOST_REGISTERS_PER_THREAD:
+            return "too many registers for a thread"
         if schedule.part >= 2 * max(problem.keys, 16):
             return "most of a block would have no keys"
         return launch_refusal(

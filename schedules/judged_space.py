@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules.knobs import KnobSpace, Value, Values
+from schedules.knobs import KnobSpace, Value, Values, first_fault
 
 Grid = Any
 """An array over points, or one number; values of different knobs broadcast with each other."""
@@ -35,16 +35,14 @@ class JudgedSpace(KnobSpace):
     candidates need not.
 
     Attributes:
-        faults: Sentences, in the order of :meth:`judge`.
         patience: How many times the least estimate that of a drawn point may be.
     """
 
-    faults: tuple[str, ...]
     patience: float = MOST_SLOWER
 
     @abstractmethod
-    def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
-        """Whether each of the faults applies."""
+    def judge(self, values: Mapping[str, Grid]) -> dict[str, Grid]:
+        """Faults, and whether each applies; the first that does is a point's refusal."""
 
     @abstractmethod
     def estimate(self, values: Mapping[str, Grid]) -> Grid:
@@ -52,8 +50,7 @@ class JudgedSpace(KnobSpace):
 
     def refusal(self, values: Values) -> str | None:
         """Limits of the device, and points that another point already stands for."""
-        applying = zip(self.faults, self.judge(values), strict=True)
-        return next((fault for fault, applies in applying if applies), None)
+        return first_fault(self.judge(values))
 
     def _legal(self) -> Iterator[dict[str, Value]]:
         for index in np.argwhere(self._promising()):
@@ -66,7 +63,7 @@ class JudgedSpace(KnobSpace):
         values = dict(zip(names, np.meshgrid(*axes, indexing="ij", sparse=True), strict=True))
         legal = np.ones([len(knob.values) for knob in self.knobs], dtype=bool)
         with np.errstate(divide="ignore", invalid="ignore"):
-            for applies in self.judge(values):
+            for applies in self.judge(values).values():
                 legal &= ~applies
             cycles = np.broadcast_to(self.estimate(values), legal.shape)
         least = np.min(cycles, where=legal, initial=np.inf)

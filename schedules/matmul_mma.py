@@ -10,12 +10,13 @@ import numpy as np
 from schedules.contraction import Contraction
 from schedules.contraction_problem import contraction_of
 from schedules.covering import required, unless_empty
+from schedules.divided_sums import split_faults
 from schedules.dtypes import HALF
 from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, ceil_div, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
+from schedules.limits import MOST_REGISTERS_PER_THREAD
 from schedules.matmul_mma_costs import Needs, cycles, needs
 from schedules.matmul_mma_cuda import MmaSchedule, matmul_mma_cuda
-from schedules.matmul_simt import MOST_REGISTERS
 from schedules.matmul_simt_cuda import WARP
 from schedules.task import Task
 
@@ -60,18 +61,6 @@ class MatmulMmaSpace(JudgedSpace):
         Knob(name="stages", values=(2, 3, 4, 5, 6)),
         Knob(name="splits", values=(1, 2, 4, 8, 16)),
     )
-    faults = (
-        "a warp multiplies 16 to 64 rows and 32 to 128 columns",
-        "too many sums for the registers of a warp",
-        "a block has at most 8 warps",
-        "too many registers for a thread",
-        "a block does not fit a multiprocessor",
-        "half of the rows of a tile would not exist",
-        "half of the columns of a tile would not exist",
-        "a part of the sum would have no terms",
-        "the device is full without splitting the sum",
-        "more stages than steps",
-    )
 
     def __init__(
         self, task: Task, problem: Contraction | None = None, *, patience: float = MOST_SLOWER
@@ -88,26 +77,38 @@ class MatmulMmaSpace(JudgedSpace):
     def _needs(self, values: Mapping[str, Grid]) -> Needs:
         return needs(self._problem, self._target, values)
 
-    def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
+    def judge(self, values: Mapping[str, Grid]) -> dict[str, Grid]:
         """See :class:`JudgedSpace`."""
         problem, needed = self._problem, self._needs(values)
         row, column, splits = values["tile_row"], values["tile_column"], values["splits"]
-        slots = self._target.n_cores * np.maximum(1, needed.resident)
-        return [
-            (needed.warp_row < 16)
-            | (needed.warp_row > 64)
-            | (needed.warp_column < 32)
-            | (needed.warp_column > 128),
-            needed.warp_row * needed.warp_column > MOST_SUMS,
-            needed.warps > MOST_WARPS,
-            needed.registers > MOST_REGISTERS,
-            needed.resident < 1,
-            (row > LEAST_TILE_ROW) & (row >= 2 * problem.m),
-            (column > LEAST_TILE_COLUMN) & (column >= 2 * problem.n),
-            needed.steps * (splits - 1) >= ceil_div(problem.k, values["step"]),
-            (splits > 1) & (needed.blocks > 2 * slots),
-            values["stages"] > np.maximum(2, needed.steps),
-        ]
+        return {
+            "a warp multiplies 16 to 64 rows and 32 to 128 columns": (
+                (needed.warp_row < 16)
+                | (needed.warp_row > 64)
+                | (needed.warp_column < 32)
+                | (needed.warp_column > 128)
+            ),
+            "too many sums for the registers of a warp": (
+                needed.warp_row * needed.warp_column > MOST_SUMS
+            ),
+            "a block has at most 8 warps": needed.warps > MOST_WARPS,
+            "too many registers for a thread": needed.registers > MOST_REGISTERS_PER_THREAD,
+            "a block does not fit a multiprocessor": needed.resident < 1,
+            "half of the rows of a tile would not exist": (
+                (row > LEAST_TILE_ROW) & (row >= 2 * problem.m)
+            ),
+            "half of the columns of a tile would not exist": (
+                (column > LEAST_TILE_COLUMN) & (column >= 2 * problem.n)
+            ),
+            **split_faults(
+                steps=ceil_div(problem.k, values["step"]),
+                per_split=needed.steps,
+                splits=splits,
+                works=needed.blocks,
+                slots=self._target.n_cores * np.maximum(1, needed.resident),
+            ),
+            "more stages than steps": values["stages"] > np.maximum(2, needed.steps),
+        }
 
     def estimate(self, values: Mapping[str, Grid]) -> Grid:
         """See :class:`JudgedSpace`."""
@@ -139,7 +140,7 @@ class MatmulMmaSpace(JudgedSpace):
             float(np.log2(needed.warp_row * needed.warp_column / WARP)),
             float(np.log2(resident * needed.shared_bytes)),
             float(np.log2(area / (chosen["tile_row"] + chosen["tile_column"]))),
-            float(needed.registers) / MOST_REGISTERS,
+            float(needed.registers) / MOST_REGISTERS_PER_THREAD,
             problem.batch * problem.m * problem.n / computed,
             waves / float(np.ceil(waves)),
         ]

@@ -10,12 +10,13 @@ import numpy as np
 from schedules.contraction import Contraction
 from schedules.contraction_problem import contraction_of
 from schedules.covering import required
+from schedules.divided_sums import cluster_faults
 from schedules.dtypes import HALF
 from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
+from schedules.limits import MOST_REGISTERS_PER_THREAD
 from schedules.matmul_rows_costs import costs, needs
 from schedules.matmul_rows_cuda import RowsSchedule, matmul_rows_cuda, unit_columns
-from schedules.matmul_simt import LARGE_CLUSTER, MOST_REGISTERS
 from schedules.matmul_simt_cuda import by_depth
 from schedules.task import Task
 
@@ -69,18 +70,6 @@ class MatmulRowsSpace(JudgedSpace):
         Knob(name="cluster", values=(1, 2, 4, 8)),
         Knob(name="splits", values=(1, 2, 4, 8, 16)),
     )
-    faults = (
-        "a block has at most 1024 threads",
-        "too many registers for a thread",
-        "a block does not fit a multiprocessor",
-        "more loads in flight than a thread can hold",
-        "half of the columns of a block would not exist",
-        "a block would have no terms",
-        "the device has no clusters",
-        "terms are shared within clusters or among them",
-        "large clusters wait for room unless a multiprocessor holds two blocks",
-        "a warp would have no terms",
-    )
 
     def __init__(
         self, task: Task, problem: Contraction | None = None, *, patience: float = MOST_SLOWER
@@ -94,25 +83,32 @@ class MatmulRowsSpace(JudgedSpace):
         self._workload, self._target = task.workload, task.target
         self.patience = patience
 
-    def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
+    def judge(self, values: Mapping[str, Grid]) -> dict[str, Grid]:
         """See :class:`JudgedSpace`."""
         problem = self._problem
         needed = needs(problem, self._target, values)
         columns = needed.columns
         step = needed.terms // values["warps_depth"]
-        return [
-            needed.threads > self._target.max_threads_per_block,
-            needed.registers > MOST_REGISTERS,
-            needed.resident < 1,
-            needed.loads > MOST_LOADS,
-            (columns > unit_columns(problem)) & (columns >= 2 * problem.n),
-            needed.terms * (values["cluster"] * values["splits"] - 1) >= problem.k,
-            (values["cluster"] > 1) & (not self._target.has_clusters),
-            (values["cluster"] > 1) & (values["splits"] > 1),
-            (values["cluster"] >= LARGE_CLUSTER) & (needed.resident < 2),
-            (values["warps_depth"] > 1)
-            & (step * 2 <= values["in_flight"] * (32 if by_depth(problem.b) else 16)),
-        ]
+        return {
+            "a block has at most 1024 threads": needed.threads > self._target.max_threads_per_block,
+            "too many registers for a thread": needed.registers > MOST_REGISTERS_PER_THREAD,
+            "a block does not fit a multiprocessor": needed.resident < 1,
+            "more loads in flight than a thread can hold": needed.loads > MOST_LOADS,
+            "half of the columns of a block would not exist": (
+                (columns > unit_columns(problem)) & (columns >= 2 * problem.n)
+            ),
+            **cluster_faults(
+                self._target,
+                values,
+                terms=needed.terms,
+                depth=problem.k,
+                resident=needed.resident,
+            ),
+            "a warp would have no terms": (
+                (values["warps_depth"] > 1)
+                & (step * 2 <= values["in_flight"] * (32 if by_depth(problem.b) else 16))
+            ),
+        }
 
     def estimate(self, values: Mapping[str, Grid]) -> Grid:
         """See :class:`JudgedSpace`."""
@@ -145,6 +141,6 @@ class MatmulRowsSpace(JudgedSpace):
             float(np.log2(needed.blocks)),
             float(np.log2(needed.blocks / slots)),
             float(np.log2(needed.columns)),
-            float(needed.registers) / MOST_REGISTERS,
+            float(needed.registers) / MOST_REGISTERS_PER_THREAD,
             float(cost.idle),
         ]

@@ -10,14 +10,14 @@ import numpy as np
 from schedules.contraction import Contraction
 from schedules.contraction_problem import contraction_of
 from schedules.covering import required
+from schedules.divided_sums import cluster_faults
 from schedules.judged_space import MOST_SLOWER, Grid, JudgedSpace, whole_numbers
 from schedules.knobs import Knob, KnobSpace, Values
+from schedules.limits import MOST_REGISTERS_PER_THREAD
 from schedules.matmul_simt_costs import costs, needs
 from schedules.matmul_simt_cuda import WARP, SimtSchedule, matmul_simt_cuda
 from schedules.task import Task
 
-LARGE_CLUSTER = 8
-MOST_REGISTERS = 255
 LEAST_TILE_ROW = 8
 LEAST_TILE_COLUMN = 16
 
@@ -54,21 +54,6 @@ class MatmulSimtSpace(JudgedSpace):
         Knob(name="cluster", values=(1, 2, 4, 8)),
         Knob(name="splits", values=(1, 2, 4, 8, 16)),
     )
-    faults = (
-        "a warp's threads do not cover the tile",
-        "a block needs 64 to 1024 threads",
-        "too many registers for a thread",
-        "a block does not fit a multiprocessor",
-        "a layer of warps would have fewer than four terms of a step",
-        "more layers than sums of a thread",
-        "half of the rows of a tile would not exist",
-        "half of the columns of a tile would not exist",
-        "a block would have no terms",
-        "the device has no clusters",
-        "terms are shared within clusters or among them",
-        "large clusters wait for room unless a multiprocessor holds two blocks",
-        "more stages than steps",
-    )
 
     def __init__(
         self, task: Task, problem: Contraction | None = None, *, patience: float = MOST_SLOWER
@@ -82,7 +67,7 @@ class MatmulSimtSpace(JudgedSpace):
         self._workload, self._target = task.workload, task.target
         self.patience = patience
 
-    def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
+    def judge(self, values: Mapping[str, Grid]) -> dict[str, Grid]:
         """See :class:`JudgedSpace`."""
         problem = self._problem
         needed = needs(problem, self._target, values)
@@ -91,24 +76,39 @@ class MatmulSimtSpace(JudgedSpace):
         least_row = LEAST_TILE_ROW if problem.n <= WARP else 1
         per_thread = values["thread_row"] * values["thread_column"]
         layers = values["warps_depth"] * values["cluster"]
-        return [
-            (needed.lanes_row * values["thread_row"] > row)
-            | (needed.lanes_column * values["thread_column"] > column),
-            (needed.threads < 64)
-            | (needed.threads > self._target.max_threads_per_block)
-            | (needed.threads % 32 != 0),
-            needed.registers > MOST_REGISTERS,
-            needed.resident < 1,
-            values["step"] // values["warps_depth"] < 4,
-            layers > per_thread,
-            (row > least_row) & (row >= 2 * problem.m),
-            (column > LEAST_TILE_COLUMN) & (column >= 2 * problem.n),
-            needed.terms * (values["cluster"] * values["splits"] - 1) >= problem.k,
-            (values["cluster"] > 1) & (not self._target.has_clusters),
-            (values["cluster"] > 1) & (values["splits"] > 1),
-            (values["cluster"] >= LARGE_CLUSTER) & (needed.resident < 2),
-            values["stages"] > np.maximum(2, -(-needed.terms // values["step"])),
-        ]
+        return {
+            "a warp's threads do not cover the tile": (
+                (needed.lanes_row * values["thread_row"] > row)
+                | (needed.lanes_column * values["thread_column"] > column)
+            ),
+            "a block needs 64 to 1024 threads": (
+                (needed.threads < 64)
+                | (needed.threads > self._target.max_threads_per_block)
+                | (needed.threads % 32 != 0)
+            ),
+            "too many registers for a thread": needed.registers > MOST_REGISTERS_PER_THREAD,
+            "a block does not fit a multiprocessor": needed.resident < 1,
+            "a layer of warps would have fewer than four terms of a step": (
+                values["step"] // values["warps_depth"] < 4
+            ),
+            "more layers than sums of a thread": layers > per_thread,
+            "half of the rows of a tile would not exist": (
+                (row > least_row) & (row >= 2 * problem.m)
+            ),
+            "half of the columns of a tile would not exist": (
+                (column > LEAST_TILE_COLUMN) & (column >= 2 * problem.n)
+            ),
+            **cluster_faults(
+                self._target,
+                values,
+                terms=needed.terms,
+                depth=problem.k,
+                resident=needed.resident,
+            ),
+            "more stages than steps": (
+                values["stages"] > np.maximum(2, -(-needed.terms // values["step"]))
+            ),
+        }
 
     def estimate(self, values: Mapping[str, Grid]) -> Grid:
         """See :class:`JudgedSpace`."""
@@ -141,6 +141,6 @@ class MatmulSimtSpace(JudgedSpace):
             float(np.log2(needed.blocks)),
             float(np.log2(needed.blocks / slots)),
             float(np.log2(cost.warps)),
-            float(needed.registers) / MOST_REGISTERS,
+            float(needed.registers) / MOST_REGISTERS_PER_THREAD,
             float(cost.idle),
         ]

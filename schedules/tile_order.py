@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schedules.divided_sums import split_faults
 from schedules.knobs import first_fault
 
 
@@ -29,8 +30,7 @@ def order_fault(
         persistent: Whether blocks take one work after another.
     """
     faults = {
-        "a part of the sum would have no terms": per_split * (splits - 1) >= steps,
-        "the device is full without splitting the sum": splits > 1 and works > 2 * slots,
+        **split_faults(steps=steps, per_split=per_split, splits=splits, works=works, slots=slots),
         "a group would hold more tiles than there are": group > 1 and group >= 2 * row_tiles,
         "every block has one tile anyway": persistent and works <= slots,
     }

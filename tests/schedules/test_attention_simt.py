@@ -68,7 +68,7 @@ def test_points_are_judged_alike_one_by_one_and_all_at_once() -> None:
     space = AttentionSimtSpace(task_of(DEMO))
     best = min(float(space.estimate(point)) for point in space.points)
     for point in space.points:
-        assert not any(bool(applies) for applies in space.judge(point))
+        assert not any(bool(applies) for applies in space.judge(point).values())
         assert float(space.estimate(point)) <= space.patience * best
         assert np.isfinite(space.numbers(point)).all()
 
