@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from schedules.cuda_kernel import CudaLaunch, TensorMap, device_code
+from schedules.dtypes import numpy_dtype
+from schedules.workload import TensorSpec, Workload
 from tests.schedules.host_library import host_library
 
 SHIM = Path(__file__).with_suffix(".hpp")
@@ -54,6 +56,38 @@ def emulate(
         for number, launch in enumerate(launches)
     ]
     return max(faults)
+
+
+def computed(
+    launches: Sequence[CudaLaunch],
+    workload: Workload,
+    inputs: Sequence[np.ndarray],
+    folder: Path,
+    workspaces: Sequence[TensorSpec] = (),
+) -> np.ndarray:
+    """The one output of launches in float64; every place is NaN before them.
+
+    Args:
+        launches: In order.
+        workload: Whose tensors they name.
+        inputs: In the order of the workload.
+        folder: For source and library.
+        workspaces: What else they name.
+    """
+    arrays = {spec.name: one for spec, one in zip(workload.inputs, inputs, strict=True)}
+    for spec in (*workload.outputs, *workspaces):
+        arrays[spec.name] = np.full(spec.shape, np.nan, numpy_dtype(spec.dtype))
+    assert emulate(launches, arrays, folder) == 0
+    (out,) = workload.outputs
+    return arrays[out.name].astype(float)
+
+
+def normal_inputs(workload: Workload) -> list[np.ndarray]:
+    """Standard normal inputs, always the same."""
+    rng = np.random.default_rng(0)
+    return [
+        rng.standard_normal(spec.shape).astype(numpy_dtype(spec.dtype)) for spec in workload.inputs
+    ]
 
 
 def _call_text(number: int, launch: CudaLaunch) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from schedules.cuda_kernel import CudaLaunch, device_code
+from schedules.dtypes import numpy_dtype
+from schedules.inputs import make_inputs
+from schedules.reference import compare, compute_reference, tolerance_of
 from schedules.workload import Workload
 from tests.schedules.host_library import host_library
 
@@ -26,24 +29,41 @@ class Emulation:
     """Programs in one library.
 
     Args:
-        programs: Name to workload and launch.
+        programs: Name to workload and different launches that all compute it.
         folder: For source and library.
     """
 
-    def __init__(self, programs: Mapping[str, tuple[Workload, CudaLaunch]], folder: Path) -> None:
-        self.names = list(programs)
+    def __init__(
+        self, programs: Mapping[str, tuple[Workload, Sequence[CudaLaunch]]], folder: Path
+    ) -> None:
+        self._workloads = {name: workload for name, (workload, _) in programs.items()}
+        self._numbers: dict[str, list[int]] = {name: [] for name in programs}
         rows = ASSEMBLY.sub("using ::load_if;\n", device_code("rows.cuh"))
         texts = [SHIM.read_text(), re.sub(r"#include <cuda.*>", "", rows)]
-        texts += [_text(number, *one) for number, one in enumerate(programs.values())]
+        for name, (workload, launches) in programs.items():
+            for launch in launches:
+                number = len(texts) - 2
+                self._numbers[name].append(number)
+                texts.append(_text(number, workload, launch))
         text = "\n".join(texts).replace("*place = raw", "__stcs(place, raw)")
-        self.library = host_library(text, folder, "-O1")
+        self._library = host_library(text, folder, "-O1")
 
-    def run(self, name: str, arrays: list[np.ndarray]) -> int:
+    def assert_right(self, name: str) -> None:
+        """Every launch computes what the workload's program says, and stays inside its arrays."""
+        workload = self._workloads[name]
+        inputs = make_inputs(workload, seed=1)
+        (expected,) = compute_reference(workload, inputs)
+        (result,) = workload.outputs
+        for number in self._numbers[name]:
+            found = np.full(result.shape, np.nan, numpy_dtype(result.dtype))
+            assert self._fault(number, [*inputs, found]) == 0
+            assert compare(found, expected, tolerance_of(workload)) is None
+
+    def _fault(self, number: int, arrays: list[np.ndarray]) -> int:
         """Fill the last array from the others; answers 0, or the number of a fault."""
         pointers = (ctypes.c_void_p * len(arrays))(*(one.ctypes.data for one in arrays))
         sizes = (ctypes.c_longlong * len(arrays))(*(one.nbytes for one in arrays))
-        function = getattr(self.library, f"run_{self.names.index(name)}")
-        return int(function(pointers, sizes, len(arrays)))
+        return int(getattr(self._library, f"run_{number}")(pointers, sizes, len(arrays)))
 
 
 def _text(number: int, workload: Workload, launch: CudaLaunch) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from schedules import _tvm
 from schedules.knobs import KnobSpace, Value
 from schedules.matmul import MatmulSpace, matmul_space
@@ -16,6 +14,7 @@ from schedules.programs import workload_of
 from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.building import built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +110,4 @@ def built_point(
     space: KnobSpace, values: Mapping[str, Value], folder: Path, target: Target | None = None
 ) -> Any:
     """One point as a library."""
-    maker = LibraryMaker(
-        target=target or known_target("h200"),
-        cache=DiskCache(folder / "cache"),
-        folder=folder,
-        fast_math=True,
-    )
-    return maker.make(space.program_module(values), flops=None, unique_bytes=None)
+    return built(space.program_module(values), target or known_target("h200"), folder)

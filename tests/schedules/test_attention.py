@@ -13,8 +13,6 @@ from effcompile.bench.single_ops import attention_model
 from effcompile.extract import extract_tasks
 from effcompile.frontend.checking import prepare_model
 from effcompile.lower import lower
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from schedules import expected
 from schedules.attention import HopperAttentionSpace, attention_space
 from schedules.attention_hopper import REGISTERS
@@ -27,6 +25,7 @@ from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import Workload
 from tests.effcompile.lowered_models import graph_model
+from tests.schedules.building import built
 
 H200 = known_target("h200")
 SMALL = [1, 4, 96, 64]
@@ -67,10 +66,7 @@ def test_what_is_not_covered_is_left_to_tvm(shape: list[int], dtype: str, device
 
 
 def build(space: HopperAttentionSpace, values: Any, folder: Path) -> Any:
-    maker = LibraryMaker(
-        target=H200, cache=DiskCache(folder / "cache"), folder=folder, fast_math=True
-    )
-    made = maker.make(space.program_module(values), flops=None, unique_bytes=None)
+    made = built(space.program_module(values), H200, folder)
     (kernel,) = made.stats.kernels
     return kernel
 

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from effcompile.measure.cache import DiskCache
 from effcompile.measure.environment import detect_target
-from effcompile.measure.libraries import LibraryMaker
 from effcompile.measure.session import load_runtime
 from schedules.attention import HopperAttentionSpace, attention_space
 from schedules.task import Task
 from schedules.workload import TensorSpec, Workload
+from tests.schedules.building import built
 
 pytestmark = pytest.mark.gpu
 
@@ -111,10 +110,7 @@ def check(shape: Shape, values: dict[str, Any], folder: Path) -> None:
 
     space = space_of(shape)
     assert space.refusal(values) is None, space.refusal(values)
-    maker = LibraryMaker(
-        target=detect_target("cuda"), cache=DiskCache(folder / "c"), folder=folder, fast_math=True
-    )
-    build = maker.make(space.program_module(values), flops=None, unique_bytes=None)
+    build = built(space.program_module(values), detect_target("cuda"), folder)
     load_runtime("cuda")
     import tvm
 

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from effcompile.measure.session import load_runtime
 from schedules.attention_simt import AttentionSimtSpace
 from schedules.target import known_target
 from schedules.task import Task
+from tests.schedules.building import built
 from tests.schedules.test_attention_gpu import Shape, compare, expected
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
@@ -57,10 +56,7 @@ def check(one: Shape, values: dict[str, Any], folder: Path) -> None:
     target = known_target("h100")
     space = AttentionSimtSpace(Task(workload=one.workload(), target=target), patience=1e9)
     assert space.refusal(values) is None, space.refusal(values)
-    maker = LibraryMaker(
-        target=target, cache=DiskCache(folder / "cache"), folder=folder, fast_math=True
-    )
-    build = maker.make(space.program_module(values), flops=None, unique_bytes=None)
+    build = built(space.program_module(values), target, folder)
     load_runtime("cuda")
     import tvm
 

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from schedules.defaults import DefaultSpace
 from schedules.families import own_spaces
 from schedules.inputs import make_inputs
@@ -20,6 +18,7 @@ from schedules.space import DesignSpace
 from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.building import built
 from tests.schedules.cuda_emulation import emulate
 from tests.schedules.merge_workloads import CPU, best, chains
 
@@ -76,11 +75,8 @@ def test_blocks_compute_what_the_references_say(name: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["regular", "listed and limited", "best"])
 def test_a_point_compiles_without_spills(name: str, tmp_path: Path) -> None:
-    maker = LibraryMaker(
-        target=H200, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
-    )
     space = space_of(SMALL[name](), H200)
-    build = maker.make(space.program_module({"threads": 1024}), flops=None, unique_bytes=None)
+    build = built(space.program_module({"threads": 1024}), H200, tmp_path)
     assert build.stats.kernels[0].spill_bytes == 0
 
 

@@ -6,24 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
-from schedules.dtypes import numpy_dtype
 from schedules.elementwise import ElementwiseSpace, elementwise_space
 from schedules.elementwise_cuda import elementwise_launch
 from schedules.elementwise_lanes import lanes_of
 from schedules.elementwise_problem import elementwise_problem
 from schedules.families import own_spaces
-from schedules.inputs import make_inputs
 from schedules.knobs import Values
-from schedules.limits import require_launchable
-from schedules.reference import compare, compute_reference, tolerance_of
 from schedules.target import known_target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.building import assert_points_compile
 from tests.schedules.elementwise_emulation import Emulation
 from tests.schedules.elementwise_workloads import small_workloads
 from tests.schedules.merge_workloads import CPU
@@ -53,24 +47,18 @@ def emulation(tmp_path_factory: pytest.TempPathFactory) -> Emulation:
     for name, workload in SMALL.items():
         space, problem = space_of(name), elementwise_problem(workload)
         assert problem is not None
-        for point in points_of(space):
-            lanes = space.lanes[int(point["vector"])]
-            launch = elementwise_launch(problem, lanes, space.schedule(point))
-            programs[f"{name} by {point['vector']}"] = (workload, launch)
+        launches = [
+            elementwise_launch(problem, space.lanes[int(one["vector"])], space.schedule(one))
+            for one in points_of(space)
+        ]
+        programs[name] = (workload, launches)
     return Emulation(programs, tmp_path_factory.mktemp("elementwise"))
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", SMALL)
 def test_texts_compute_what_the_program_says(name: str, emulation: Emulation) -> None:
-    workload = SMALL[name]
-    inputs = make_inputs(workload, seed=1)
-    (expected,) = compute_reference(workload, inputs)
-    (result,) = workload.outputs
-    for vector in space_of(name).lanes:
-        found = np.full(result.shape, np.nan, numpy_dtype(result.dtype))
-        assert emulation.run(f"{name} by {vector}", [*inputs, found]) == 0
-        assert compare(found, expected, tolerance_of(workload)) is None
+    emulation.assert_right(name)
 
 
 WORDS = {
@@ -129,12 +117,5 @@ def test_a_choice_by_values_reads_both_sides_only_inside(
 
 
 def test_points_compile_without_spills(tmp_path: Path) -> None:
-    maker = LibraryMaker(
-        target=H200, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
-    )
     for name in ("gelu, tanh", "rope node", "rope of three axes"):
-        space = space_of(name)
-        (candidate,) = space.sample(1, np.random.default_rng(0))
-        build: Any = maker.make(space.realise(candidate), flops=None, unique_bytes=None)
-        require_launchable(build.stats, H200)
-        assert build.stats.kernels[0].spill_bytes == 0, (name, candidate.decisions)
+        assert_points_compile(space_of(name), H200, tmp_path)

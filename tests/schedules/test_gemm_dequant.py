@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from schedules.dtypes import numpy_dtype
 from schedules.gemm_dequant import GemmDequantSpace
 from schedules.gemm_dequant_cuda import matrices_of, unpack_launch
@@ -21,6 +19,7 @@ from schedules.packing import UNIT_DEPTH, unpack_codes, unpack_groups
 from schedules.spaces import spaces_for
 from schedules.target import Target, known_target
 from schedules.task import Task
+from tests.schedules.building import built
 from tests.schedules.cuda_emulation import emulate
 from tests.schedules.gemv_workloads import gemv_workload
 
@@ -102,10 +101,7 @@ def test_several_products_are_launches_of_one_program(tmp_path: Path) -> None:
         workload = gemv_workload(512, columns, 256, 4, 64, **rest)
         space = GemmDequantSpace(Task(workload=workload, target=HOPPER))
         (chosen,) = space.sample(1, np.random.default_rng(0))
-        maker = LibraryMaker(
-            target=HOPPER, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
-        )
-        build = maker.make(space.realise(chosen), flops=None, unique_bytes=None)
+        build = built(space.realise(chosen), HOPPER, tmp_path)
         assert len(build.stats.kernels) == 3
 
 
@@ -117,11 +113,8 @@ def test_points_become_machine_code(bits: int, device: str, tmp_path: Path) -> N
         512, 1000, 1024, bits, 128, dtype=dtype, zeros=True, bias=True, residual=True
     )
     space = GemmDequantSpace(Task(workload=workload, target=target))
-    maker = LibraryMaker(
-        target=target, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
-    )
     (chosen,) = space.sample(1, np.random.default_rng(0))
-    build = maker.make(space.realise(chosen), flops=None, unique_bytes=None)
+    build = built(space.realise(chosen), target, tmp_path)
     n_units = 63 * 1024 // UNIT_DEPTH[bits]
     assert build.stats.kernels[0].grid == (-(-n_units // 8), 1, 1)
     assert all(kernel.spill_bytes == 0 for kernel in build.stats.kernels)

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from schedules.errors import UnknownSpace
 from schedules.gemm_fused import GemmFusedSpace, gemm_fused_space
 from schedules.gemm_fused_cuda import piece_groups, steps_per_split
 from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
 from schedules.target import known_target
 from schedules.task import Task
+from tests.schedules.building import built
 from tests.schedules.gemv_workloads import gemv_workload
 
 HOPPER = known_target("h200")
@@ -78,10 +77,7 @@ def test_parts_of_a_sum_are_whole_pieces() -> None:
 def test_the_widest_points_keep_their_registers(bits: int, dtype: str, tmp_path: Path) -> None:
     space = space_of(512, 1000, 1024, bits, 128, dtype=dtype, zeros=True, residual=True)
     widest = max(space.points, key=lambda point: (point["multipliers"] == 2, point["tile_column"]))
-    maker = LibraryMaker(
-        target=HOPPER, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
-    )
-    build = maker.make(space.program_module(widest), flops=None, unique_bytes=None)
+    build = built(space.program_module(widest), HOPPER, tmp_path)
     (kernel,) = build.stats.kernels[:1]
     assert kernel.spill_bytes == 0
     assert kernel.block == (384, 1, 1)

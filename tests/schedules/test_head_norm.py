@@ -9,20 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from schedules.defaults import DefaultSpace
-from schedules.dtypes import numpy_dtype
 from schedules.families import own_spaces
 from schedules.head_norm import HeadNormSpace, head_norm_space
 from schedules.head_norm_cuda import HeadNormSchedule, head_norm_launch
 from schedules.head_norm_problem import head_norm_problem
-from schedules.inputs import make_inputs
-from schedules.limits import require_launchable
-from schedules.reference import compare, compute_reference, tolerance_of
 from schedules.space import DesignSpace
 from schedules.target import known_target
 from schedules.task import Task
+from tests.schedules.building import assert_points_compile
 from tests.schedules.elementwise_emulation import Emulation
 from tests.schedules.head_norm_workloads import head_norm, queries, small_workloads
 from tests.schedules.merge_workloads import CPU
@@ -52,24 +47,17 @@ def emulation(tmp_path_factory: pytest.TempPathFactory) -> Emulation:
     for name, workload in SMALL.items():
         space, problem = space_of(name), head_norm_problem(workload)
         assert problem is not None
-        for number, schedule in enumerate(schedules_of(space)):
-            launch = head_norm_launch(problem, space.lanes[schedule.vector], schedule)
-            programs[f"{name} {number}"] = (workload, launch)
+        launches = [
+            head_norm_launch(problem, space.lanes[one.vector], one) for one in schedules_of(space)
+        ]
+        programs[name] = (workload, launches)
     return Emulation(programs, tmp_path_factory.mktemp("head_norm"))
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", SMALL)
 def test_texts_compute_what_the_program_says(name: str, emulation: Emulation) -> None:
-    workload = SMALL[name]
-    inputs = make_inputs(workload, seed=1)
-    (expected,) = compute_reference(workload, inputs)
-    (result,) = workload.outputs
-    numbers = range(len(schedules_of(space_of(name))))
-    for number in numbers:
-        found = np.full(result.shape, np.nan, numpy_dtype(result.dtype))
-        assert emulation.run(f"{name} {number}", [*inputs, found]) == 0
-        assert compare(found, expected, tolerance_of(workload)) is None
+    emulation.assert_right(name)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -106,14 +94,8 @@ def test_family_is_found_for_cuda_alone() -> None:
 
 def test_points_compile_without_spills(tmp_path: Path) -> None:
     for target, name in ((H200, "pairs, text first"), (known_target("a100"), "gathered angles")):
-        maker = LibraryMaker(
-            target=target, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
-        )
         space = HeadNormSpace(Task(workload=SMALL[name], target=target))
-        (candidate,) = space.sample(1, np.random.default_rng(0))
-        build = maker.make(space.realise(candidate), flops=None, unique_bytes=None)
-        require_launchable(build.stats, target)
-        assert build.stats.kernels[0].spill_bytes == 0, candidate.decisions
+        assert_points_compile(space, target, tmp_path)
 
 
 @pytest.mark.parametrize("width", [64, 72, 128, 256])

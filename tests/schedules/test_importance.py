@@ -11,8 +11,6 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from effcompile.export import export_module
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from effcompile.torch_ops import last_row_importance
 from schedules.importance import ImportanceSpace, importance_space
 from schedules.inputs import make_inputs
@@ -21,6 +19,7 @@ from schedules.references.last_row_importance import reference
 from schedules.spaces import spaces_for
 from schedules.target import known_target
 from tests.effcompile.lowered_models import lowered, operators, run_lowered
+from tests.schedules.building import built
 from tests.schedules.importance_workloads import Importance
 
 SMALL = Importance(heads=4, kv_heads=2, keys=300, queries=3, width=16, dtype="float32", batch=2)
@@ -85,12 +84,6 @@ def test_points_build_and_can_launch(heads: int, tmp_path: Path) -> None:
     space = importance_space(Importance(heads=heads, kv_heads=4, keys=4000).task())
     assert isinstance(space, ImportanceSpace)
     for candidate in space.sample(1, np.random.default_rng(0)):
-        maker = LibraryMaker(
-            target=known_target("h200"),
-            cache=DiskCache(tmp_path / "cache"),
-            folder=tmp_path,
-            fast_math=True,
-        )
         program = space.program_module(space.values_of(candidate))
-        made = maker.make(program, flops=None, unique_bytes=None)
+        made = built(program, known_target("h200"), tmp_path)
         assert [kernel.spill_bytes for kernel in made.stats.kernels] == [0, 0]

@@ -9,21 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from schedules.defaults import DefaultSpace
 from schedules.families import own_spaces
 from schedules.inputs import make_inputs
 from schedules.integer_exponential import integer_exponential
 from schedules.integer_softmax import IntegerSoftmaxSpace, integer_softmax_space
 from schedules.integer_softmax_problem import DEFAULTS, widths_of
-from schedules.limits import require_launchable
 from schedules.reference import Tolerance, references_of, tolerance_of
 from schedules.references.integer_softmax import distances, exponentials, shares
 from schedules.references.softmax import softmax
 from schedules.space import DesignSpace
 from schedules.target import known_target
 from schedules.task import Task
+from tests.schedules.building import assert_points_compile
 from tests.schedules.integer_softmax_workloads import integer_softmax, small_workloads
 from tests.schedules.merge_workloads import CPU
 
@@ -179,15 +177,9 @@ def test_family_is_found_for_cuda_alone() -> None:
 
 
 def test_points_compile_without_spills(tmp_path: Path) -> None:
-    maker = LibraryMaker(
-        target=H200, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
-    )
     for name in ("power of two", "deferred"):
         space = IntegerSoftmaxSpace(Task(workload=SMALL[name], target=H200))
-        (candidate,) = space.sample(1, np.random.default_rng(0))
-        build = maker.make(space.realise(candidate), flops=None, unique_bytes=None)
-        require_launchable(build.stats, H200)
-        assert build.stats.kernels[0].spill_bytes == 0, candidate.decisions
+        assert_points_compile(space, H200, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from schedules.contraction_problem import contraction_of
 from schedules.knobs import Value
 from schedules.matmul_cuda import launches
 from schedules.product_ending import partial_sums
-from tests.schedules.cuda_emulation import emulate
+from tests.schedules.cuda_emulation import computed, normal_inputs
 from tests.schedules.products import Product, product_space
 from tests.schedules.test_simt_emulated import expected
 
@@ -51,15 +50,8 @@ def test_emulated(product: Product, changed: dict[str, Value], tmp_path: Path) -
     assert space.refusal(values) is None, space.refusal(values)
     problem = contraction_of(space._workload)
     assert problem is not None
-    rng = np.random.default_rng(0)
-    arrays: dict[str, Any] = {
-        spec.name: rng.standard_normal(spec.shape).astype(np.float16)
-        for spec in space._workload.inputs
-    }
-    (out,) = space._workload.outputs
-    arrays[out.name] = np.full(out.shape, np.nan, np.float16)
-    for spec in partial_sums(problem, int(values["splits"])):
-        arrays[spec.name] = np.full(spec.shape, np.nan, np.float32)
-    assert emulate(launches(problem, space.schedule(values)), arrays, tmp_path) == 0
-    wanted = expected(product, [arrays[spec.name] for spec in space._workload.inputs])
-    np.testing.assert_allclose(arrays[out.name], wanted, rtol=5e-3, atol=5e-2)
+    inputs = normal_inputs(space._workload)
+    partial = partial_sums(problem, int(values["splits"]))
+    made = launches(problem, space.schedule(values))
+    found = computed(made, space._workload, inputs, tmp_path, partial)
+    np.testing.assert_allclose(found, expected(product, inputs), rtol=5e-3, atol=5e-2)

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from schedules import expected
 from schedules.defaults import DefaultSpace
 from schedules.inputs import make_inputs
@@ -23,6 +21,7 @@ from schedules.spaces import spaces_for
 from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.building import built
 from tests.schedules.merge_workloads import CPU, cosine, mean, mixture, partials, small_workloads
 
 SMALL = small_workloads()
@@ -72,13 +71,10 @@ def test_one_group_per_frame_merges_a_hand_worked_example() -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_points_compile_without_spills(name: str, tmp_path: Path) -> None:
-    maker = LibraryMaker(
-        target=H200, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
-    )
     space = space_of(SMALL[name])
     assert len(space.points) >= 20
     for candidate in space.sample(2, np.random.default_rng(0)):
-        build = maker.make(space.realise(candidate), flops=None, unique_bytes=None)
+        build = built(space.realise(candidate), H200, tmp_path)
         require_launchable(build.stats, H200)
         (kernel,) = build.stats.kernels
         assert kernel.spill_bytes == 0, candidate.decisions
@@ -135,14 +131,11 @@ def test_random_and_extreme_points_of_real_sizes_compile(
 ) -> None:
     target = known_target(arch)
     space = space_of(LARGE[name](), target)
-    maker = LibraryMaker(
-        target=target, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
-    )
     ends = [space.candidate(space.points[index]) for index in (0, -1)]
     spilled = []
     n_random = 10 if arch == "h200" and name in ("cosine", "mean") else 4
     for candidate in [*ends, *space.sample(n_random, np.random.default_rng(1))]:
-        build = maker.make(space.realise(candidate), flops=None, unique_bytes=None)
+        build = built(space.realise(candidate), target, tmp_path)
         spilled.append(build.stats.kernels[0].spill_bytes or 0)
     # Blocks of many threads may keep a few words outside of registers, once per row.
     assert max(spilled) <= 96, spilled

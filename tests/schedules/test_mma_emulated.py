@@ -9,15 +9,13 @@ import pytest
 
 from schedules import attention_mma_cuda, matmul_mma_cuda
 from schedules.attention_mma import AttentionMmaSpace
-from schedules.dtypes import numpy_dtype
-from schedules.expected import Reference
 from schedules.matmul_mma import MatmulMmaSpace
 from schedules.product_ending import partial_sums
-from schedules.references.attention import make, reference
 from schedules.target import known_target
 from schedules.task import Task
-from tests.schedules.cuda_emulation import emulate
+from tests.schedules.cuda_emulation import computed, normal_inputs
 from tests.schedules.decode_workloads import Decode
+from tests.schedules.emulated_attention import assert_attends
 from tests.schedules.masked_workloads import Masked, blocks, frames, packed
 from tests.schedules.products import Product, product_workload
 from tests.schedules.test_simt_emulated import expected
@@ -85,23 +83,9 @@ def test_attention(name: str, tmp_path: Path) -> None:
     workload = shape.workload()
     space = AttentionMmaSpace(Task(workload=workload, target=known_target("a100")), patience=1e9)
     assert space.refusal(values) is None, space.refusal(values)
-    rng = np.random.default_rng(0)
-    inputs = shape.inputs(0) if isinstance(shape, Masked) else make(workload, rng)
-    if name == "float_mask":
-        mask = inputs[3]
-        mask[0, 0, 3], mask[0, 0, 4, ::2] = -np.inf, -np.inf
-        mask[0, 0, 5], mask[0, 0, 6, 1:] = [np.finfo(np.float32).min] * 2
-    arrays = {spec.name: one for spec, one in zip(workload.inputs, inputs, strict=True)}
-    (out,) = workload.outputs
-    arrays[out.name] = np.full(out.shape, np.nan, numpy_dtype(out.dtype))
     launch = attention_mma_cuda.launch(space._problem, space.schedule(values))
-    assert emulate([launch], arrays, tmp_path) == 0
-    (wanted,) = reference(workload, inputs)
-    assert isinstance(wanted, Reference)
-    tolerance = 2e-3 if shape.dtype == "float16" else 1.5e-2
-    np.testing.assert_allclose(
-        arrays[out.name].astype(float), wanted.values, rtol=tolerance, atol=tolerance
-    )
+    tolerance, hides = (2e-3 if shape.dtype == "float16" else 1.5e-2), name == "float_mask"
+    assert_attends(launch, shape, workload, tmp_path, tolerance=tolerance, hides_rows=hides)
 
 
 SQUARE = {
@@ -131,19 +115,8 @@ def test_products(name: str, tmp_path: Path) -> None:
     task = Task(workload=product_workload(product), target=known_target("a100"))
     space = MatmulMmaSpace(task, patience=1e9)
     assert space.refusal(values) is None, space.refusal(values)
-    rng = np.random.default_rng(0)
-    inputs = [
-        rng.standard_normal(spec.shape).astype(numpy_dtype(spec.dtype))
-        for spec in task.workload.inputs
-    ]
-    arrays = {spec.name: one for spec, one in zip(task.workload.inputs, inputs, strict=True)}
-    (out,) = task.workload.outputs
-    arrays[out.name] = np.full(out.shape, np.nan, numpy_dtype(out.dtype))
-    for spec in partial_sums(space._problem, values["splits"]):
-        arrays[spec.name] = np.full(spec.shape, np.nan, np.float32)
+    inputs, partial = normal_inputs(task.workload), partial_sums(space._problem, values["splits"])
     launches = matmul_mma_cuda.launches(space._problem, space.schedule(values))
-    assert emulate(launches, arrays, tmp_path) == 0
+    found = computed(launches, task.workload, inputs, tmp_path, partial)
     tolerance = 1e-2 if product.dtype == "float16" else 5e-2
-    np.testing.assert_allclose(
-        arrays[out.name].astype(float), expected(product, inputs), rtol=tolerance, atol=tolerance
-    )
+    np.testing.assert_allclose(found, expected(product, inputs), rtol=tolerance, atol=tolerance)

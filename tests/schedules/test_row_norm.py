@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from schedules.defaults import DefaultSpace
 from schedules.families import own_spaces
-from schedules.limits import require_launchable
 from schedules.row_norm import RowNormSpace, row_norm_space
 from schedules.row_norm_problem import row_norm_problem
 from schedules.space import DesignSpace
 from schedules.target import known_target
 from schedules.task import Task
 from schedules.workload import Workload
+from tests.schedules.building import assert_points_compile
 from tests.schedules.merge_workloads import CPU
 from tests.schedules.norm_workloads import norm, small_workloads
 
@@ -66,15 +64,9 @@ def test_rows_too_long_for_registers_are_left_to_others(softmax: Callable[..., W
 
 
 def test_points_compile_without_spills(tmp_path: Path) -> None:
-    maker = LibraryMaker(
-        target=H200, cache=DiskCache(tmp_path / "cache"), folder=tmp_path, fast_math=True
-    )
     for name in ("layer, bias, modulated", "rms", "rms of a sum that stays"):
         space = RowNormSpace(Task(workload=SMALL[name], target=H200))
-        (candidate,) = space.sample(1, np.random.default_rng(0))
-        build = maker.make(space.realise(candidate), flops=None, unique_bytes=None)
-        require_launchable(build.stats, H200)
-        assert build.stats.kernels[0].spill_bytes == 0, candidate.decisions
+        assert_points_compile(space, H200, tmp_path)
 
 
 @pytest.mark.parametrize("width", [64, 768, 3072, 4096, 5120, 8192, 18944])

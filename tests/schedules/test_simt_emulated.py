@@ -11,15 +11,14 @@ import pytest
 from schedules import attention_simt_cuda, matmul_rows_cuda, matmul_simt_cuda
 from schedules.attention_simt import AttentionSimtSpace
 from schedules.contraction_problem import contraction_of
-from schedules.expected import Reference
 from schedules.matmul_rows import MatmulRowsSpace
 from schedules.matmul_simt import MatmulSimtSpace
 from schedules.product_ending import partial_sums
-from schedules.references.attention import make, reference
 from schedules.target import known_target
 from schedules.task import Task
-from tests.schedules.cuda_emulation import emulate
+from tests.schedules.cuda_emulation import computed, normal_inputs
 from tests.schedules.decode_workloads import Decode
+from tests.schedules.emulated_attention import assert_attends
 from tests.schedules.masked_workloads import Masked, blocks
 from tests.schedules.products import Product, product_workload
 from tests.schedules.test_attention_gpu import Shape
@@ -64,20 +63,12 @@ def test_products(name: str, tmp_path: Path) -> None:
     else:
         space, text = MatmulSimtSpace(task, patience=1e9), matmul_simt_cuda
     assert space.refusal(values) is None, space.refusal(values)
-    rng = np.random.default_rng(0)
-    arrays = {
-        spec.name: rng.standard_normal(spec.shape).astype(spec.dtype)
-        for spec in task.workload.inputs
-    }
-    wanted = expected(product, [arrays[spec.name] for spec in task.workload.inputs])
-    (out,) = task.workload.outputs
-    arrays[out.name] = np.full(out.shape, np.nan, out.dtype)
-    for spec in partial_sums(problem, values["splits"]):
-        arrays[spec.name] = np.full(spec.shape, np.nan, np.float32)
-    assert emulate(text.launches(problem, space.schedule(values)), arrays, tmp_path) == 0
+    launches = text.launches(problem, space.schedule(values))
+    inputs, partial = normal_inputs(task.workload), partial_sums(problem, values["splits"])
+    found = computed(launches, task.workload, inputs, tmp_path, partial)
     tolerance = 1e-5 if product.dtype == "float32" else 1e-2
     np.testing.assert_allclose(
-        arrays[out.name].astype(float), wanted, rtol=tolerance, atol=10 * tolerance
+        found, expected(product, inputs), rtol=tolerance, atol=10 * tolerance
     )
 
 
@@ -118,15 +109,11 @@ def test_attention(name: str, tmp_path: Path) -> None:
     workload = shape.workload()
     space = AttentionSimtSpace(Task(workload=workload, target=known_target("h100")), patience=1e9)
     assert space.refusal(values) is None, space.refusal(values)
-    rng = np.random.default_rng(0)
-    specs = (*workload.inputs, *workload.outputs)
-    arrays = {spec.name: rng.standard_normal(spec.shape).astype(np.float32) for spec in specs}
-    q, k, v = (arrays[spec.name].astype(float) for spec in workload.inputs)
-    out = workload.outputs[0].name
-    arrays[out][:] = np.nan
+    inputs = normal_inputs(workload)
     launch = attention_simt_cuda.launch(space._whole, space.schedule(values))
-    assert emulate([launch], arrays, tmp_path) == 0
-    np.testing.assert_allclose(arrays[out], attended(shape, q, k, v), rtol=1e-5, atol=1e-5)
+    wanted = attended(shape, *(one.astype(float) for one in inputs))
+    found = computed([launch], workload, inputs, tmp_path)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 FOUR = PLAIN | {"rows": 4, "warps_key": 2, "stages": 2}
@@ -165,20 +152,9 @@ def test_attention_under_masks(name: str, tmp_path: Path) -> None:
     workload = shape.workload()
     space = AttentionSimtSpace(Task(workload=workload, target=known_target("h100")), patience=1e9)
     assert space.refusal(values) is None, space.refusal(values)
-    rng = np.random.default_rng(0)
-    inputs = shape.inputs(0) if isinstance(shape, Masked) else make(workload, rng)
-    if name == "float_mask_and_softcap":
-        mask = inputs[3]
-        mask[0, 0, 3, :40], mask[0, 0, 4, ::2] = -np.inf, -np.inf
-        mask[0, 0, 5], mask[0, 0, 6, 1:] = [np.finfo(np.float32).min] * 2
-    arrays = {spec.name: one for spec, one in zip(workload.inputs, inputs, strict=True)}
-    (out,) = workload.outputs
-    arrays[out.name] = np.full(out.shape, np.nan, np.float32)
     launch = attention_simt_cuda.launch(space._whole, space.schedule(values))
-    assert emulate([launch], arrays, tmp_path) == 0
-    (wanted,) = reference(workload, inputs)
-    assert isinstance(wanted, Reference)
-    np.testing.assert_allclose(arrays[out.name], wanted.values, rtol=2e-5, atol=2e-5)
+    hides = name == "float_mask_and_softcap"
+    assert_attends(launch, shape, workload, tmp_path, tolerance=2e-5, hides_rows=hides)
 
 
 def attended(shape: Shape, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:

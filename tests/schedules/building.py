@@ -1,0 +1,33 @@
+"""Points of design spaces as libraries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from effcompile.measure.cache import DiskCache
+from effcompile.measure.libraries import LibraryMaker
+from schedules.knobs import KnobSpace
+from schedules.limits import require_launchable
+from schedules.target import Target
+from search.trial import Build
+
+
+def built(module: Any, target: Target, folder: Path) -> Build:
+    """A scheduled program, compiled for a target."""
+    maker = LibraryMaker(
+        target=target, cache=DiskCache(folder / "cache"), folder=folder, fast_math=True
+    )
+    return maker.make(module, flops=None, unique_bytes=None)
+
+
+def assert_points_compile(
+    space: KnobSpace, target: Target, folder: Path, n_points: int = 1
+) -> None:
+    """Some random points fit the device, and keep their data in registers."""
+    for candidate in space.sample(n_points, np.random.default_rng(0)):
+        build = built(space.realise(candidate), target, folder)
+        require_launchable(build.stats, target)
+        assert build.stats.kernels[0].spill_bytes == 0, candidate.decisions
