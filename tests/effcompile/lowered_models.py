@@ -8,13 +8,21 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from effcompile.frontend.checking import prepare_model
 from effcompile.lower import LoweredProgram, lower
 from schedules import _tvm
 from schedules.target import Target
 
+# float32 sums of at most 64 products of N(0,1) data, reordered.
+TOLERANCE = {"rtol": 2e-5, "atol": 5e-5}
 CPU = Target(kind="llvm", arch="x86-64-v3", name="test CPU", n_cores=2)
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    """Standard normal numbers, float32."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def graph_model(
@@ -72,6 +80,16 @@ def run_lowered(
     result = machine[entry](*arguments)
     results = [result] if hasattr(result, "numpy") else list(result)
     return [each.numpy() for each in results]
+
+
+def assert_as_reference(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> LoweredProgram:
+    """The lowered model, which gives the results of ONNX's reference evaluator."""
+    program = lowered(model)
+    found = run_lowered(program, list(inputs.values()))
+    expected = ReferenceEvaluator(model).run(None, dict(inputs))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, **TOLERANCE)
+    return program
 
 
 def operators(program: LoweredProgram) -> list[str]:

@@ -18,11 +18,7 @@ from schedules import _tvm
 from schedules.spaces import open_space
 from schedules.target import known_target
 from tests.effcompile.light_models import light_model
-from tests.effcompile.lowered_models import CPU, graph_model, lowered
-
-
-def normal(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+from tests.effcompile.lowered_models import CPU, graph_model, lowered, normal
 
 
 def small_program() -> LoweredProgram:

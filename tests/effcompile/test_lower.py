@@ -17,13 +17,9 @@ from effcompile.extract import extract, extract_tasks
 from effcompile.frontend.checking import prepare_model
 from effcompile.lower import LoweredProgram, content_hash, lower
 from effcompile.model_source import load_builder
-from tests.effcompile.lowered_models import CPU, graph_model, lowered, run_lowered
+from tests.effcompile.lowered_models import CPU, graph_model, lowered, normal, run_lowered
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def normal(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def function_names(program: LoweredProgram) -> list[str]:

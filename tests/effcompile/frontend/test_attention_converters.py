@@ -10,14 +10,17 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from effcompile.errors import BadModel
-from tests.effcompile.lowered_models import graph_model, lowered, operators, run_lowered
+from tests.effcompile.lowered_models import (
+    assert_as_reference,
+    graph_model,
+    lowered,
+    normal,
+    operators,
+    run_lowered,
+)
 
 # float32 sums of at most 16 products of N(0,1) data, reordered.
 TOLERANCE = {"rtol": 2e-5, "atol": 2e-5}
-
-
-def normal(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def heads(n_query: int = 4, n_key: int = 4, tokens: int = 5, keys: int = 7) -> dict[str, Any]:
@@ -239,10 +242,7 @@ def test_rotary_embedding_agrees_with_the_reference(interleaved: int, partial: i
         interleaved=interleaved,
         rotary_embedding_dim=partial,
     )
-    model = graph_model([node], inputs, ["y"])
-    found = run_lowered(lowered(model), list(inputs.values()))
-    expected = ReferenceEvaluator(model).run(None, inputs)
-    np.testing.assert_allclose(found[0], expected[0], **TOLERANCE)
+    assert_as_reference(graph_model([node], inputs, ["y"]), inputs)
 
 
 def test_rotary_embedding_without_positions_reads_caches_per_token() -> None:
@@ -252,10 +252,7 @@ def test_rotary_embedding_without_positions_reads_caches_per_token() -> None:
         "sin": normal(2, 5, 4, seed=3),
     }
     node = helper.make_node("RotaryEmbedding", list(inputs), ["y"], num_heads=3)
-    model = graph_model([node], inputs, ["y"])
-    found = run_lowered(lowered(model), list(inputs.values()))
-    expected = ReferenceEvaluator(model).run(None, inputs)
-    np.testing.assert_allclose(found[0], expected[0], **TOLERANCE)
+    assert_as_reference(graph_model([node], inputs, ["y"]), inputs)
 
 
 def test_contrib_rotary_embedding_starts_at_one_position() -> None:

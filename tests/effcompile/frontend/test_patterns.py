@@ -7,30 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from onnx.reference import ReferenceEvaluator
 
 from effcompile.frontend.kernels.marking import marks_of
 from effcompile.lower import LoweredProgram
-from tests.effcompile.lowered_models import graph_model, lowered, operators, run_lowered
-
-TOLERANCE = {"rtol": 2e-5, "atol": 2e-5}
-
-
-def normal(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+from tests.effcompile.lowered_models import (
+    assert_as_reference,
+    graph_model,
+    lowered,
+    normal,
+    operators,
+    run_lowered,
+)
 
 
 def scalar(value: float) -> np.ndarray:
     return np.array(value, dtype=np.float32)
-
-
-def lowered_as_reference(model: Any, inputs: dict[str, np.ndarray]) -> LoweredProgram:
-    program = lowered(model)
-    found = run_lowered(program, list(inputs.values()))
-    expected = ReferenceEvaluator(model).run(None, inputs)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, **TOLERANCE)
-    return program
 
 
 def attributes(program: LoweredProgram, op: str) -> dict[str, Any]:
@@ -64,7 +55,7 @@ def test_attention_in_pieces_is_one_function(scale: str) -> None:
     inputs = heads()
     constants = {"scale": scalar(0.25)} if scale else {}
     model = graph_model(attention_nodes(False, scale), inputs, ["y"], constants=constants)
-    program = lowered_as_reference(model, inputs)
+    program = assert_as_reference(model, inputs)
     assert operators(program) == ["attention"]
     expected = {"": 1.0, "Mul": 0.25, "Div": 4.0}[scale]
     assert attributes(program, "attention")["scale"] == pytest.approx(expected)
@@ -75,7 +66,7 @@ def test_constant_triangular_mask_becomes_causal() -> None:
     mask = np.where(np.tril(np.ones((1, 1, 5, 5))), 0, -np.inf).astype(np.float32)
     constants = {"mask": mask, "scale": scalar(0.5)}
     model = graph_model(attention_nodes(True, "Mul"), inputs, ["y"], constants=constants)
-    attrs = attributes(lowered_as_reference(model, inputs), "attention")
+    attrs = attributes(assert_as_reference(model, inputs), "attention")
     assert attrs["causal"] is True
     assert attrs["mask"] == "none"
 
@@ -83,7 +74,7 @@ def test_constant_triangular_mask_becomes_causal() -> None:
 def test_other_masks_stay_inputs() -> None:
     inputs = {**heads(), "mask": normal(1, 1, 5, 5, seed=9)}
     model = graph_model(attention_nodes(True, ""), inputs, ["y"])
-    attrs = attributes(lowered_as_reference(model, inputs), "attention")
+    attrs = attributes(assert_as_reference(model, inputs), "attention")
     assert attrs["causal"] is False
     assert attrs["mask"] == "float"
 
@@ -91,14 +82,14 @@ def test_other_masks_stay_inputs() -> None:
 def test_scores_that_are_an_output_as_well_stay_right() -> None:
     inputs = heads()
     model = graph_model(attention_nodes(False, ""), inputs, ["y", "p"])
-    assert "attention" in operators(lowered_as_reference(model, inputs))
+    assert "attention" in operators(assert_as_reference(model, inputs))
 
 
 def test_broadcast_products_are_not_taken_for_attention() -> None:
     inputs = heads()
     inputs["v"] = normal(1, 1, 5, 8, seed=4)
     model = graph_model(attention_nodes(False, ""), inputs, ["y"])
-    assert operators(lowered_as_reference(model, inputs)) == ["softmax"]
+    assert operators(assert_as_reference(model, inputs)) == ["softmax"]
 
 
 RMS_FORMS = {
@@ -127,7 +118,7 @@ def test_rms_norm_in_pieces_is_one_function(form: str, square: str) -> None:
         "w": normal(8, seed=1),
     }
     inputs = {"x": normal(2, 3, 8)}
-    program = lowered_as_reference(graph_model(nodes, inputs, ["y"], constants=constants), inputs)
+    program = assert_as_reference(graph_model(nodes, inputs, ["y"], constants=constants), inputs)
     assert operators(program) == ["rms_norm"]
     assert attributes(program, "rms_norm")["epsilon"] == pytest.approx(1e-3)
 
@@ -156,7 +147,7 @@ def test_layer_norm_in_pieces_is_one_function() -> None:
     }
     inputs = {"x": normal(2, 3, 8)}
     model = graph_model(layer_norm_nodes(), inputs, ["y"], constants=constants)
-    assert operators(lowered_as_reference(model, inputs)) == ["layer_norm"]
+    assert operators(assert_as_reference(model, inputs)) == ["layer_norm"]
 
 
 def test_constant_factor_joins_the_softmax() -> None:
@@ -166,7 +157,7 @@ def test_constant_factor_joins_the_softmax() -> None:
     ]
     inputs = {"x": normal(3, 7)}
     model = graph_model(nodes, inputs, ["y"], constants={"f": scalar(0.5)})
-    program = lowered_as_reference(model, inputs)
+    program = assert_as_reference(model, inputs)
     assert attributes(program, "softmax") == {"axis": -1, "log": True, "scale": 0.5}
 
 
@@ -181,7 +172,7 @@ def test_a_mask_of_whole_rows_joins_the_softmax(mask: tuple[int, ...], marked: i
     ]
     inputs = {"x": normal(4, 3, 7), "m": normal(*mask, seed=1)}
     model = graph_model(nodes, inputs, ["y"], constants={"f": scalar(4)})
-    program = lowered_as_reference(model, inputs)
+    program = assert_as_reference(model, inputs)
     (function,) = [f for v, f in program.module.functions_items() if v.name_hint == "softmax"]
     assert len(function.params) == marked + 1
     assert attributes(program, "softmax")["scale"] == (0.25 if marked == 2 else 1.0)
@@ -190,7 +181,7 @@ def test_a_mask_of_whole_rows_joins_the_softmax(mask: tuple[int, ...], marked: i
 def test_softmax_over_another_axis_stays_generic() -> None:
     inputs = {"x": normal(3, 7)}
     model = graph_model([helper.make_node("Softmax", ["x"], ["y"], axis=0)], inputs, ["y"])
-    assert operators(lowered_as_reference(model, inputs)) == []
+    assert operators(assert_as_reference(model, inputs)) == []
 
 
 def test_marked_functions_do_not_swallow_neighbours() -> None:
@@ -200,7 +191,7 @@ def test_marked_functions_do_not_swallow_neighbours() -> None:
         helper.make_node("Add", ["s", "x"], ["y"]),
     ]
     inputs = {"x": normal(3, 7)}
-    program = lowered_as_reference(graph_model(nodes, inputs, ["y"]), inputs)
+    program = assert_as_reference(graph_model(nodes, inputs, ["y"]), inputs)
     assert operators(program) == ["softmax"]
     names = {variable.name_hint for variable, _ in program.module.functions_items()}
     assert names == {"main", "relu", "softmax", "add"}

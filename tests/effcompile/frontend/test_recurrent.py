@@ -10,15 +10,11 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from effcompile.errors import BadModel
-from tests.effcompile.lowered_models import graph_model, lowered, run_lowered
+from tests.effcompile.lowered_models import graph_model, lowered, normal, run_lowered
 
 STEPS, BATCH, WIDTH, HIDDEN = 3, 2, 3, 4
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
-
-
-def normal(*shape: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def weights(op_type: str, n_directions: int) -> dict[str, np.ndarray]:
