@@ -1,4 +1,4 @@
-"""Masked attention without a GPU: blocks of masks, the front end, what is covered and built."""
+"""Masked attention without a GPU: the reference, what is covered, points that compile."""
 
 from __future__ import annotations
 
@@ -8,45 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from onnx import numpy_helper
-from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
 
-from effcompile.bench.kernels.custom_models import custom_model
-from effcompile.errors import BadModel
-from effcompile.export import export_module
-from effcompile.extract import extract_tasks
-from effcompile.frontend.checking import prepare_model
-from effcompile.frontend.kernels.attention_rule import AttentionRule
-from effcompile.frontend.kernels.mask_blocks import window_rule
-from effcompile.lower import lower
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.libraries import LibraryMaker
-from effcompile.torch_ops import block_sparse_attention, frame_causal_attention, packed_attention
 from schedules.attention_hopper import shared_bytes
-from schedules.inputs import make_inputs
 from schedules.mask_tiles import (
-    MaskTiles,
     mask_tiles,
 )
 from schedules.masked_attention import MaskedAttentionSpace, masked_attention_space
 from schedules.masked_attention_cuda import query_order, tile_lengths
-from schedules.program_reference import run_program
 from schedules.references.attention import reference
-from schedules.spaces import spaces_for
-from schedules.target import known_target
-from schedules.workload import Workload
-from tests.effcompile.lowered_models import lowered, run_lowered
 from tests.schedules.attention_points import MASKED_POINT
 from tests.schedules.masked_workloads import (
     MASKS,
     Masked,
-    blocks,
-    dense,
     frames,
     packed,
-    sliding,
     tree,
 )
 from tests.schedules.test_attention import FEW_SPILLS, H200
@@ -80,178 +57,6 @@ def test_the_reference_is_softmax_under_the_mask(name: str, form: Any) -> None:
     assert name != "blocks" or (found.values[total[..., 0] == 0] == 0).all()
 
 
-class Attend(nn.Module):
-    """Standard attention under a constant mask."""
-
-    def __init__(self, mask: np.ndarray, form: str) -> None:
-        super().__init__()
-        self.form = form
-        seen = torch.from_numpy(mask)
-        lowest = -torch.inf if form == "infinite" else torch.finfo(torch.float16).min
-        self.register_buffer("mask", seen if form == "bool" else torch.where(seen, 0.0, lowest))
-
-    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        mask = self.mask if self.form == "bool" else self.mask.to(query.dtype)
-        if self.form == "written_out":
-            scores = query @ key.transpose(2, 3) * query.shape[3] ** -0.5 + mask
-            return torch.softmax(scores, -1) @ value
-        return scaled_dot_product_attention(query, key, value, attn_mask=mask)
-
-
-def workload_of(model: Any) -> Workload:
-    (found,) = extract_tasks(lower({"main": prepare_model(model)}, H200), H200)
-    assert spaces_for(found.task)[0] == "attention_masked"
-    return found.task.workload
-
-
-@pytest.mark.parametrize("form", ["bool", "lowest", "written_out"])
-def test_a_constant_mask_of_a_torch_module_becomes_blocks(form: str) -> None:
-    mask = packed([50, 70, 60])
-    tokens = tuple(torch.randn(1, 2, 180, 64, dtype=torch.float16) for _ in range(3))
-    layer = Attend(mask, form)
-    workload = workload_of(export_module(layer, tokens))
-    assert workload.attrs["mask"] == "tiles"
-    inputs = make_inputs(workload, seed=0)
-    np.testing.assert_array_equal(dense(MaskTiles(*inputs[3:]), 180, 180), mask)
-    (wanted,) = reference(workload, [*(x.numpy() for x in tokens), *inputs[3:]])
-    np.testing.assert_allclose(layer(*tokens).numpy(), wanted.values, atol=4e-3)
-
-
-@pytest.mark.parametrize(
-    ("pairs", "rule"),
-    [
-        (np.tri(50, dtype=bool), AttentionRule(causal=True)),
-        (np.tri(20, 50, 30, dtype=bool), AttentionRule(causal=True, offset=30)),
-        (sliding(90, 7)[0, 0], AttentionRule(causal=True, offset=7, window_left=14)),
-        (np.ones((20, 50), bool), AttentionRule()),
-        (np.ones((1, 50), bool), AttentionRule()),
-        (packed([20, 30])[0, 0], None),
-        (frames([20, 30])[0, 0], None),
-        (np.tri(50, k=-1, dtype=bool), None),
-    ],
-    ids=["causal", "cache", "window", "all", "all_keys", "packed", "frames", "empty_row"],
-)
-def test_masks_of_positions_become_rules(pairs: np.ndarray, rule: AttentionRule | None) -> None:
-    plain = AttentionRule(scale=0.5, softcap=3.0)
-    wanted = rule and replace(rule, scale=0.5, softcap=3.0)
-    assert window_rule(pairs[None, None], plain, max(len(pairs), 20)) == wanted
-
-
-def test_a_constant_causal_mask_needs_no_mask() -> None:
-    tokens = tuple(torch.randn(1, 2, 180, 64, dtype=torch.float16) for _ in range(3))
-    model = prepare_model(
-        export_module(Attend(np.tri(180, dtype=bool)[None, None], "bool"), tokens)
-    )
-    (found,) = extract_tasks(lower({"main": model}, H200), H200)
-    assert spaces_for(found.task)[0] == "attention"
-    assert found.task.workload.attrs["causal"] and len(found.task.workload.inputs) == 3
-
-
-def test_a_mask_that_adds_numbers_stays_one_of_numbers() -> None:
-    class Biased(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("bias", torch.randn(180, 180).half())
-
-        def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            return scaled_dot_product_attention(q, k, v, attn_mask=self.bias)
-
-    tokens = tuple(torch.randn(1, 2, 180, 64, dtype=torch.float16) for _ in range(3))
-    assert workload_of(export_module(Biased(), tokens)).attrs["mask"] == "float"
-
-
-class Frames(nn.Module):
-    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        return frame_causal_attention(query, key, value, [40, 50, 60])
-
-
-class Blocks(nn.Module):
-    def __init__(self, blocks: torch.Tensor) -> None:
-        super().__init__()
-        self.register_buffer("blocks", blocks)
-
-    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        return block_sparse_attention(query, key, value, self.blocks, block=128, scale=0.2)
-
-
-class BlocksOfTheCall(nn.Module):
-    def forward(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, blocks: torch.Tensor
-    ) -> torch.Tensor:
-        return block_sparse_attention(query, key, value, blocks, block=128)
-
-
-class Packed(nn.Module):
-    def forward(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, starts: torch.Tensor
-    ) -> torch.Tensor:
-        return packed_attention(query, key, value, starts, causal=True)
-
-
-def test_torch_operators_compute_the_same_on_a_cpu() -> None:
-    torch.manual_seed(0)
-    query, key, value = (torch.randn(1, heads, 150, 16) for heads in (4, 2, 2))
-    starts = torch.tensor([0, 30, 30, 110, 150], dtype=torch.int32)
-    live = torch.tensor([[[[True, False], [False, False]]]])
-    for layer, given in (
-        (Frames(), (query[:, :, 30:], key, value)),
-        (Packed(), (query, key, value, starts)),
-        (Blocks(live), (query, key, value)),
-        (BlocksOfTheCall(), (query, key, value, live)),
-    ):
-        (found,) = run_lowered(lowered(export_module(layer, given)), [x.numpy() for x in given])
-        np.testing.assert_allclose(found, layer(*given).numpy(), rtol=1e-4, atol=1e-5)
-    assert (found[:, :, 128:] == 0).all() and (found[:, :, :128] != 0).any()
-
-
-@pytest.mark.parametrize("form", ["tiles", "bool", "float"])
-def test_the_program_is_the_reference(form: Any) -> None:
-    """Through ONNX, so that the program is the front end's."""
-    from onnx import TensorProto, helper
-
-    case = Masked(mask=blocks(70, 100), form=form, width=16, dtype="float32", mask_dtype="float32")
-    inputs = case.inputs(seed=0)
-    shapes = {name: x.shape for name, x in zip("qkv", inputs[:3], strict=True)}
-    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
-    kind = TensorProto.FLOAT if form == "float" else TensorProto.BOOL
-    mask = inputs[3] if form == "float" else case.mask
-    stored = []
-    if form == "tiles":
-        stored.append(numpy_helper.from_array(mask, "mask"))
-    else:
-        values.append(helper.make_tensor_value_info("mask", kind, mask.shape))
-    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, shapes["q"])
-    node = helper.make_node("Attention", ["q", "k", "v", "mask"], ["y"])
-    graph = helper.make_graph([node], "masked", values, [result], initializer=stored)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
-    (found,) = extract_tasks(lower({"main": prepare_model(model)}, H200), H200)
-    assert found.task.workload.attrs["mask"] == form
-    (got,) = run_program(found.task.workload, inputs)
-    (wanted,) = reference(case.workload(), inputs)
-    np.testing.assert_allclose(got, wanted.values, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("op", "attrs", "message"),
-    [
-        ("FrameCausalAttention", {"frame_lengths": [10, 20]}, "sum is the number of"),
-        ("FrameCausalAttention", {"frame_lengths": [100, 0]}, "positive numbers"),
-        ("BlockSparseAttention", {"block": 32}, "multiple of 64"),
-        ("BlockSparseAttention", {"block": 128}, r"\(1 or 1, 1 or 2, 1, 1\)"),
-        ("BlockSparseAttention", {"scale": -1.0}, "positive number"),
-    ],
-)
-def test_bad_attributes_are_refused(op: str, attrs: dict[str, Any], message: str) -> None:
-    tokens = ((1, 2, 100, 64), "float16")
-    model = custom_model(op, dict.fromkeys("qkv", tokens), {"y": tokens}, **attrs)
-    if op == "BlockSparseAttention":
-        model.graph.node[0].input.append("blocks")
-        stored = numpy_helper.from_array(np.ones((1, 1, 2, 2), bool), "blocks")
-        model.graph.initializer.append(stored)
-    with pytest.raises(BadModel, match=message):
-        lowered(model)
-
-
 @pytest.mark.parametrize(
     ("case", "covered"),
     [
@@ -281,17 +86,6 @@ def test_bad_attributes_are_refused(op: str, attrs: dict[str, Any], message: str
 )
 def test_what_is_covered(case: Masked, covered: bool) -> None:
     assert (masked_attention_space(case.task()) is not None) == covered
-
-
-@pytest.mark.parametrize(
-    ("target", "first"), [("h200", "attention_masked"), ("a100", "attention_mma")]
-)
-def test_blocks_have_a_family_on_every_generation(target: str, first: str) -> None:
-    tokens = tuple(torch.randn(1, 2, 180, 64, dtype=torch.float16) for _ in range(3))
-    model = prepare_model(export_module(Attend(packed([50, 70, 60]), "bool"), tokens))
-    chosen = known_target(target)
-    (found,) = extract_tasks(lower({"main": model}, chosen), chosen)
-    assert spaces_for(found.task)[0] == first
 
 
 def test_tiles_with_most_blocks_come_first() -> None:
