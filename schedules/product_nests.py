@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schedules import _tvm
+from schedules.affine import NotAffine, affine
 from schedules.analysis import REDUCTION, SPATIAL, constant_extent
 from schedules.dtypes import is_float
 from schedules.products import Operand, Product
@@ -116,62 +117,41 @@ def _is_number(node: Any, value: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Axes:
-    """Axes of a block by name.
+    """Axes of a block by the names of their variables.
 
     Attributes:
-        variables: By name.
         extents: By name.
         summed: Names of the reduction axes.
     """
 
-    variables: dict[str, Any]
     extents: dict[str, int]
     summed: frozenset[str]
 
     @staticmethod
     def of(block: Any) -> _Axes | None:
-        axes = {f"i{index}": axis for index, axis in enumerate(block.iter_vars)}
-        extents = {name: constant_extent(axis.dom.extent) for name, axis in axes.items()}
-        kinds = {name: int(axis.iter_type) for name, axis in axes.items()}
-        known = {name: extent for name, extent in extents.items() if extent is not None}
-        if len(known) < len(axes) or set(kinds.values()) - {SPATIAL, REDUCTION}:
+        """Axes of fixed extents and distinct names that are summed or not; ``None`` for others."""
+        kinds = {str(axis.var.name): int(axis.iter_type) for axis in block.iter_vars}
+        extents = [constant_extent(axis.dom.extent) for axis in block.iter_vars]
+        known = [extent for extent in extents if extent is not None]
+        is_plain = len(kinds) == len(known) == len(extents)
+        if not is_plain or set(kinds.values()) - {SPATIAL, REDUCTION}:
             return None
         return _Axes(
-            variables={name: axis.var for name, axis in axes.items()},
-            extents=known,
+            extents=dict(zip(kinds, known, strict=True)),
             summed=frozenset(name for name, kind in kinds.items() if kind == REDUCTION),
         )
 
     def operand(self, indices: Sequence[Any]) -> Operand | None:
         """Affine indices as steps and starts; ``None`` if one is not affine."""
-        sums = [self._affine(index) for index in indices]
-        found = [one for one in sums if one is not None]
-        if len(found) < len(sums) or any(start < 0 for _, start in found):
+        try:
+            found = [affine(index) for index in indices]
+        except NotAffine:
+            return None
+        if any(start < 0 or set(steps) - set(self.extents) for steps, start in found):
             return None
         return Operand(
             steps=tuple(steps for steps, _ in found), starts=tuple(start for _, start in found)
         )
-
-    def _affine(self, node: Any) -> tuple[dict[str, int], int] | None:
-        tirx = _tvm.load().tirx
-        if isinstance(node, tirx.IntImm):
-            return {}, int(node.value)
-        if isinstance(node, tirx.Var):
-            names = [name for name, one in self.variables.items() if one.same_as(node)]
-            return ({names[0]: 1}, 0) if names else None
-        if not isinstance(node, tirx.Add | tirx.Sub | tirx.Mul):
-            return None
-        left, right = self._affine(node.a), self._affine(node.b)
-        if left is None or right is None:
-            return None
-        if isinstance(node, tirx.Mul):
-            return _times(left, right)
-        sign = 1 if isinstance(node, tirx.Add) else -1
-        steps = {
-            name: left[0].get(name, 0) + sign * right[0].get(name, 0)
-            for name in {**left[0], **right[0]}
-        }
-        return steps, left[1] + sign * right[1]
 
     def result_names(self, store: Any) -> tuple[str, ...] | None:
         """One spatial axis per dimension of the result, each over all of it; else ``None``."""
@@ -186,13 +166,3 @@ class _Axes:
         if len(set(names)) < len(names) or shape != tuple(self.extents[one] for one in names):
             return None
         return names
-
-
-def _times(
-    left: tuple[dict[str, int], int], right: tuple[dict[str, int], int]
-) -> tuple[dict[str, int], int] | None:
-    """A product with a constant; ``None`` for any other."""
-    if left[0] and right[0]:
-        return None
-    (steps, start), (_, factor) = (left, right) if left[0] else (right, left)
-    return {name: step * factor for name, step in steps.items()}, start * factor
