@@ -22,6 +22,7 @@ from effcompile.frontend.kernels.mask_blocks import (
     constant_mask,
     in_blocks,
 )
+from effcompile.frontend.kernels.scaled_dot_product import Index, scaled_dot_product
 from schedules.masked_problem import PACKED, TILES
 from schedules.workload import Attribute
 
@@ -142,77 +143,29 @@ def _sequences(starts: Any, n_tokens: Any) -> Any:
 def _attention(qkv: tuple[Any, Any, Any], masks: _Masks, rule: AttentionRule, scale: float) -> Any:
     from tvm import te, tirx
 
-    q, k, v = qkv
-    mask = masks.mask
-    batch, n_heads, n_queries, width = q.shape
-    group = n_heads // k.shape[1]
-    n_keys, value_width = k.shape[2], v.shape[3]
-    scores_shape = (batch, n_heads, n_queries, n_keys)
-    rows = scores_shape[:3]
-    lowest = tirx.min_value("float32")
-    d = te.reduce_axis((0, width), "d")
-    j_max = te.reduce_axis((0, n_keys), "j_max")
-    j_sum = te.reduce_axis((0, n_keys), "j_sum")
-    j = te.reduce_axis((0, n_keys), "j")
+    q, mask = qkv[0], masks.mask
 
-    products = te.compute(
-        scores_shape,
-        lambda b, h, i, j: te.sum(
-            q[b, h, i, d].astype("float32") * k[b, h // group, j, d].astype("float32"), axis=d
-        ),
-        name="attention_products",
-    )
-
-    def score(b: Any, h: Any, i: Any, j: Any) -> Any:
-        result = products[b, h, i, j] * tirx.const(scale, "float32")
+    def score(product: Any, index: Index) -> Any:
+        result = product * tirx.const(scale, "float32")
         if rule.softcap:
             cap = tirx.const(rule.softcap, "float32")
             result = te.tanh(result / cap) * cap
         if mask is not None and str(mask.dtype) != "bool":
-            result = result + mask[broadcast_index(mask, b, h, i, j)].astype("float32")
-        condition = _allowed(rule, masks, n_queries, (b, h, i, j))
-        return result if condition is None else tirx.if_then_else(condition, result, lowest)
+            result = result + mask[broadcast_index(mask, *index)].astype("float32")
+        return result
 
-    def probability(b: Any, h: Any, i: Any, j: Any) -> Any:
-        raised = te.exp(scores[b, h, i, j] - largest[b, h, i])
-        condition = _allowed(rule, masks, n_queries, (b, h, i, j))
-        if condition is None:
-            return raised
-        return tirx.if_then_else(condition, raised, tirx.const(0, "float32"))
-
-    scores = te.compute(scores_shape, score, name="attention_scores")
-    largest = te.compute(
-        rows, lambda b, h, i: te.max(scores[b, h, i, j_max], axis=j_max), name="attention_max"
-    )
-    raised = te.compute(scores_shape, probability, name="attention_exp")
-    total = te.compute(
-        rows, lambda b, h, i: te.sum(raised[b, h, i, j_sum], axis=j_sum), name="attention_sum"
-    )
-    one, zero = tirx.const(1, "float32"), tirx.const(0, "float32")
-    # Probabilities are scaled before the second product, not after: a stage behind the product
-    # that also reads the sums is one that TVM's tiling rule tries to move, and fails.
-    scaled = te.compute(
-        scores_shape,
-        lambda b, h, i, j: (
-            raised[b, h, i, j] / tirx.Select(total[b, h, i] > zero, total[b, h, i], one)
-        ),
-        name="attention_probability",
-    )
-    mixed = te.compute(
-        (*rows, value_width),
-        lambda b, h, i, e: te.sum(
-            scaled[b, h, i, j] * v[b, h // group, j, e].astype("float32"), axis=j
-        ),
-        name="attention_mix",
-    )
-    return te.compute(
-        (*rows, value_width),
-        lambda b, h, i, e: mixed[b, h, i, e].astype(q.dtype),
+    mixed = scaled_dot_product(
+        qkv,
+        score=score,
+        allowed=lambda index: _allowed(rule, masks, q.shape[2], index),
         name="attention",
     )
+    return te.compute(
+        mixed.shape, lambda b, h, i, e: mixed[b, h, i, e].astype(q.dtype), name="attention"
+    )
 
 
-def _allowed(rule: AttentionRule, masks: _Masks, n_queries: Any, index: tuple[Any, ...]) -> Any:
+def _allowed(rule: AttentionRule, masks: _Masks, n_queries: Any, index: Index) -> Any:
     """Condition under which key ``j`` may be attended, ``None`` if always."""
     b, h, i, j = index
     mask, lengths = masks.mask, masks.lengths

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from effcompile.frontend.kernels.marking import marked_call, type_of
+from effcompile.frontend.kernels.scaled_dot_product import scaled_dot_product
 from schedules.headwise_problem import ARROW, GRAIN, OP, SKIP, Mode, modes_text, text_blocks
 
 
@@ -88,70 +89,17 @@ def _sees(modes: Any, text: range, h: Any, i: Any, j: Any) -> Any:
 def _headwise(qkv: tuple[Any, Any, Any], modes: Any, cache: Any, scale: float, text: range) -> Any:
     from tvm import te, tirx
 
-    q, k, v = qkv
-    batch, n_heads, n_tokens, width = q.shape
-    group, value_width = n_heads // k.shape[1], v.shape[3]
-    rows = (batch, n_heads, n_tokens)
-    pairs = (*rows, n_tokens)
-    zero, lowest = tirx.const(0, "float32"), tirx.min_value("float32")
-    d, j_max, j_sum, j_mix = (
-        te.reduce_axis((0, extent), name)
-        for extent, name in (
-            (width, "d"),
-            (n_tokens, "j_max"),
-            (n_tokens, "j_sum"),
-            (n_tokens, "j"),
-        )
-    )
-
-    products = te.compute(
-        pairs,
-        lambda b, h, i, j: te.sum(
-            q[b, h, i, d].astype("float32") * k[b, h // group, j, d].astype("float32"), axis=d
-        ),
-        name="headwise_products",
-    )
-    scores = te.compute(
-        pairs,
-        lambda b, h, i, j: tirx.if_then_else(
-            _sees(modes, text, h, i, j), products[b, h, i, j] * tirx.const(scale, "float32"), lowest
-        ),
-        name="headwise_scores",
-    )
-    largest = te.compute(
-        rows, lambda b, h, i: te.max(scores[b, h, i, j_max], axis=j_max), name="headwise_max"
-    )
-    raised = te.compute(
-        pairs,
-        lambda b, h, i, j: tirx.if_then_else(
-            _sees(modes, text, h, i, j), te.exp(scores[b, h, i, j] - largest[b, h, i]), zero
-        ),
-        name="headwise_exp",
-    )
-    total = te.compute(
-        rows, lambda b, h, i: te.sum(raised[b, h, i, j_sum], axis=j_sum), name="headwise_sum"
-    )
-    # Scaled before the second product, as in ``attention.py``.
-    scaled = te.compute(
-        pairs,
-        lambda b, h, i, j: (
-            raised[b, h, i, j]
-            / tirx.Select(total[b, h, i] > zero, total[b, h, i], tirx.const(1, "float32"))
-        ),
-        name="headwise_probability",
-    )
-    mixed = te.compute(
-        (*rows, value_width),
-        lambda b, h, i, e: te.sum(
-            scaled[b, h, i, j_mix] * v[b, h // group, j_mix, e].astype("float32"), axis=j_mix
-        ),
-        name="headwise_mix",
+    mixed = scaled_dot_product(
+        qkv,
+        score=lambda product, _: product * tirx.const(scale, "float32"),
+        allowed=lambda index: _sees(modes, text, *index[1:]),
+        name="headwise",
     )
 
     def result(b: Any, h: Any, i: Any, e: Any) -> Any:
-        made = mixed[b, h, i, e].astype(q.dtype)
+        made = mixed[b, h, i, e].astype(qkv[0].dtype)
         if cache is None:
             return made
         return tirx.if_then_else(modes[h, 0] == SKIP, cache[b, h, i, e], made)
 
-    return te.compute((*rows, value_width), result, name="headwise_attention")
+    return te.compute(mixed.shape, result, name="headwise_attention")
