@@ -18,6 +18,8 @@ HEADERS = (
     "quad.cuh",
     "warp_tiles.cuh",
     "attention_mma_scores.cuh",
+    "attention_mma_reach.cuh",
+    "attention_mma_blocks.cuh",
     "attention_mma.cuh",
 )
 

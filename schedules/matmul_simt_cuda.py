@@ -19,7 +19,7 @@ from schedules.workload import Workload
 
 WARP = 32
 MOST_VECTOR = 4
-HEADERS = ("product_ending.cuh", "ampere.cuh", "matmul_simt.cuh")
+HEADERS = ("product_ending.cuh", "ampere.cuh", "matmul_simt_tiles.cuh", "matmul_simt.cuh")
 GROUP_ROWS = 8
 """Tiles along the rows that are visited before the next column."""
 

@@ -10,7 +10,7 @@
 // and no wait behind the product.
 //
 // Config: numbers of attention_mma_cuda.py; types element, mask_type and length_type. Needs
-// attention_mma_scores.cuh.
+// attention_mma_scores.cuh, attention_mma_reach.cuh and attention_mma_blocks.cuh.
 
 namespace effcompile_attention_mma {
 
