@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from schedules.dtypes import ELEMENT_BYTES
+from schedules.dtypes import ELEMENT_BYTES, FLOATS
 from schedules.integer_exponential import IntegerExponential, integer_exponential
 from schedules.workload import Attribute, Workload
 
 OP = "integer_softmax"
 CODES, SHARES, DEFERRED = "codes", "shares", "deferred"
-FLOATS = ("float32", "float16", "bfloat16")
 INTEGERS = ("int8", "int32")
 MOST_SUM_BITS = 40
 MOST_OUTPUT_BITS = 16

@@ -19,14 +19,13 @@ import numpy as np
 
 from schedules import _tvm
 from schedules.cpu_default import cpu_schedule
-from schedules.dtypes import numpy_dtype
+from schedules.dtypes import FLOATS, numpy_dtype
 from schedules.expected import Reference, affordable_rows, finite_limits, rows_of
 from schedules.product_nests import ProductNest, product_nest
 from schedules.row_programs import RowProgram, nests_of
 from schedules.workload import Workload
 
 ALIGNMENT_BYTES = 64
-FLOATS = ("float16", "bfloat16", "float32")
 # Smaller products gain less than the program's parts cost to call one by one.
 LEAST_PRODUCT_FLOPS = 1e8
 # An element that is not in a product takes the time of this many operations of one.

@@ -6,19 +6,13 @@ What a choice really saves, only fresh windows in turn tell (``bench winners``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from search.objective import Point
 from search.pareto import front
 from search.recording import RecordedBinary, RecordedTask, Recording
 
 SLOWDOWNS = (0.02, 0.05, 0.10, 0.50)
-N_COLUMNS = 4
-MOST_SLOWDOWN = 1.0
-"""Slower candidates than this are not drawn, unless nothing else is left of a library."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +45,7 @@ class Front:
 
     def saved(self) -> list[float]:
         """Energy saved against the fastest within each slowdown, as a share."""
-        return [1.0 - _mj(one) / _mj(self.fastest) for one in self.least]
+        return [1.0 - energy_mj(one) / energy_mj(self.fastest) for one in self.least]
 
     def cells(self) -> dict[str, object]:
         """For a table."""
@@ -63,7 +57,7 @@ class Front:
             "default us, mJ": _pair(self.default),
             "fastest us, mJ": _pair(self.fastest),
             "space": self.space,
-            "least mJ at <= 2 %": f"{_mj(self.least[0]):.3g}",
+            "least mJ at <= 2 %": f"{energy_mj(self.least[0]):.3g}",
             **{
                 f"saved {name}": f"{100 * share:.1f}"
                 for name, share in zip(limits, self.saved(), strict=True)
@@ -73,7 +67,8 @@ class Front:
         }
 
 
-def _mj(point: Point) -> float:
+def energy_mj(point: Point) -> float:
+    """Of a point that has one."""
     assert point.energy_mj is not None
     return point.energy_mj
 
@@ -108,7 +103,10 @@ def _front(task: RecordedTask) -> Front | None:
         fastest=fastest,
         space=space_of.get(usable[fastest.trial_id].binary_id, "default"),
         least=tuple(
-            min((one for one in points if one.latency_us <= fastest.latency_us * (1 + s)), key=_mj)
+            min(
+                (one for one in points if one.latency_us <= fastest.latency_us * (1 + s)),
+                key=energy_mj,
+            )
             for s in SLOWDOWNS
         ),
         points=tuple(points),
@@ -124,43 +122,3 @@ def _point(number: int, binary: RecordedBinary) -> Point:
     return Point(
         trial_id=number, latency_us=binary.latency.latency_us, energy_mj=binary.energy_mj()
     )
-
-
-def picture(fronts: Sequence[Front], path: Path) -> None:
-    """A small chart per workload: energy against time, both over the fastest's; SVG or PNG."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    n_rows = -(-len(fronts) // N_COLUMNS)
-    with mpl.rc_context({"svg.hashsalt": "fronts", "svg.fonttype": "none", "font.size": 8.0}):
-        figure = Figure(figsize=(2.4 * N_COLUMNS, 2.1 * n_rows), layout="constrained")
-        axes = figure.subplots(n_rows, N_COLUMNS, squeeze=False).flat
-        for one, found in zip(axes, [*fronts, *[None] * len(fronts)], strict=False):
-            if found is None:
-                one.set_axis_off()
-            else:
-                _chart(one, found)
-        figure.supxlabel("time of a launch in bursts over the fastest's")
-        figure.supylabel("energy over the fastest's")
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-
-
-def _chart(axes: Any, found: Front) -> None:
-    fastest = found.fastest
-
-    def scaled(points: Sequence[Any]) -> tuple[list[float], list[float]]:
-        return (
-            [one.latency_us / fastest.latency_us for one in points],
-            [one.energy_mj / _mj(fastest) for one in points],
-        )
-
-    near = [p for p in found.points if p.latency_us <= fastest.latency_us * (1 + MOST_SLOWDOWN)]
-    axes.axvspan(1.0, 1.0 + SLOWDOWNS[0], color="#d3f9d8", linewidth=0)
-    axes.plot(*scaled(near), ".", color="#868e96", markersize=2.5)
-    axes.step(*scaled(front(near)), where="post", color="#0b7285", linewidth=1.0)
-    axes.plot(*scaled([fastest]), "o", color="#0b7285", markersize=4)
-    axes.plot(*scaled([found.least[0]]), "*", color="#e8590c", markersize=7)
-    if found.peer_point is not None:
-        axes.plot(*scaled([found.peer_point]), "x", color="#9c36b5", markersize=5)
-    axes.set_title(found.workload, fontsize=8.0)
-    axes.grid(color="#dee2e6", linewidth=0.5)

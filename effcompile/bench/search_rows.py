@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from effcompile.bench.search_compare import SearchOutcome
+from effcompile.bench.search_outcomes import SearchOutcome
 from effcompile.bench.search_ways import REFERENCE, WAYS
 from search.recording import Recording
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from effcompile.bench.search_compare import SearchOutcome
+from effcompile.bench.search_outcomes import SearchOutcome
 from effcompile.bench.search_rows import Mean, SearchRow
 
 _COLUMNS = (

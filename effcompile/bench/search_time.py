@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from effcompile.bench.replayed import Replayed
-from effcompile.bench.search_compare import binary_of, excess, latency_us
+from effcompile.bench.search_outcomes import binary_of, excess, latency_us
 from effcompile.bench.search_spent import BUILD_PROCESSES
 from effcompile.bench.search_ways import WAYS
 from effcompile.config import TuneConfig

@@ -33,14 +33,15 @@ def fronts(
 
     Example: effcompile bench fronts --device replay:h100 --picture fronts.svg
     """
-    from effcompile.bench import fronts as module
+    from effcompile.bench.fronts import fronts_of
+    from effcompile.bench.fronts_picture import picture as draw
     from effcompile.output_files import check_output
 
     if picture is not None:
         check_output(picture)
-    found = module.fronts_of(_recording(device))
+    found = fronts_of(_recording(device))
     if picture is not None:
-        module.picture(found, picture)
+        draw(found, picture)
     if json:
         print_json(found)
     else:

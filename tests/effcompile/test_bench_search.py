@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from effcompile.bench import search_compare
-from effcompile.bench.search_compare import SearchOutcome, bench_search
+from effcompile.bench.search_compare import bench_search
+from effcompile.bench.search_outcomes import SearchOutcome
 from effcompile.bench.search_rows import SearchRow, rows_of
 from effcompile.bench.search_ways import N_FASTEST, REFERENCE, WAYS
 from effcompile.cli.main import app

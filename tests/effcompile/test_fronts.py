@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from effcompile.bench.fronts import SLOWDOWNS, Front, fronts_of, picture
+from effcompile.bench.fronts import SLOWDOWNS, Front, fronts_of
+from effcompile.bench.fronts_picture import picture
 from effcompile.cli.main import app
 from search.peer import Peer
 from search.recording import Recording

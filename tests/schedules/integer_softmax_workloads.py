@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from schedules.integer_softmax_problem import DEFERRED, FLOATS, SHARES
+from schedules.dtypes import FLOATS
+from schedules.integer_softmax_problem import DEFERRED, SHARES
 from schedules.workload import Workload
 from tests.schedules.merge_workloads import workload_of
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from effcompile.bench.kernels.case import KernelCase, Peer, Tensors, direct, inductor
 from effcompile.bench.single_ops import matmul_model
+from schedules.dtypes import ELEMENT_BYTES
 
 SHAPES = (
     (512, 512, 512),
@@ -35,7 +36,6 @@ FLOAT32_SHAPES = (
 """Products whose sums and factors are float32; the first four are those of the example block."""
 
 COMPARED_ROWS = 256
-ELEMENT_BYTES = {"float16": 2, "float32": 4}
 TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 """Of float32: tight enough to tell products whose factors were rounded to TF32."""
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from effcompile.frontend.kernels.marking import marked_call, type_of
+from schedules.dtypes import FLOATS
 from schedules.integer_exponential import POWER_OF_TWO, IntegerExponential, integer_exponential
 from schedules.integer_softmax_problem import (
     CODES,
     DEFAULTS,
     DEFERRED,
-    FLOATS,
     INTEGERS,
     OP,
     Widths,

@@ -11,8 +11,8 @@ from typing import Any
 
 from effcompile.frontend.kernels.marking import type_of
 from effcompile.frontend.matchers.expressions import Scope
+from schedules.dtypes import HALF
 
-HALF = ("float16", "bfloat16")
 QUESTIONS = ("relax.isnan", "relax.isinf", "relax.isfinite")
 
 
