@@ -111,10 +111,13 @@ def prefix_tiles(ends: np.ndarray, n_keys: int) -> MaskTiles:
 
 
 def coarse_tiles(live: np.ndarray, n_queries: int, n_keys: int, *, block: int) -> MaskTiles:
-    """Whole blocks of ``block`` rows and keys, a multiple of ``GRAIN``.
+    """A mask of whole blocks.
 
     Args:
         live: bool, (batch or 1, heads or 1, row blocks, key blocks).
+        n_queries: Rows of the mask.
+        n_keys: Keys of the mask.
+        block: Rows and keys of a block, a multiple of ``GRAIN``.
     """
     factor = block // GRAIN
     fine = live.repeat(factor, axis=2).repeat(factor, axis=3)

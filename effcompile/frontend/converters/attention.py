@@ -26,11 +26,7 @@ def attention(node: Node) -> Any:
         query = split_heads(node, query, int(node.attrs["q_num_heads"]))
         key = split_heads(node, key, int(node.attrs["kv_num_heads"]))
         value = split_heads(node, value, int(node.attrs["kv_num_heads"]))
-    n_past = 0
-    if node.input(4) is not None:
-        n_past = type_of(node.required(4))[0][2]
-        key = concat(node, [node.required(4), key], 2)
-        value = concat(node, [node.required(5), value], 2)
+    key, value, n_past = after_past(node, 4, key, value)
     mixed = node.emit(
         attention_call(
             node.builder,
@@ -57,6 +53,22 @@ def _rule(node: Node, n_past: int) -> AttentionRule:
         window_left=int(node.attrs.get("left_window_size", -1)),
         window_right=int(node.attrs.get("right_window_size", -1)),
     )
+
+
+def after_past(node: Node, index: int, key: Any, value: Any) -> tuple[Any, Any, Any]:
+    """Keys and values after those of a cache, and how many tokens it holds.
+
+    Args:
+        node: Whose inputs ``index`` and ``index + 1`` are keys and values of the cache, if any.
+        index: See ``node``.
+        key: Shape (batch, heads, tokens, width).
+        value: Likewise.
+    """
+    if node.input(index) is None:
+        return key, value, 0
+    past_key, past_value = node.required(index), node.required(index + 1)
+    n_past = type_of(past_key)[0][2]
+    return concat(node, [past_key, key], 2), concat(node, [past_value, value], 2), n_past
 
 
 def attention_mask(node: Node, mask: Any, key: Any) -> Any:
