@@ -10,6 +10,7 @@
 
 using effcompile_matmul::Tile;
 using effcompile_matmul::copy_box;
+using effcompile_matmul::open_ring;
 using effcompile_matmul::tile_of;
 
 // The ring of stages from a multiplier's or the copier's side.
@@ -176,15 +177,7 @@ __device__ __forceinline__ void multiply_packed(const unsigned* codes, const ele
                                                 unsigned char* raw) {
   const u32 stages = (shared_address(raw) + 1023) & ~1023u;
   const u32 barriers = stages + C::STAGES * C::STAGE_BYTES;
-  if (threadIdx.x == 0) {
-    for (int stage = 0; stage < C::STAGES; ++stage) {
-      mbarrier_init(barriers + 16 * stage, 1);
-      mbarrier_init(barriers + 16 * stage + 8, 4 * C::MULTIPLIERS * C::CLUSTER);
-    }
-    fence_mbarrier_init();
-  }
-  __syncthreads();
-  meet_cluster<C::CLUSTER>();
+  open_ring<C>(barriers);
   if (threadIdx.x < 128) {
     fewer_registers<C::COPIER_REGISTERS>();
     if (threadIdx.x == 0) copy_rows<C>(x, {stages, barriers, 1});

@@ -146,12 +146,10 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
   }
 }
 
-template <class C, class Ending>
-__device__ __forceinline__ void run(const CUtensorMap& a, const CUtensorMap& b,
-                                    const typename Ending::Arguments& arguments,
-                                    unsigned char* raw) {
-  u32 stages = (shared_address(raw) + 1023) & ~1023u;
-  u32 barriers = stages + C::STAGES * C::STAGE_BYTES;
+// Barriers of the stages, known to all blocks of the cluster: one arrives when a stage is full, the
+// multiplying warps of all blocks when it is empty again.
+template <class C>
+__device__ __forceinline__ void open_ring(u32 barriers) {
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < C::STAGES; ++stage) {
       mbarrier_init(barriers + 16 * stage, 1);
@@ -161,6 +159,15 @@ __device__ __forceinline__ void run(const CUtensorMap& a, const CUtensorMap& b,
   }
   __syncthreads();
   meet_cluster<C::CLUSTER>();
+}
+
+template <class C, class Ending>
+__device__ __forceinline__ void run(const CUtensorMap& a, const CUtensorMap& b,
+                                    const typename Ending::Arguments& arguments,
+                                    unsigned char* raw) {
+  u32 stages = (shared_address(raw) + 1023) & ~1023u;
+  u32 barriers = stages + C::STAGES * C::STAGE_BYTES;
+  open_ring<C>(barriers);
   if (threadIdx.x < 128) {
     fewer_registers<C::COPIER_REGISTERS>();
     if (threadIdx.x == 0) copy_tiles<C>(a, b, stages, barriers);

@@ -20,6 +20,15 @@ from schedules.workload import Workload
 from tests.schedules.softmax_workloads import masked
 
 SHAPES = [((1,), "float32"), ((7, 1), "float32"), ((3, 5, 17), "float16"), ((33, 260), "bfloat16")]
+PLAIN: dict[str, Any] = {
+    "threads_per_row": 256,
+    "rows_per_block": 1,
+    "vector": 4,
+    "kept_percent": 100,
+    "batch": 1,
+    "exp": "fma",
+    "blocks_per_row": 1,
+}
 
 
 def cpu_space(workload: Workload, cpu: Target) -> CpuSoftmaxSpace:
@@ -95,10 +104,7 @@ def test_masked_scores_get_nothing(cpu: Target, run_on_cpu: Callable[..., Any]) 
 
 def test_a_mask_is_read_as_wide_as_the_row(gpu: Target, cuda_source: Callable[..., str]) -> None:
     space = cuda_space(masked((2, 8, 64, 1024), (2, 1, 1, 1024)), gpu)
-    values = {
-        "threads_per_row": 64, "rows_per_block": 2, "vector": 4,
-        "kept_percent": 100, "batch": 1, "exp": "fma", "blocks_per_row": 1,
-    }  # fmt: skip
+    values = PLAIN | {"threads_per_row": 64, "rows_per_block": 2}
     text = kernel(cuda_source(space.program_module(values), gpu))
     assert len(re.findall(r"= \*\(float4\*\)\(mask_ptr", text)) == 4
 
@@ -115,11 +121,7 @@ def test_row_in_registers_is_read_once_by_wide_loads(
     gpu: Target, softmax: Callable[..., Workload], cuda_source: Callable[..., str]
 ) -> None:
     space = cuda_space(softmax((64, 4096)), gpu)
-    values = {
-        "threads_per_row": 256, "rows_per_block": 1, "vector": 4,
-        "kept_percent": 100, "batch": 1, "exp": "fma", "blocks_per_row": 1,
-    }  # fmt: skip
-    text = kernel(cuda_source(space.program_module(values), gpu))
+    text = kernel(cuda_source(space.program_module(PLAIN), gpu))
     assert len(re.findall(r"= \*\(float4\*\)\(A_ptr", text)) == 4
     assert len(re.findall(r"^\s*\*\(float4\*\)\(\w+_ptr \+", text, re.M)) == 4
     assert "__launch_bounds__(256)" in text
@@ -129,10 +131,7 @@ def test_half_precision_moves_sixteen_bytes_at_a_time(
     gpu: Target, softmax: Callable[..., Workload], cuda_source: Callable[..., str]
 ) -> None:
     space = cuda_space(softmax((64, 4096), "bfloat16"), gpu)
-    values = {
-        "threads_per_row": 256, "rows_per_block": 1, "vector": 8,
-        "kept_percent": 100, "batch": 1, "exp": "fma", "blocks_per_row": 1,
-    }  # fmt: skip
+    values = PLAIN | {"vector": 8}
     assert "*(uint4*)(A_ptr" in kernel(cuda_source(space.program_module(values), gpu))
 
 
@@ -140,10 +139,7 @@ def test_a_long_row_is_shared_by_a_cluster_and_read_once(
     gpu: Target, softmax: Callable[..., Workload], cuda_source: Callable[..., str]
 ) -> None:
     space = cuda_space(softmax((16, 131072)), gpu)
-    values = {
-        "threads_per_row": 1024, "rows_per_block": 1, "vector": 4,
-        "kept_percent": 100, "batch": 1, "exp": "fma", "blocks_per_row": 4,
-    }  # fmt: skip
+    values = PLAIN | {"threads_per_row": 1024, "blocks_per_row": 4}
     text = kernel(cuda_source(space.program_module(values), gpu))
     assert len(re.findall(r"= \*\(float4\*\)\(A_ptr", text)) == 131072 // (4 * 1024 * 4)
     assert [text.count(f"cluster_{name}(") for name in ("max", "sum", "end")] == [1, 1, 1]
