@@ -25,7 +25,7 @@ from schedules.target import Target
 from search.database import Database
 from search.default_trials import DEFAULT_CANDIDATE
 from search.final import Finalist
-from search.identity import PREDICTED_BY
+from search.identity import PREDICTED_BY, REPLAYED
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +48,11 @@ def build_artifact(
         choices: Task id to candidate, instead of what the runs chose.
 
     Raises:
-        UsageError: Not a run folder, different targets, or equal entry names.
+        UsageError: Not a run folder, a run on a recording, different targets, or equal entry names.
     """
     check_output(out)
     outcomes = [read_outcome(path) for path in runs]
+    _refuse_replayed(outcomes)
     target = _common_target(outcomes)
     lowered, extracted = _lowered(outcomes, target)
     tasks = _best_of_each_task(outcomes)
@@ -83,6 +84,16 @@ def _predicted_by(outcomes: Sequence[RunOutcome]) -> list[str]:
     """The models behind runs that measured nothing."""
     found = [one.identity.versions.get(PREDICTED_BY, "") for one in outcomes]
     return [one for one in dict.fromkeys(found) if one]
+
+
+def _refuse_replayed(outcomes: Sequence[RunOutcome]) -> None:
+    """A recording holds workloads and no model: there is nothing to compile."""
+    for outcome in outcomes:
+        if outcome.identity.device.get(REPLAYED):
+            raise UsageError(
+                f"cannot build {outcome.folder.path}: it was tuned on a recording, which holds no "
+                "model. Tune the model itself: effcompile tune MODEL --out ANOTHER_FOLDER"
+            )
 
 
 def _require_tuned_models(

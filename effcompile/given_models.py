@@ -20,15 +20,15 @@ def named_models(texts: Sequence[str]) -> dict[str, Path]:
     """
     if not texts:
         raise UsageError("no model is given: name an ONNX file, or --device replay:NAME.")
-    if len(texts) == 1 and "=" not in texts[0]:
+    if len(texts) == 1 and texts[0] and "=" not in texts[0]:
         return {"main": Path(texts[0])}
     models: dict[str, Path] = {}
     for text in texts:
         name, equals, path = text.partition("=")
-        if not equals or not name.isidentifier() or name in models:
+        if not equals or not path or not name.isidentifier() or name in models:
             raise UsageError(
-                f"cannot read the model argument {text!r}: several models need distinct names, "
-                "as in prefill=prefill.onnx decode=decode.onnx."
+                f"cannot read the model argument {text!r}: expected FILE.onnx; several "
+                "models need distinct names, as in prefill=prefill.onnx decode=decode.onnx."
             )
         models[name] = Path(path)
     return models

@@ -73,8 +73,8 @@ def _facts(entry: EntryPoint, spec: ArgumentSpec, value: Any) -> Facts:
         return facts_of(value)
     except TypeError as error:
         raise BadInput(
-            f"{_call(entry)} input {spec.name} is a {error}, expected a NumPy array or a torch "
-            f"tensor. Make one: numpy.asarray(value, dtype={spec.dtype!r})"
+            f"{_call(entry)} input {spec.name} cannot be used: {error}; expected numbers as a "
+            f"NumPy array or a torch tensor. Make one: numpy.asarray(value, dtype={spec.dtype!r})"
         ) from None
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -193,8 +194,14 @@ def _argument(name: str, argument_type: Any) -> ArgumentSpec:
 
 
 def _extent(extent: Any) -> int | str:
-    # TVM's own string type is a ``str`` that JSON does not take.
-    return int(extent) if hasattr(extent, "value") else "".join(str(extent))
+    """A number, or what the model calls it: TVM prints ``T`` as ``T_1``, its prefix for numbers."""
+    if hasattr(extent, "value"):
+        return int(extent)
+    if hasattr(extent, "name"):
+        # TVM's own string type is a ``str`` that JSON does not take.
+        return "".join(extent.name)
+    text = re.sub(r"T\.int64\((-?\d+)\)", r"\1", "".join(str(extent)))
+    return re.sub(r"\b([TIR])_1\b", r"\1", text)
 
 
 def _unused_inputs(function: Any, inputs: tuple[ArgumentSpec, ...]) -> list[str]:

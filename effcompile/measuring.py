@@ -41,14 +41,14 @@ class ArtifactMeasurement:
             cause = self.failure.message if self.failure else "not measured"
             return f"{self.path} {self.entry}: failed: {cause}"
         latency, energy = self.measurement.latency, self.measurement.energy
-        shown = quantity(latency.latency_us, latency.ci95_us, "us")
+        shown = quantity(latency.latency_us, latency.ci95_us, "µs")
         if energy.energy_mj is None:
             joules = f"not measured: {energy.reason or energy.verdict.value}"
         else:
             joules = quantity(energy.energy_mj, energy.ci95_mj, "mJ")
         lasting = energy.sustained_latency_us
         sustained = (
-            "" if lasting is None else f", under lasting load {quantity(lasting, None, 'us')}"
+            "" if lasting is None else f", under lasting load {quantity(lasting, None, 'µs')}"
         )
         return f"{self.path} {self.entry}: latency {shown}{sustained}, energy {joules}"
 

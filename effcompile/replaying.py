@@ -19,7 +19,7 @@ from effcompile.run_folder import RunFolder
 from effcompile.tuning import Run
 from search.database import Database
 from search.events import Events, ignore
-from search.identity import PREDICTED_BY, Identity, search_settings
+from search.identity import PREDICTED_BY, REPLAYED, Identity, search_settings
 from search.learner import ModelFactory
 from search.ports import Runner
 from search.recorder import FeaturesOf, record
@@ -63,6 +63,11 @@ def _recorded(run: Path, features_of: FeaturesOf, command: str) -> Recording:
             raise UsageError(
                 f"cannot record {run}: its numbers were predicted, not measured. Record a run "
                 "that was tuned on a device."
+            )
+        if identity and identity.device.get(REPLAYED):
+            raise UsageError(
+                f"cannot record {run}: its numbers are those of a recording, measured before. "
+                "Record a run that was tuned on a device."
             )
         return record(
             database,
@@ -137,7 +142,7 @@ def tune_recorded(
     identity = Identity(
         model_hash=digest_of(paths),
         target=recording.tasks[0].task.target,
-        device={**recording.device, "replayed": "true"},
+        device={**recording.device, REPLAYED: "true"},
         settings={**search_settings(config.search), **measuring},
         versions={**recording.versions, "replayed_by": effcompile.__version__},
     )

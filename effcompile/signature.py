@@ -53,5 +53,5 @@ def chosen_entry(entries: Sequence[EntryPoint], name: str | None) -> EntryPoint:
             return entry
     raise UsageError(
         f"choose an entry point: found {', '.join(entry.name for entry in entries)}, "
-        f"given {name or 'none'}."
+        f"given {name or 'none'}. Name one with --entry."
     )

@@ -14,6 +14,9 @@ from search.errors import IdentityMismatch
 PREDICTED_BY = "predicted_by"
 """Key of the versions of a run that measured nothing: the models its numbers come from."""
 
+REPLAYED = "replayed"
+"""Key of the device of a run that was answered from a recording."""
+
 BUDGET_FIELDS = ("n_trials", "max_seconds")
 
 

@@ -103,7 +103,7 @@ def _late(task: RecordedTask, binaries: Sequence[RecordedBinary]) -> np.ndarray:
         for one in binaries
         if one.latency is not None
     ]
-    return np.array(rows, dtype=np.float32).reshape(len(binaries), -1)
+    return np.array(rows, dtype=np.float32).reshape(len(rows), len(rows[0]) if rows else 0)
 
 
 def _or_nan(value: float | None) -> float:

@@ -160,7 +160,7 @@ def models(
 
     Example: effcompile bench models --device replay:h200-workloads --teacher replay:h100
     """
-    from effcompile.bench.model_compare import bench_models
+    from effcompile.bench.model_compare import LEAST_JUDGED, bench_models
     from effcompile.bench.unmeasured import bench_unmeasured
     from effcompile.cli.options import parse_share
 
@@ -169,12 +169,15 @@ def models(
     energy = bench_models(
         recording, band=parse_share(band, "--band"), teacher=taught_by, watch=_say
     )
+    if not energy:
+        _say(f"no workload has {LEAST_JUDGED} energies within {band} of its best: latency only")
     unmeasured = bench_unmeasured(recording, teacher=taught_by, watch=_say)
     if json:
         print_json({"energy": energy, "unmeasured": unmeasured})
         return
-    print_rows([row.cells() for row in energy])
-    print_rows(unmeasured)
+    for rows in ([row.cells() for row in energy], unmeasured):
+        if rows:
+            print_rows(rows)
 
 
 def winners(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from effcompile.errors import UsageError
@@ -22,7 +23,7 @@ class TaskRow:
         trials: Finished trials.
         failed: Of these, failed ones by cause.
         default_us: Latency of the default schedule during the search.
-        best_us: Least latency of the search.
+        best_us: Least latency of the search that may be used.
     """
 
     task: str
@@ -70,10 +71,7 @@ def task_rows(database: Database) -> list[TaskRow]:
     rows = []
     for task in database.tasks():
         own = [trial for trial in trials if trial.task_id == task.task_id]
-        latencies = [trial.latency.latency_us for trial in own if trial.latency]
-        defaults = [
-            trial.latency.latency_us for trial in own if trial.latency and trial.origin == "default"
-        ]
+        usable = [one for one in own if one.state is TrialState.OK]
         failed = Counter(trial.state.value for trial in own if trial.state is not TrialState.OK)
         rows.append(
             TaskRow(
@@ -83,8 +81,8 @@ def task_rows(database: Database) -> list[TaskRow]:
                 weight=task.weight,
                 trials=len(own),
                 failed=", ".join(f"{cause} {n}" for cause, n in failed.most_common()),
-                default_us=min(defaults, default=None),
-                best_us=min(latencies, default=None),
+                default_us=_least_us([one for one in usable if one.origin == "default"]),
+                best_us=_least_us(usable),
             )
         )
     return rows
@@ -110,6 +108,10 @@ def trial_rows(database: Database, *, task: str | None, failed: bool) -> list[Tr
         for trial in _finished(database)
         if trial.task_id in wanted and not (failed and trial.state is TrialState.OK)
     ]
+
+
+def _least_us(trials: Sequence[Trial]) -> float | None:
+    return min((one.latency.latency_us for one in trials if one.latency), default=None)
 
 
 def _finished(database: Database) -> list[Trial]:

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 
 import typer
 
+from effcompile.cli.contradictions import (
+    refuse_beside_predictions,
+    refuse_beside_replay,
+    require_replay,
+)
 from effcompile.cli.options import merged, parse_shapes, parse_share, read_config
 from effcompile.cli.output import print_json, print_note, print_text
 from effcompile.config import Effort, TuneConfig, preset
@@ -166,7 +171,7 @@ def tune(
     measuring = {"source": measure, "meter": meter, "cache": cache}
     overrides["measure"] = {name: value for name, value in measuring.items() if value is not None}
     if measure == "none":
-        _refuse_beside_predictions(meter=meter, energy_policy=energy_policy)
+        refuse_beside_predictions(meter=meter, energy_policy=energy_policy)
     settings = _settings(effort, config, overrides)
     if print_config:
         print_json(settings)
@@ -176,8 +181,15 @@ def tune(
 
     start: Start
     if device is not None:
-        _refuse_beside_replay(
-            models=models, shape=shape, measure=measure, meter=meter, cache=cache, target=target
+        require_replay(device)
+        refuse_beside_replay(
+            models=models,
+            shape=shape,
+            keep_dynamic=keep_dynamic,
+            measure=measure,
+            meter=meter,
+            cache=cache,
+            target=target,
         )
         start = partial(_start_replay, device, out, config=settings)
     else:
@@ -193,50 +205,12 @@ def tune(
     _run_tuning(start, out, json=json)
 
 
-def _refuse_beside_replay(**given: Any) -> None:
-    """Whatever a recording has decided already cannot be asked for.
-
-    Raises:
-        UsageError: Something of it was.
-    """
-    from effcompile.errors import UsageError
-
-    set_names = [name for name, value in given.items() if value and value != "auto"]
-    if set_names:
-        raise UsageError(
-            f"cannot use {', '.join(set_names)} with --device: the recording holds its own "
-            "workloads, measured in one way on one device. Leave them out."
-        )
-
-
-def _refuse_beside_predictions(**given: str | None) -> None:
-    """What only means something where a device is measured.
-
-    Raises:
-        UsageError: Something of it was asked for.
-    """
-    from effcompile.errors import UsageError
-
-    set_names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
-    if set_names:
-        raise UsageError(
-            f"cannot use {', '.join(set_names)} with --measure none: nothing is measured. "
-            "Leave it out."
-        )
-
-
 def _start_replay(
     device: str, out: Path, *, config: TuneConfig, events: Events, stop: StopRequest
 ) -> Run:
-    from effcompile.errors import UsageError
     from effcompile.recordings import REPLAY
     from effcompile.replaying import tune_recorded
 
-    if not device.startswith(REPLAY):
-        raise UsageError(
-            f"unknown --device {device!r}: expected replay:NAME or replay:FILE. "
-            "The device to compile for is --target."
-        )
     return tune_recorded(device.removeprefix(REPLAY), out, config=config, events=events, stop=stop)
 
 

@@ -53,9 +53,9 @@ def gpu_facts(index: int = 0) -> GpuFacts:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         raise DeviceUnavailable(
-            "no CUDA driver (libcuda.so.1) on this machine, and kernels are tuned on the GPU "
-            "itself. Run this where the GPU is, or tune for --target cpu; without any GPU, "
-            "--measure none predicts for a known --target."
+            "no CUDA driver (libcuda.so.1) on this machine, and kernels are measured on the GPU "
+            "itself. Run this where the GPU is. Here, tune for --target cpu, or predict for a "
+            "known --target with --measure none."
         ) from None
     _call(driver, "cuInit", 0)
     count, device = ctypes.c_int(), ctypes.c_int()

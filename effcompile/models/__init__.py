@@ -43,6 +43,7 @@ def require_models(target: Target) -> DeviceModels:
         raise UsageError(
             f"nothing can be predicted for {target.name} ({target.arch}): models are shipped for "
             f"{known}. Name such a GPU, or one like it, with --target; measure on the device "
-            "itself; or make models from recordings of it with: effcompile train-models"
+            "itself; or make models from recordings of it: effcompile train-models --device "
+            f"replay:FILE --out {Path(__file__).parent}/NAME{SUFFIX}"
         )
     return found

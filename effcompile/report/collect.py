@@ -53,7 +53,7 @@ def collect(folder: Path) -> RunReport:
         )
         models = _model_reports(database.notes(MODEL_NOTE, list[MeasuredEntry]))
         spent = _spent(sessions)
-        target = tasks[0].target if tasks else None
+        target = identity.target if identity else None
         return RunReport(
             folder=str(folder),
             created_utc=sessions[0].started_utc if sessions else "",

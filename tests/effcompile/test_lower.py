@@ -186,6 +186,16 @@ def test_open_dimensions_are_refused_unless_allowed() -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["T", "R", "I", "N", "tokens"])
+def test_open_dimensions_keep_the_names_of_the_model(name: str) -> None:
+    nodes = [helper.make_node("Concat", ["x", "x"], ["y"], axis=0)]
+    model = graph_model(nodes, {"x": normal(2, 4)}, ["y"])
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = name
+    (entry,) = lowered(model, allow_open=True).entries
+    assert entry.inputs[0].shape == (name, 4)
+    assert entry.outputs[0].shape == (f"{name} * 2", 4)
+
+
 def test_node_that_cannot_be_imported_is_named() -> None:
     node = helper.make_node("Upsample", ["x", "s"], ["y"], name="bigger", mode="cubic")
     constants = {"s": np.array([1, 1, 2, 2], dtype=np.float32)}

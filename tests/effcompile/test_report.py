@@ -17,8 +17,10 @@ from effcompile.report.html import render_html, write_html
 from effcompile.report.payback import payback_of
 from effcompile.report.records import RunReport, Spent
 from effcompile.report.terminal import render
+from search.database import Database
 from search.errors import DatabaseMissing
-from tests.effcompile.made_run import NO_METER, make_run
+from search.identity import Identity
+from tests.effcompile.made_run import NO_METER, TARGET, make_run
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,13 @@ def test_outcomes_come_from_the_final_comparison(report: RunReport) -> None:
     assert matmul.comparison.energy_mj.value == pytest.approx(400 * 0.16 * 0.858)
     assert softmax.is_tie and softmax.chosen_trial_id == softmax.default_trial_id
     assert not conv.is_final and conv.comparison.latency_ratio is None
+
+
+def test_a_run_without_tasks_still_names_its_device(tmp_path: Path) -> None:
+    with Database(tmp_path / "trials.sqlite") as database:
+        database.claim(Identity(model_hash="m", target=TARGET), config_json="{}")
+    report = collect(tmp_path)
+    assert (report.device, report.arch, report.tasks) == (TARGET.name, TARGET.arch, ())
 
 
 def test_convergence_never_rises_and_failures_are_counted(report: RunReport) -> None:
