@@ -25,9 +25,8 @@ MANY_TILES = 4
 # With more rows it pays that a block holds a part of x only.
 FEW_ROWS = 2
 MOST_BLOCKS_K = 32
-# Draws mix what estimates cannot tell apart. Less than these are off (0.14), since points that are
-# alike are off alike.
-DRAWING_SPREAD = 0.05
+# Draws mix what estimates cannot tell apart: they are off by this much, as a share.
+DRAWING_SPREAD = 0.14
 # Cores lie in groups of 16 or 18, and a cluster in one of them.
 CLUSTER_CORES = 16
 
@@ -47,16 +46,6 @@ class GemvDequantSpace(JudgedSpace):
     """
 
     name = "gemv_dequant"
-    faults = (
-        "a block has too many threads",
-        "some warps would have no step of the depth",
-        "fewer blocks per core already hold every tile",
-        "more would be in flight than a warp has",
-        "smaller pieces already are all of a tile",
-        f"more than {MOST_REGISTERS} registers per thread",
-        "a block does not fit a core",
-        "fewer shares of the depth keep every core busy",
-    )
 
     def __init__(self, task: Task, *, patience: float = MOST_SLOWER) -> None:
         self._problem = required(
@@ -134,22 +123,30 @@ class GemvDequantSpace(JudgedSpace):
         decided = {one.name: np.asarray(getattr(found, one.name)).item() for one in fields(found)}
         return GemvSchedule(**decided)
 
-    def judge(self, values: Mapping[str, Grid]) -> list[Grid]:
+    def judge(self, values: Mapping[str, Grid]) -> dict[str, Grid]:
         """See :class:`JudgedSpace`."""
         problem = self._problem
         schedule = self._decided(values)
         needed = needs(problem, self._target, schedule)
         fewer = self._blocks_n(values["blocks_per_core"] - 1, values)
-        return [
-            schedule.n_threads > self._target.max_threads_per_block,
-            schedule.warps_k * schedule.blocks_k > n_steps(problem),
-            fewer * schedule.warps_n >= problem.n_tiles,
-            schedule.in_flight > needed.pieces,
-            values["bulk"] >= 2 * schedule.most_steps(problem),
-            needed.registers > MOST_REGISTERS,
-            needed.resident < 1,
-            self._has_needless_shares(schedule),
-        ]
+        return {
+            "a block has too many threads": (
+                schedule.n_threads > self._target.max_threads_per_block
+            ),
+            "some warps would have no step of the depth": (
+                schedule.warps_k * schedule.blocks_k > n_steps(problem)
+            ),
+            "fewer blocks per core already hold every tile": (
+                fewer * schedule.warps_n >= problem.n_tiles
+            ),
+            "more would be in flight than a warp has": schedule.in_flight > needed.pieces,
+            "smaller pieces already are all of a tile": (
+                values["bulk"] >= 2 * schedule.most_steps(problem)
+            ),
+            f"more than {MOST_REGISTERS} registers per thread": needed.registers > MOST_REGISTERS,
+            "a block does not fit a core": needed.resident < 1,
+            "fewer shares of the depth keep every core busy": self._has_needless_shares(schedule),
+        }
 
     def _has_needless_shares(self, schedule: GemvSchedule) -> Grid:
         """Whether a second launch adds more sums than it must, of few rows."""

@@ -178,8 +178,9 @@ def test_draws_begin_with_what_promises_most() -> None:
     workload = gemv_workload(**PROBLEMS["four"])
     space = GemvDequantSpace(Task(workload=workload, target=known_target("h200")))
     drawn = [space.values_of(one) for one in space.sample(24, np.random.default_rng(0))]
-    estimates = np.sort([float(space.estimate(point)) for point in space.points])
-    assert np.median([float(space.estimate(point)) for point in drawn]) <= estimates[48]
+    estimates = [float(space.estimate(point)) for point in space.points]
+    promising = np.quantile(estimates, 0.3)
+    assert np.median([float(space.estimate(point)) for point in drawn]) <= promising
     assert len({(point["warps_k"], point["warps_n"], point["blocks_k"]) for point in drawn}) > 2
 
 
