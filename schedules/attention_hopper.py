@@ -20,7 +20,8 @@ from schedules.workload import Workload
 ROWS_PER_WARPGROUP = 64
 BLOCK_COLUMNS = 64
 ALIGNMENT_BYTES = 1024
-BARRIER_BYTES = 16
+# Of each consumer: its tile, and the barriers of its queries.
+CONSUMER_BYTES = 64 + 16
 BARRIER_BYTES_PER_STAGE = 32
 # What 65536 registers give a producer and n consumers, in steps of 8.
 REGISTERS = {1: (56, 240), 2: (24, 240), 3: (32, 160)}
@@ -114,7 +115,8 @@ def shared_bytes(
     row = 2 * BLOCK_COLUMNS
     stage = (qk_blocks + v_blocks) * schedule.key_tile * row + BARRIER_BYTES_PER_STAGE
     query = qk_blocks * schedule.query_tile * row
-    return plan_bytes + ALIGNMENT_BYTES + query + schedule.stages * stage + BARRIER_BYTES
+    consumers = schedule.warpgroups * CONSUMER_BYTES
+    return plan_bytes + ALIGNMENT_BYTES + query + schedule.stages * stage + consumers
 
 
 def registers(problem: AttentionProblem, schedule: HopperSchedule) -> tuple[int, int]:
@@ -158,7 +160,7 @@ def attention_launch(
         headers=(device_code("hopper.cuh"), device_code("early_launch.cuh")),
         source=_source(problem, schedule, pattern),
         arguments=(
-            _tiles(query, problem.width, problem.queries, heads, schedule.query_tile),
+            _tiles(query, problem.width, problem.queries, heads, ROWS_PER_WARPGROUP),
             _tiles(key, problem.width, problem.keys, kv_heads, part),
             _tiles(value, problem.value_width, problem.keys, kv_heads, part),
             result,

@@ -217,7 +217,7 @@ struct Work {
 
   // Rows of a skipped head; whether it was one.
   __device__ __forceinline__ bool copied(const Tile& tile, element* out) const {
-    if (skipped() < 0) return false;
+    if (tile.count > 0) return false;
     constexpr int VECTORS = VALUE_WIDTH / 8;
     long long first = ((long long)tile.head * QUERIES + tile.row) * VECTORS;
     int n = min(BM, QUERIES - tile.row) * VECTORS;

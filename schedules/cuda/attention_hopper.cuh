@@ -27,23 +27,29 @@ constexpr int V_BYTES = V_BLOCKS * KV_BLOCK;
 constexpr int N_S = BN / 2;                   // accumulators of a thread
 constexpr int N_O = VALUE_WIDTH / 2;
 constexpr int CONSUMER_WARPS = 4 * WARPGROUPS;
+constexpr int TILE_BYTES = 64;
+constexpr int NO_HEAD = -1;                   // of what is given behind the last tile
 
 __device__ __forceinline__ float lowest() { return __int_as_float(0xff800000); }
 
 struct Arena {
-  u32 q, k, v, bars;
+  Tile* tiles;                                // of every consumer, as the producer gave it
+  u32 q, k, v, bars, rings;
   __device__ __forceinline__ explicit Arena(unsigned char* raw) {
-    q = (shared_address(raw) + PLAN_BYTES + 1023) & ~1023u;
+    static_assert(sizeof(Tile) <= TILE_BYTES, "a tile must fit in its place");
+    tiles = reinterpret_cast<Tile*>(raw + PLAN_BYTES);
+    q = (shared_address(raw) + PLAN_BYTES + WARPGROUPS * TILE_BYTES + 1023) & ~1023u;
     k = q + Q_BYTES;
     v = k + STAGES * K_BYTES;
     bars = v + STAGES * V_BYTES;
+    rings = bars + 16 * WARPGROUPS;
   }
-  __device__ __forceinline__ u32 q_full() const { return bars; }
-  __device__ __forceinline__ u32 q_empty() const { return bars + 8; }
-  __device__ __forceinline__ u32 k_full(int i) const { return bars + 16 + 32 * i; }
-  __device__ __forceinline__ u32 k_empty(int i) const { return bars + 24 + 32 * i; }
-  __device__ __forceinline__ u32 v_full(int i) const { return bars + 32 + 32 * i; }
-  __device__ __forceinline__ u32 v_empty(int i) const { return bars + 40 + 32 * i; }
+  __device__ __forceinline__ u32 q_full(int group) const { return bars + 16 * group; }
+  __device__ __forceinline__ u32 q_empty(int group) const { return bars + 16 * group + 8; }
+  __device__ __forceinline__ u32 k_full(int i) const { return rings + 32 * i; }
+  __device__ __forceinline__ u32 k_empty(int i) const { return rings + 32 * i + 8; }
+  __device__ __forceinline__ u32 v_full(int i) const { return rings + 32 * i + 16; }
+  __device__ __forceinline__ u32 v_empty(int i) const { return rings + 32 * i + 24; }
 };
 
 // Place in the ring; `phase` flips each time round.
@@ -84,6 +90,25 @@ __device__ __forceinline__ void load_step(u32 to, int n_blocks, const CUtensorMa
                 head, column);
 }
 
+// The tile of every consumer and its 64 queries, as soon as the consumer has done with those before.
+// A tile without keys comes without queries.
+__device__ __forceinline__ void give(const Arena& arena, const CUtensorMap& q, const Tile& tile,
+                                     u32& phase) {
+  for (int group = 0; group < WARPGROUPS; ++group) {
+    mbarrier_wait(arena.q_empty(group), phase ^ 1);
+    if (threadIdx.x != 0) continue;
+    arena.tiles[group] = tile;
+    if (tile.count == 0) {
+      mbarrier_arrive(arena.q_full(group));
+      continue;
+    }
+    mbarrier_expect(arena.q_full(group), Q_BYTES / WARPGROUPS);
+    load_blocks(arena.q + group * 64 * ROW_BYTES, Q_BLOCK, QK_BLOCKS, q, arena.q_full(group),
+                tile.row + 64 * group, tile.head);
+  }
+  phase ^= 1;
+}
+
 __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q,
                                         const CUtensorMap& k, const CUtensorMap& v,
                                         Work work) {
@@ -91,7 +116,10 @@ __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q
   u32 q_phase = 0;
   for (; work.some(); work.next()) {
     Tile tile = work.tile();
-    if (tile.count == 0) continue;
+    if (tile.count == 0) {
+      give(arena, q, tile, q_phase);
+      continue;
+    }
     int kv_head = tile.head / HEADS * KV_HEADS + tile.head % HEADS / (HEADS / KV_HEADS);
     Walk walk(work, tile);
     for (int step = 0; walk.some(step); ++step) {
@@ -103,14 +131,7 @@ __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q
         load_step(arena.k + slot * K_BYTES, QK_BLOCKS, k, arena.k_full(slot), walk, kv_head);
       }
       // Behind the first keys: their place is free before that of the queries.
-      if (step == 0) {
-        mbarrier_wait(arena.q_empty(), q_phase ^ 1);
-        if (threadIdx.x == 0) {
-          mbarrier_expect(arena.q_full(), Q_BYTES);
-          load_blocks(arena.q, Q_BLOCK, QK_BLOCKS, q, arena.q_full(), tile.row, tile.head);
-        }
-        q_phase ^= 1;
-      }
+      if (step == 0) give(arena, q, tile, q_phase);
       mbarrier_wait(arena.v_empty(slot), place.phase ^ 1);
       if (threadIdx.x == 0) {
         mbarrier_expect(arena.v_full(slot), V_BYTES);
@@ -120,6 +141,9 @@ __device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q
       place.next();
     }
   }
+  Tile none{};
+  none.head = NO_HEAD;
+  give(arena, q, none, q_phase);
 }
 
 // S = Q K^T; q is the address of this warpgroup's 64 rows, k that of the tile.
@@ -154,7 +178,11 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-// Running maximum and this thread's share of the running sum, of two rows.
+// A maximum that rises by no more than this many powers of two is left as it is, and with it what
+// has been summed: exponentials stay below 2 to the 8, as exact in 16 bits as those below one.
+constexpr float SLACK_LOG2 = 8.0f;
+
+// Running maximum, or nearly so, and this thread's share of the running sum, of two rows.
 struct Rows {
   float most[2] = {lowest(), lowest()};
   float sum[2] = {0.0f, 0.0f};
@@ -166,7 +194,9 @@ struct Rows {
   }
 
   // S becomes its exponentials; `rescale` what earlier sums and outputs are to be multiplied by.
-  __device__ __forceinline__ void step(float (&s)[N_S], float (&rescale)[2]) {
+  // Whether that is more than ones, for some row of this warp.
+  __device__ __forceinline__ bool step(float (&s)[N_S], float (&rescale)[2]) {
+    bool some_rise = false;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float now = most[r];
@@ -174,9 +204,12 @@ struct Rows {
       for (int j = 0; j < N_S / 4; ++j)
         now = fmaxf(now, fmaxf(s[4 * j + 2 * r], s[4 * j + 2 * r + 1]));
       now = quad_max(now);
+      bool rises = (now - most[r]) * SCALE_LOG2 > SLACK_LOG2;
+      some_rise |= rises;
+      if (!rises) now = most[r];
       // Nothing attended yet: any finite shift turns minus infinity into zero.
       float shift = now == lowest() ? 0.0f : ADDITIVE ? now : now * SCALE_LOG2;
-      rescale[r] = share(most[r], shift);
+      rescale[r] = rises ? share(most[r], shift) : 1.0f;
       most[r] = now;
       float total = 0.0f;
 #pragma unroll
@@ -189,6 +222,7 @@ struct Rows {
         }
       sum[r] = sum[r] * rescale[r] + total;
     }
+    return __any_sync(0xffffffffu, some_rise);
   }
 };
 
@@ -235,7 +269,7 @@ struct Consumer {
   u32 q_phase = 0;
 
   __device__ __forceinline__ explicit Consumer(const Arena& a) : arena(a) {
-    group = threadIdx.x / 128 - 1;
+    group = same(threadIdx.x / 128) - 1;
     int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
     row = 64 * group + 16 * warp + lane / 4;
     column = lane % 4 * 2;
@@ -251,7 +285,7 @@ struct Consumer {
   }
   __device__ __forceinline__ void scores_done(bool is_last) {
     release(arena.k_empty(keys.slot));
-    if (is_last) release(arena.q_empty());
+    if (is_last) release(arena.q_empty(group));
     keys.next();
   }
   __device__ __forceinline__ void mix_done() {
@@ -282,8 +316,7 @@ struct Consumer {
       pass_turn(group);
       scores_done(last);
       mask(s, tile, step, note);
-      rows.step(s, rescale);
-      multiply(o, rescale);
+      if (rows.step(s, rescale)) multiply(o, rescale);
       pack(p, s);
       mbarrier_wait(arena.v_full(values.slot), values.phase);
       wgmma_fence();
@@ -326,11 +359,11 @@ struct Consumer {
       hold(s);
       scores_done(last);
       if (MASKS_LATER_STEPS || SOFTCAP) mask(s, tile, step, note);
-      rows.step(s, rescale);
+      bool some_rise = rows.step(s, rescale);
       wgmma_wait<0>();
       hold(o);
       mix_done();
-      multiply(o, rescale);
+      if (some_rise) multiply(o, rescale);
       pack(p, s);
     }
     mbarrier_wait(arena.v_full(values.slot), values.phase);
@@ -341,18 +374,24 @@ struct Consumer {
     mix_done();
   }
 
-  __device__ __forceinline__ void consume(element* out, Work work) {
+  // The next tile, with its queries.
+  __device__ __forceinline__ Tile taken() {
+    mbarrier_wait(arena.q_full(group), q_phase);
+    q_phase ^= 1;
+    Tile tile = same(arena.tiles[group]);
+    if (tile.count == 0) release(arena.q_empty(group));
+    return tile;
+  }
+
+  __device__ __forceinline__ void consume(element* out, const Work& work) {
     if (PINGPONG && group == WARPGROUPS - 1) pass_turn(group);
-    for (; work.some(); work.next()) {
-      Tile tile = work.tile();
+    for (Tile tile = taken(); tile.head != NO_HEAD; tile = taken()) {
       if (work.copied(tile, out)) continue;
       float o[N_O];
       Rows rows;
 #pragma unroll
       for (int i = 0; i < N_O; ++i) o[i] = 0.0f;
       if (tile.count > 0) {
-        mbarrier_wait(arena.q_full(), q_phase);
-        q_phase ^= 1;
         if (OVERLAP)
           attend_overlapped(o, rows, work, tile);
         else
@@ -382,8 +421,10 @@ __device__ __forceinline__ void forward(const CUtensorMap& q, const CUtensorMap&
   Plan* plan = reinterpret_cast<Plan*>(raw);
   if (threadIdx.x < 32) plan->make(sources);
   if (threadIdx.x == 0) {
-    mbarrier_init(arena.q_full(), 1);
-    mbarrier_init(arena.q_empty(), CONSUMER_WARPS);
+    for (int group = 0; group < WARPGROUPS; ++group) {
+      mbarrier_init(arena.q_full(group), 1);
+      mbarrier_init(arena.q_empty(group), CONSUMER_WARPS / WARPGROUPS);
+    }
     for (int i = 0; i < STAGES; ++i) {
       mbarrier_init(arena.k_full(i), 1);
       mbarrier_init(arena.k_empty(i), CONSUMER_WARPS);

@@ -211,6 +211,21 @@ __device__ __forceinline__ void hold(float (&d)[N]) {
   for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
+// What all lanes of a warp have in common, of any type made of 32-bit words, so that the compiler
+// knows it: addresses and loop bounds that follow from it need no register of every lane.
+template <class T>
+__device__ __forceinline__ T same(const T& x) {
+  constexpr int WORDS = sizeof(T) / 4;
+  static_assert(sizeof(T) == 4 * WORDS, "whole words");
+  int words[WORDS];
+  memcpy(words, &x, sizeof(T));
+#pragma unroll
+  for (int i = 0; i < WORDS; ++i) words[i] = __shfl_sync(0xffffffffu, words[i], 0);
+  T made;
+  memcpy(&made, words, sizeof(T));
+  return made;
+}
+
 // ---- numbers ----
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;

@@ -170,6 +170,11 @@ inline void wgmma_commit() {}
 // Lanes of a warp go on together, as they do behind instructions of whole warps.
 template <int N> void wgmma_wait() { __syncwarp(); }
 template <int N> void hold(float (&)[N]) {}
+template <class T> T same(const T& x) {
+  T made = x;
+  __syncwarp();
+  return made;
+}
 
 // An operand in lines, eight of them together.
 struct Operand {
