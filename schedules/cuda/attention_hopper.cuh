@@ -27,6 +27,8 @@ constexpr int V_BYTES = V_BLOCKS * KV_BLOCK;
 constexpr int N_S = BN / 2;                   // accumulators of a thread
 constexpr int N_O = VALUE_WIDTH / 2;
 constexpr int CONSUMER_WARPS = 4 * WARPGROUPS;
+constexpr int BOX_KEYS = BN / PARTS / CLUSTER;
+constexpr unsigned short ALL_BLOCKS = (1 << CLUSTER) - 1;  // of the cluster
 constexpr int TILE_BYTES = 64;
 constexpr int NO_HEAD = -1;                   // of what is given behind the last tile
 
@@ -81,13 +83,21 @@ __device__ __forceinline__ void load_blocks(u32 to, int block_bytes, int n_block
     tma_load_3d(to + i * block_bytes, map, bar, column + 64 * i, row, head);
 }
 
-// The keys or values of a step, which may lie apart in parts of equal length.
+// The keys or values of a step, which may lie apart in parts of equal length. Of what all blocks of
+// the cluster need, each copies its share for all.
 __device__ __forceinline__ void load_step(u32 to, int n_blocks, const CUtensorMap& map, u32 bar,
                                           const Walk& walk, int head, int column = 0) {
+  bool shared = CLUSTER > 1 && walk.shared();
 #pragma unroll
-  for (int part = 0; part < PARTS; ++part)
-    load_blocks(to + part * (BN / PARTS) * ROW_BYTES, KV_BLOCK, n_blocks, map, bar, walk.key(part),
-                head, column);
+  for (int box = 0; box < PARTS * CLUSTER; ++box) {
+    int key = walk.key(box / CLUSTER) + box % CLUSTER * BOX_KEYS;
+    u32 at = to + box * BOX_KEYS * ROW_BYTES;
+    if (!shared)
+      load_blocks(at, KV_BLOCK, n_blocks, map, bar, key, head, column);
+    else if (box % CLUSTER == blockIdx.x % CLUSTER)
+      for (int i = 0; i < n_blocks; ++i)
+        tma_share_3d(at + i * KV_BLOCK, map, bar, column + 64 * i, key, head, ALL_BLOCKS);
+  }
 }
 
 // The tile of every consumer and its 64 queries, as soon as the consumer has done with those before.
@@ -261,6 +271,10 @@ __device__ __forceinline__ void pass_turn(int group) {
 __device__ __forceinline__ void release(u32 bar) {
   if (threadIdx.x % 32 == 0) mbarrier_arrive(bar);
 }
+// What other blocks of the cluster write, too.
+__device__ __forceinline__ void release_to_all(u32 bar) {
+  if (threadIdx.x % 32 == 0) mbarrier_arrive_all_as_reader<CLUSTER>(bar);
+}
 
 struct Consumer {
   Arena arena;
@@ -284,12 +298,12 @@ struct Consumer {
     wgmma_commit();
   }
   __device__ __forceinline__ void scores_done(bool is_last) {
-    release(arena.k_empty(keys.slot));
+    release_to_all(arena.k_empty(keys.slot));
     if (is_last) release(arena.q_empty(group));
     keys.next();
   }
   __device__ __forceinline__ void mix_done() {
-    release(arena.v_empty(values.slot));
+    release_to_all(arena.v_empty(values.slot));
     values.next();
   }
   __device__ __forceinline__ void mask(float (&s)[N_S], const Tile& tile, int step,
@@ -427,13 +441,14 @@ __device__ __forceinline__ void forward(const CUtensorMap& q, const CUtensorMap&
     }
     for (int i = 0; i < STAGES; ++i) {
       mbarrier_init(arena.k_full(i), 1);
-      mbarrier_init(arena.k_empty(i), CONSUMER_WARPS);
+      mbarrier_init(arena.k_empty(i), CLUSTER * CONSUMER_WARPS);
       mbarrier_init(arena.v_full(i), 1);
-      mbarrier_init(arena.v_empty(i), CONSUMER_WARPS);
+      mbarrier_init(arena.v_empty(i), CLUSTER * CONSUMER_WARPS);
     }
     fence_mbarrier_init();
   }
   __syncthreads();
+  meet_cluster<CLUSTER>();
   if (threadIdx.x < 128) {
     fewer_registers<PRODUCER_REGISTERS>();
     if (threadIdx.x < PRODUCER_THREADS) produce(arena, q, k, v, Work(plan, sources));
@@ -441,6 +456,7 @@ __device__ __forceinline__ void forward(const CUtensorMap& q, const CUtensorMap&
     more_registers<CONSUMER_REGISTERS>();
     Consumer(arena).consume(out, Work(plan, sources));
   }
+  meet_cluster<CLUSTER>();  // others write here until their last step
 }
 
 }  // namespace attention

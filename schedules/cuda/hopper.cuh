@@ -125,6 +125,22 @@ __device__ __forceinline__ void mbarrier_arrive_all(u32 bar) {
   }
 }
 
+// Likewise by a block that has only read: what it wrote before, others may not see yet.
+template <int CLUSTER>
+__device__ __forceinline__ void mbarrier_arrive_all_as_reader(u32 bar) {
+  if constexpr (CLUSTER == 1) {
+    mbarrier_arrive(bar);
+  } else {
+#pragma unroll
+    for (int rank = 0; rank < CLUSTER; ++rank)
+      asm volatile(
+          "{ .reg .u32 there; mapa.shared::cluster.u32 there, %0, %1;"
+          " mbarrier.arrive.shared::cluster.b64 _, [there]; }" ::"r"(bar),
+          "r"(rank)
+          : "memory");
+  }
+}
+
 // One tile into the memory of every block in `blocks`, a bit each, and their barriers.
 __device__ __forceinline__ void tma_share_2d(u32 to, const CUtensorMap& map, u32 bar, int x, int y,
                                              unsigned short blocks) {

@@ -63,14 +63,21 @@ def test_frames(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
-@pytest.mark.parametrize("changed", [{}, {"turns": "pingpong", "products": "overlapped"}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"warpgroups": 2, "turns": "pingpong", "products": "overlapped"},
+        {"products": "overlapped", "cluster": 2},
+    ],
+    ids=["two_consumers", "cluster"],
+)
 def test_arrows_full_and_skipped_heads_by_two_blocks(
     changed: dict[str, int | str], tmp_path: Path
 ) -> None:
     """Consumers go from one tile to the next each at its time, keyless tiles among them."""
-    case = Headwise(image=150, text=20, modes=((ARROW, 64), (SKIP, 0), (FULL, 0)), cached=True)
+    case = Headwise(image=150, text=20, modes=((ARROW, 0), (SKIP, 0), (FULL, 0)), cached=True)
     space = HeadwiseSpace(case.task())
-    schedule = space.schedule(PLAIN | {"warpgroups": 2, "stages": 2} | changed)
+    schedule = space.schedule(PLAIN | {"stages": 2, "cluster": 1} | changed)
     pattern = headwise_pattern(space._headwise)
     launch = attention_launch(space._problem, replace(schedule, blocks=2), pattern)
     found, data = outputs_of([launch], space._workload, tmp_path)

@@ -174,6 +174,7 @@ def test_an_unknown_kind_is_refused() -> None:
         lowered(replace(GOLDEN, modes=((3, 64),)).model())
 
 
+@pytest.mark.parametrize("cluster", [1, 2])
 @pytest.mark.parametrize("text_first", [False, True])
 @pytest.mark.parametrize(
     ("tokens", "groups", "key_tile"),
@@ -186,14 +187,19 @@ def test_an_unknown_kind_is_refused() -> None:
     ],
 )
 def test_tiles_and_masks_attend_every_pair_once(
-    tokens: tuple[int, int], groups: int, key_tile: int, text_first: bool, tmp_path: Path
+    tokens: tuple[int, int],
+    groups: int,
+    key_tile: int,
+    text_first: bool,
+    cluster: int,
+    tmp_path: Path,
 ) -> None:
     image, text = tokens
     case = Headwise(image=image, text=text, modes=MIXED, batch=2, text_first=text_first)
     task = case.task()
     space = HeadwiseSpace(task)
-    values = POINT | {"warpgroups": groups, "key_tile": key_tile}
-    seen, stored, steps = walk(space, values, 7, tmp_path)
+    values = POINT | {"warpgroups": groups, "key_tile": key_tile, "cluster": cluster}
+    seen, stored, steps = walk(space, values, 7 * cluster, tmp_path)
     assert (stored == 1).all()
     rows = np.arange(image + text)
     for head, mode in enumerate(2 * MIXED):
