@@ -177,27 +177,23 @@ def test_an_unknown_kind_is_refused() -> None:
 @pytest.mark.parametrize("cluster", [1, 2])
 @pytest.mark.parametrize("text_first", [False, True])
 @pytest.mark.parametrize(
-    ("tokens", "groups", "key_tile"),
+    ("tokens", "tile"),
     [
-        ((500, 77), 2, 176),
-        ((512, 64), 3, 80),
-        ((450, 13), 1, 128),
-        ((700, 0), 2, 96),
-        ((90, 300), 3, 64),
+        ((500, 77), (2, 176)),
+        ((512, 64), (3, 80)),
+        ((450, 13), (1, 128)),
+        ((700, 0), (2, 96)),
+        ((90, 300), (3, 64)),
     ],
 )
 def test_tiles_and_masks_attend_every_pair_once(
-    tokens: tuple[int, int],
-    groups: int,
-    key_tile: int,
-    text_first: bool,
-    cluster: int,
-    tmp_path: Path,
+    tokens: tuple[int, int], tile: tuple[int, int], text_first: bool, cluster: int, tmp_path: Path
 ) -> None:
     image, text = tokens
     case = Headwise(image=image, text=text, modes=MIXED, batch=2, text_first=text_first)
     task = case.task()
     space = HeadwiseSpace(task)
+    groups, key_tile = tile
     values = POINT | {"warpgroups": groups, "key_tile": key_tile, "cluster": cluster}
     seen, stored, steps = walk(space, values, 7 * cluster, tmp_path)
     assert (stored == 1).all()
