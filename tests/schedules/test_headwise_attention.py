@@ -221,6 +221,23 @@ def test_blocks_get_equal_work(tmp_path: Path) -> None:
     assert steps.max() - steps.mean() <= 3 * longest_tile, steps
 
 
+def test_clusters_are_for_blocks_that_take_several_tiles() -> None:
+    space = HeadwiseSpace(Headwise(image=4096, text=512, modes=((ARROW, 256),), heads=24).task())
+    assert space.refusal(POINT | {"cluster": 2}) is None
+    refused = space.refusal(POINT | {"cluster": 2, "blocks": "per_tile"})
+    assert refused == "clusters are for blocks that take several tiles"
+
+
+def test_a_cluster_takes_no_more_steps_where_key_tiles_fit() -> None:
+    space = HeadwiseSpace(Headwise(image=4096, text=512, modes=((ARROW, 256),), heads=24).task())
+    one, two = (
+        arrow_steps(space._headwise, space.schedule(POINT | {"warpgroups": 2, "cluster": cluster}))
+        for cluster in (1, 2)
+    )
+    inner = slice(8, 24)
+    np.testing.assert_array_equal(one[:, inner], two[:, inner])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("width", [64, 128])
