@@ -240,6 +240,7 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
             pattern.tables,
             "}",
             *(device_code(file) for file in pattern.files),
+            device_code("attention_copies.cuh"),
             device_code("attention_hopper.cuh"),
             _entry(pattern),
         ]
