@@ -20,11 +20,12 @@ from schedules.workload import Workload
 ROWS_PER_WARPGROUP = 64
 BLOCK_COLUMNS = 64
 ALIGNMENT_BYTES = 1024
-BARRIER_BYTES = 16
+# Of each consumer: its tile, and the barriers of its queries.
+CONSUMER_BYTES = 64 + 16
 BARRIER_BYTES_PER_STAGE = 32
 # What 65536 registers give a producer and n consumers, in steps of 8.
 REGISTERS = {1: (56, 240), 2: (24, 240), 3: (32, 160)}
-# With more blocks of columns, a producer has more addresses to hold.
+# With more blocks of columns, or more blocks to copy to, a producer has more addresses to hold.
 REGISTERS_OF_WIDE = {1: (56, 240), 2: (40, 232), 3: (56, 152)}
 WIDE = 256
 
@@ -43,6 +44,7 @@ class HopperSchedule:
         longest_first: Whether the tiles with most keys of all heads come first.
         splits: Blocks that share the keys of a tile; patterns that can combine them only.
         early: Whether launches of one program may start before the one in front has ended.
+        cluster: Blocks that work on neighbouring tiles at once and copy keys for each other.
     """
 
     warpgroups: int
@@ -54,6 +56,7 @@ class HopperSchedule:
     longest_first: bool
     splits: int = 1
     early: bool = False
+    cluster: int = 1
 
     @property
     def query_tile(self) -> int:
@@ -114,12 +117,14 @@ def shared_bytes(
     row = 2 * BLOCK_COLUMNS
     stage = (qk_blocks + v_blocks) * schedule.key_tile * row + BARRIER_BYTES_PER_STAGE
     query = qk_blocks * schedule.query_tile * row
-    return plan_bytes + ALIGNMENT_BYTES + query + schedule.stages * stage + BARRIER_BYTES
+    consumers = schedule.warpgroups * CONSUMER_BYTES
+    return plan_bytes + ALIGNMENT_BYTES + query + schedule.stages * stage + consumers
 
 
 def registers(problem: AttentionProblem, schedule: HopperSchedule) -> tuple[int, int]:
     """Of a thread of the producer, and of a consumer."""
-    known = REGISTERS if problem.width <= WIDE else REGISTERS_OF_WIDE
+    is_plain = problem.width <= WIDE and schedule.cluster == 1
+    known = REGISTERS if is_plain else REGISTERS_OF_WIDE
     return known[schedule.warpgroups]
 
 
@@ -152,13 +157,13 @@ def attention_launch(
     """The launch."""
     query, key, value, result = problem.names
     heads, kv_heads = problem.batch * problem.heads, problem.batch * problem.kv_heads
-    part = schedule.key_tile // pattern.parts
+    part = schedule.key_tile // (pattern.parts * schedule.cluster)
     return CudaLaunch(
         function="attention_forward",
         headers=(device_code("hopper.cuh"), device_code("early_launch.cuh")),
         source=_source(problem, schedule, pattern),
         arguments=(
-            _tiles(query, problem.width, problem.queries, heads, schedule.query_tile),
+            _tiles(query, problem.width, problem.queries, heads, ROWS_PER_WARPGROUP),
             _tiles(key, problem.width, problem.keys, kv_heads, part),
             _tiles(value, problem.value_width, problem.keys, kv_heads, part),
             result,
@@ -171,6 +176,7 @@ def attention_launch(
         # consumers waiting for ever for what producers cannot give.
         min_blocks=1,
         early=schedule.early and pattern.follows,
+        cluster=schedule.cluster,
     )
 
 
@@ -198,6 +204,7 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
         "VALUE_PARTS": problem.value_parts,
         "STAGES": schedule.stages,
         "WARPGROUPS": schedule.warpgroups,
+        "CLUSTER": schedule.cluster,
         "QUERIES": problem.queries,
         "KEYS": problem.keys,
         "HEADS": problem.heads,
@@ -233,6 +240,7 @@ def _source(problem: AttentionProblem, schedule: HopperSchedule, pattern: Patter
             pattern.tables,
             "}",
             *(device_code(file) for file in pattern.files),
+            device_code("attention_copies.cuh"),
             device_code("attention_hopper.cuh"),
             _entry(pattern),
         ]

@@ -19,7 +19,7 @@ from schedules.attention_hopper import (
 from schedules.covering import required, unless_empty
 from schedules.dtypes import CUDA_TYPES
 from schedules.headwise_problem import ARROW, GRAIN, OP, HeadwiseProblem, headwise_problem
-from schedules.knobs import KnobSpace, Values
+from schedules.knobs import Knob, KnobSpace, Values
 from schedules.task import Task
 
 # Of the device's ``Plan``: four numbers and three per head, in whole 16 bytes.
@@ -64,7 +64,10 @@ class HeadwiseSpace(HopperAttentionSpace):
     """The knobs of attention; the order of the tiles is the program's own."""
 
     name = OP
-    knobs = tuple(knob for knob in HopperAttentionSpace.knobs if knob.name != "order")
+    knobs = (
+        *(knob for knob in HopperAttentionSpace.knobs if knob.name != "order"),
+        Knob(name="cluster", values=(1, 2)),
+    )
 
     def __init__(self, task: Task) -> None:
         self._headwise = required(
@@ -78,7 +81,15 @@ class HeadwiseSpace(HopperAttentionSpace):
 
     def schedule(self, values: Values) -> HopperSchedule:
         """The decisions that knob values stand for."""
-        return super().schedule({**values, "order": "by_head"})
+        made = super().schedule({**values, "order": "by_head"})
+        cluster = int(values["cluster"])
+        return replace(made, cluster=cluster, blocks=made.blocks // cluster * cluster)
+
+    def refusal(self, values: Values) -> str | None:
+        """As of attention; clusters share keys where they have several tiles."""
+        if int(values["cluster"]) > 1 and values["blocks"] != "persistent":
+            return "clusters are for blocks that take several tiles"
+        return super().refusal(values)
 
     def plan_bytes(self, schedule: HopperSchedule) -> int:
         """Shared memory beside tiles and barriers."""
@@ -111,19 +122,33 @@ def arrow_steps(problem: HeadwiseProblem, schedule: HopperSchedule) -> np.ndarra
     """Key steps of every tile of every head as the device counts them; (heads, query tiles)."""
     kinds = np.array([kind for kind, _ in problem.modes])[:, None]
     reach = np.array([-(-width // GRAIN) for _, width in problem.modes])[:, None]
-    text, key_tile = problem.text_blocks, schedule.key_tile
-    dense = replace(problem.dense, batch=1, heads=1)
-    first = np.arange(n_tiles(dense, schedule))[None, :] * schedule.warpgroups
-    end = np.minimum(first + schedule.warpgroups, problem.n_blocks)
-    keys = problem.dense.keys
-    low, high = np.maximum(first - reach, 0) * GRAIN, np.minimum((end + reach) * GRAIN, keys)
+    text, key_tile, keys = problem.text_blocks, schedule.key_tile, problem.dense.keys
+    team = schedule.warpgroups * schedule.cluster
+    first = np.arange(0, problem.n_blocks, team)[None, :]
+    end = np.minimum(first + team, problem.n_blocks)
+    second = np.minimum(first + schedule.warpgroups, end)
+    low, high = _windows(problem, first, end, reach)
+    text_keys = min(text.stop * GRAIN, keys) - text.start * GRAIN if text else 0
+    whole, window = -(-keys // key_tile), -(-(high - low) // key_tile)
+    # Blocks of a cluster do without as many steps each, at either end.
+    spared_first = window - -(-(_windows(problem, first, second, reach)[1] - low) // key_tile)
+    spared_second = (_windows(problem, second, end, reach)[0] - low) // key_tile
+    spared = np.where(second < end, np.minimum(spared_first, spared_second), 0)
+    steps = -(-text_keys // key_tile) + window - spared
+    holds_text = (end > text.start) & (first < text.stop) if text else np.zeros_like(end, bool)
+    steps = np.where(holds_text | (kinds != ARROW), whole, np.minimum(steps, whole))
+    return np.repeat(np.where(kinds == 2, 0, steps), schedule.cluster, axis=1)
+
+
+def _windows(
+    problem: HeadwiseProblem, first: np.ndarray, end: np.ndarray, reach: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Image keys, from the first to before the second, that row blocks see through windows."""
+    text = problem.text_blocks
+    low, high = (first - reach) * GRAIN, (end + reach) * GRAIN
+    low, high = np.maximum(low, 0), np.minimum(high, problem.dense.keys)
     if text and problem.text_first:
         low = np.maximum(low, text.stop * GRAIN)
     elif text:
         high = np.minimum(high, text.start * GRAIN)
-    text_keys = min(text.stop * GRAIN, keys) - text.start * GRAIN if text else 0
-    whole = -(-keys // key_tile)
-    steps = -(-text_keys // key_tile) - (-np.maximum(high - low, 0) // key_tile)
-    holds_text = (end > text.start) & (first < text.stop) if text else np.zeros_like(end, bool)
-    steps = np.where(holds_text | (kinds != ARROW), whole, np.minimum(steps, whole))
-    return np.where(kinds == 2, 0, steps)
+    return low, np.maximum(low, high)

@@ -3,7 +3,9 @@
 // blocks of 64 rows and 64 keys, whatever BM and BN: a warpgroup owns one block of rows, and what it
 // may see of a tile are two ranges of keys.
 //
-// Work of a block: long tiles (full heads, text rows), then arrow tiles, then skipped ones.
+// Work of a block: long tiles (full heads, text rows), then arrow tiles, then skipped ones. Blocks of
+// a cluster have neighbouring tiles of one head at any time, and as many steps each, most of which
+// have the same keys: what is counted below are pairs of tiles then, and pairs of blocks.
 
 namespace attention {
 
@@ -11,7 +13,8 @@ using namespace hopper;
 
 constexpr int GRAIN = 64;
 constexpr int BATCH = BATCH_HEADS / HEADS;
-constexpr int QUERY_TILES = (QUERIES + BM - 1) / BM;
+constexpr int TEAM = WARPGROUPS * CLUSTER;    // row blocks that are worked on together
+constexpr int QUERY_TILES = (QUERIES + TEAM * GRAIN - 1) / (TEAM * GRAIN);
 constexpr int KEY_STEPS = (KEYS + BN - 1) / BN;
 // Blocks of text, mixed ones included: rows that see everything, keys that everyone sees.
 constexpr int TEXT_FIRST_BLOCK = TEXT_FIRST ? 0 : IMAGE_TOKENS / GRAIN;
@@ -22,9 +25,9 @@ constexpr int TEXT_END_KEY = TEXT_END_BLOCK * GRAIN < KEYS ? TEXT_END_BLOCK * GR
 constexpr bool HAS_TEXT = TEXT_TOKENS > 0;
 constexpr int TEXT_STEPS = HAS_TEXT ? (TEXT_END_KEY - TEXT_FIRST_KEY + BN - 1) / BN : 0;
 // Query tiles of an arrow head that hold a row block of text, and the others.
-constexpr int FIRST_LONG = TEXT_FIRST_BLOCK / WARPGROUPS;
+constexpr int FIRST_LONG = TEXT_FIRST_BLOCK / TEAM;
 constexpr int LONG_TILES =
-    HAS_TEXT ? (TEXT_END_BLOCK + WARPGROUPS - 1) / WARPGROUPS - FIRST_LONG : 0;
+    HAS_TEXT ? (TEXT_END_BLOCK + TEAM - 1) / TEAM - FIRST_LONG : 0;
 constexpr int ARROW_TILES = QUERY_TILES - LONG_TILES;
 // What a tile costs beside its key steps, in key steps.
 constexpr int TILE_COST = 1;
@@ -87,22 +90,29 @@ struct Plan {
       heads[place] = head;
       if (head != 0) continue;
       n_full = n[0], n_arrow = n[1], n_skip = n[2];
-      int window = ((WARPGROUPS + 2 * widest) * GRAIN + BN - 1) / BN;
+      int window = ((TEAM + 2 * widest) * GRAIN + BN - 1) / BN;
       int cost = min(TEXT_STEPS + window, KEY_STEPS) + TILE_COST;
       rounds = (KEY_STEPS + TILE_COST + cost / 2) / cost;
     }
   }
 };
 
-// Rows of a head, and the key steps that any of them needs: those of the text, then the window's.
-// A tile without a `low` goes through all keys.
+// Rows of a head, and the key steps that any of them needs: its own ones, which the other block of
+// the cluster does without, those of the text, then the window's. A tile without a `low` goes through
+// all keys.
 struct Tile {
   int head, row, count, reach, low;
+  int n_own, own;                 // steps, and the first one's key
   __device__ __forceinline__ int part() const { return 0; }
   __device__ __forceinline__ bool split() const { return low >= 0; }
+  __device__ __forceinline__ bool shared(int step) const { return step >= n_own; }
+  __device__ __forceinline__ bool in_text(int step) const {
+    return step >= n_own && step < n_own + TEXT_STEPS;
+  }
   __device__ __forceinline__ int key(int step) const {
     if (!split()) return step * BN;
-    return step < TEXT_STEPS ? TEXT_FIRST_KEY + step * BN : low + (step - TEXT_STEPS) * BN;
+    if (!shared(step)) return own + step * BN;
+    return in_text(step) ? TEXT_FIRST_KEY + (step - n_own) * BN : low + (step - TEXT_STEPS) * BN;
   }
 };
 
@@ -114,8 +124,11 @@ struct Work {
   const Plan* plan;
   Sources sources;
   int index = 0;
+  int n_teams, team, member;
 
-  __device__ __forceinline__ Work(const Plan* p, Sources s) : plan(p), sources(s) {}
+  __device__ __forceinline__ Work(const Plan* p, Sources s)
+      : plan(p), sources(s), n_teams(gridDim.x / CLUSTER), team(blockIdx.x / CLUSTER),
+        member(blockIdx.x % CLUSTER) {}
   __device__ __forceinline__ void next() { ++index; }
 
   __device__ __forceinline__ int n_long() const {
@@ -123,19 +136,19 @@ struct Work {
   }
   __device__ __forceinline__ int n_arrows() const { return BATCH * plan->n_arrow * ARROW_TILES; }
   __device__ __forceinline__ int own_long() const {
-    return ceil_div(n_long() - int(blockIdx.x), gridDim.x);
+    return ceil_div(n_long() - team, n_teams);
   }
 
   // The arrow tile of a round, counted from this block's first.
   __device__ __forceinline__ int arrow(int round) const {
-    int blocks = gridDim.x, busy = n_long() % blocks, idle = blocks - busy, place = blockIdx.x;
+    int blocks = n_teams, busy = n_long() % blocks, idle = blocks - busy, place = team;
     int alone = busy ? plan->rounds : 0;
     if (place < busy) return alone * idle + round * blocks + place;
     return round < alone ? round * idle + place - busy
                          : alone * idle + (round - alone) * blocks + place;
   }
   __device__ __forceinline__ int own_arrows() const {
-    int blocks = gridDim.x, busy = n_long() % blocks, idle = blocks - busy, place = blockIdx.x;
+    int blocks = n_teams, busy = n_long() % blocks, idle = blocks - busy, place = team;
     int alone = busy ? plan->rounds : 0;
     int together = ceil_div(n_arrows() - alone * idle - place, blocks);
     if (place < busy) return together;
@@ -148,7 +161,7 @@ struct Work {
   // Rounds of skipped tiles are counted from the other end.
   __device__ __forceinline__ int skipped() const {
     int round = index - own_long() - own_arrows();
-    return round < 0 ? -1 : gridDim.x - 1 - blockIdx.x + round * gridDim.x;
+    return round < 0 ? -1 : n_teams - 1 - team + round * n_teams;
   }
   __device__ __forceinline__ bool some() const {
     return skipped() < BATCH * plan->n_skip * QUERY_TILES;
@@ -156,7 +169,7 @@ struct Work {
 
   __device__ __forceinline__ Tile tile() const {
     int round = index - own_long();
-    if (round < 0) return long_tile(blockIdx.x + index * gridDim.x);
+    if (round < 0) return long_tile(team + index * n_teams);
     if (skipped() >= 0) return skipped_tile(skipped());
     int linear = arrow(round), before = linear / max(ARROW_TILES, 1);
     int place = linear % max(ARROW_TILES, 1);
@@ -169,8 +182,8 @@ struct Work {
     Tile made;
     made.head = head / plan->n_skip * HEADS +
                 plan->heads[plan->n_full + plan->n_arrow + head % plan->n_skip];
-    made.row = row * BM;
-    made.count = made.reach = 0;
+    made.row = first_row(row);
+    made.count = made.reach = made.n_own = made.own = 0;
     made.low = NONE;
     return made;
   }
@@ -189,8 +202,9 @@ struct Work {
     Tile made;
     int head = plan->heads[place];
     made.head = linear / of_batch * HEADS + head;
-    made.row = at * BM;
+    made.row = first_row(at);
     made.count = KEY_STEPS;
+    made.n_own = made.own = 0;
     made.reach = rest < of_full ? ALL : plan->reach[head];
     made.low = NONE;
     return made;
@@ -199,14 +213,28 @@ struct Work {
   __device__ __forceinline__ Tile arrow_tile(int batch, int head, int at) const {
     Tile made;
     made.head = batch * HEADS + head;
-    made.row = at * BM;
+    made.row = first_row(at);
     made.reach = plan->reach[head];
-    int first = at * WARPGROUPS, last = min(first + WARPGROUPS, (QUERIES + GRAIN - 1) / GRAIN);
+    int first = at * TEAM, last = min(first + TEAM, (QUERIES + GRAIN - 1) / GRAIN);
     Window window(first, last, made.reach);
+    int n_steps = (window.high - window.low + BN - 1) / BN;
     made.low = window.low;
-    made.count = TEXT_STEPS + (window.high - window.low + BN - 1) / BN;
-    if (made.count >= KEY_STEPS) made.count = KEY_STEPS, made.low = NONE;
+    made.n_own = own_steps(window, n_steps, first, last, made.reach);
+    made.own = window.low + (member == 0 ? 0 : n_steps - made.n_own) * BN;
+    made.count = TEXT_STEPS + n_steps - made.n_own;
+    if (made.count >= KEY_STEPS) made.count = KEY_STEPS, made.low = NONE, made.n_own = 0;
     return made;
+  }
+  __device__ __forceinline__ int first_row(int at) const { return (at * CLUSTER + member) * BM; }
+
+  // Steps at the end of a window of two blocks that the first does without; the second does without
+  // as many at the beginning.
+  __device__ __forceinline__ static int own_steps(const Window& both, int n_steps, int first,
+                                                  int last, int reach) {
+    if (CLUSTER == 1 || first + WARPGROUPS >= last) return 0;
+    Window one(first, first + WARPGROUPS, reach), other(first + WARPGROUPS, last, reach);
+    int needed = (one.high - both.low + BN - 1) / BN;
+    return min(n_steps - needed, (other.low - both.low) / BN);
   }
 
   // Whether results are partial ones, which it then has kept.
@@ -217,7 +245,7 @@ struct Work {
 
   // Rows of a skipped head; whether it was one.
   __device__ __forceinline__ bool copied(const Tile& tile, element* out) const {
-    if (skipped() < 0) return false;
+    if (tile.count > 0) return false;
     constexpr int VECTORS = VALUE_WIDTH / 8;
     long long first = ((long long)tile.head * QUERIES + tile.row) * VECTORS;
     int n = min(BM, QUERIES - tile.row) * VECTORS;
@@ -240,7 +268,8 @@ struct Rule {
     bool is_text = block >= TEXT_FIRST_BLOCK && block < TEXT_END_BLOCK && HAS_TEXT;
     Window window(block, block + 1, tile.reach);
     if (tile.reach == ALL || is_text) window.low = 0, window.high = KEYS;
-    bool in_text = !tile.split() || step < TEXT_STEPS, in_window = !tile.split() || step >= TEXT_STEPS;
+    bool in_text = !tile.split() || tile.in_text(step);
+    bool in_window = !tile.split() || !tile.in_text(step);
     low = window.low - key;
     n = in_window ? window.high - window.low : 0;
     text = TEXT_FIRST_KEY - key;

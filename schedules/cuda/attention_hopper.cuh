@@ -9,54 +9,14 @@
 //   Walk            the key steps of a tile as the producer (PRODUCER_THREADS threads) takes them
 //   Note            what a consumer knows of a step before its scores are there, and their mask
 //
+// The producer and the shared memory are in attention_copies.cuh.
+//
 //   producer      K0 Q V0  K1 V1  K2 V2 ...        ring of STAGES, full and empty barriers
 //   warpgroup     S=QK0 | S=QK1 (async), O+=P V0 (async), softmax of S, rescale O | ...
 
 namespace attention {
 
-using namespace hopper;
-
-constexpr int ROW_BYTES = 128;
-constexpr int Q_BLOCK = BM * ROW_BYTES;       // one block of 64 columns
-constexpr int KV_BLOCK = BN * ROW_BYTES;
-constexpr int QK_BLOCKS = (WIDTH + 63) / 64;
-constexpr int V_BLOCKS = (VALUE_WIDTH + 63) / 64;
-constexpr int Q_BYTES = QK_BLOCKS * Q_BLOCK;
-constexpr int K_BYTES = QK_BLOCKS * KV_BLOCK;
-constexpr int V_BYTES = V_BLOCKS * KV_BLOCK;
-constexpr int N_S = BN / 2;                   // accumulators of a thread
-constexpr int N_O = VALUE_WIDTH / 2;
-constexpr int CONSUMER_WARPS = 4 * WARPGROUPS;
-
 __device__ __forceinline__ float lowest() { return __int_as_float(0xff800000); }
-
-struct Arena {
-  u32 q, k, v, bars;
-  __device__ __forceinline__ explicit Arena(unsigned char* raw) {
-    q = (shared_address(raw) + PLAN_BYTES + 1023) & ~1023u;
-    k = q + Q_BYTES;
-    v = k + STAGES * K_BYTES;
-    bars = v + STAGES * V_BYTES;
-  }
-  __device__ __forceinline__ u32 q_full() const { return bars; }
-  __device__ __forceinline__ u32 q_empty() const { return bars + 8; }
-  __device__ __forceinline__ u32 k_full(int i) const { return bars + 16 + 32 * i; }
-  __device__ __forceinline__ u32 k_empty(int i) const { return bars + 24 + 32 * i; }
-  __device__ __forceinline__ u32 v_full(int i) const { return bars + 32 + 32 * i; }
-  __device__ __forceinline__ u32 v_empty(int i) const { return bars + 40 + 32 * i; }
-};
-
-// Place in the ring; `phase` flips each time round.
-struct Place {
-  int slot = 0;
-  u32 phase = 0;
-  __device__ __forceinline__ void next() {
-    if (++slot == STAGES) {
-      slot = 0;
-      phase ^= 1;
-    }
-  }
-};
 
 // Scores before their scale, as a soft cap of cap / scale leaves them.
 __device__ __forceinline__ void soften(float (&s)[N_S]) {
@@ -65,60 +25,6 @@ __device__ __forceinline__ void soften(float (&s)[N_S]) {
   for (int i = 0; i < N_S; ++i) {
     float raised = exp2_fast(s[i] * SOFTCAP_LOG2);
     s[i] = CAP - 2.0f * CAP * __frcp_rn(raised + 1.0f);
-  }
-}
-
-__device__ __forceinline__ void load_blocks(u32 to, int block_bytes, int n_blocks,
-                                            const CUtensorMap& map, u32 bar, int row, int head,
-                                            int column = 0) {
-  for (int i = 0; i < n_blocks; ++i)
-    tma_load_3d(to + i * block_bytes, map, bar, column + 64 * i, row, head);
-}
-
-// The keys or values of a step, which may lie apart in parts of equal length.
-__device__ __forceinline__ void load_step(u32 to, int n_blocks, const CUtensorMap& map, u32 bar,
-                                          const Walk& walk, int head, int column = 0) {
-#pragma unroll
-  for (int part = 0; part < PARTS; ++part)
-    load_blocks(to + part * (BN / PARTS) * ROW_BYTES, KV_BLOCK, n_blocks, map, bar, walk.key(part),
-                head, column);
-}
-
-__device__ __forceinline__ void produce(const Arena& arena, const CUtensorMap& q,
-                                        const CUtensorMap& k, const CUtensorMap& v,
-                                        Work work) {
-  Place place;
-  u32 q_phase = 0;
-  for (; work.some(); work.next()) {
-    Tile tile = work.tile();
-    if (tile.count == 0) continue;
-    int kv_head = tile.head / HEADS * KV_HEADS + tile.head % HEADS / (HEADS / KV_HEADS);
-    Walk walk(work, tile);
-    for (int step = 0; walk.some(step); ++step) {
-      int slot = place.slot;
-      mbarrier_wait(arena.k_empty(slot), place.phase ^ 1);
-      walk.take(step, slot);
-      if (threadIdx.x == 0) {
-        mbarrier_expect(arena.k_full(slot), K_BYTES);
-        load_step(arena.k + slot * K_BYTES, QK_BLOCKS, k, arena.k_full(slot), walk, kv_head);
-      }
-      // Behind the first keys: their place is free before that of the queries.
-      if (step == 0) {
-        mbarrier_wait(arena.q_empty(), q_phase ^ 1);
-        if (threadIdx.x == 0) {
-          mbarrier_expect(arena.q_full(), Q_BYTES);
-          load_blocks(arena.q, Q_BLOCK, QK_BLOCKS, q, arena.q_full(), tile.row, tile.head);
-        }
-        q_phase ^= 1;
-      }
-      mbarrier_wait(arena.v_empty(slot), place.phase ^ 1);
-      if (threadIdx.x == 0) {
-        mbarrier_expect(arena.v_full(slot), V_BYTES);
-        load_step(arena.v + slot * V_BYTES, V_BLOCKS, v, arena.v_full(slot), walk, kv_head,
-                  tile.part() * VALUE_WIDTH);
-      }
-      place.next();
-    }
   }
 }
 
@@ -154,7 +60,11 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-// Running maximum and this thread's share of the running sum, of two rows.
+// A maximum that rises by no more than this many powers of two is left as it is, and with it what
+// has been summed: exponentials stay below 2 to the 8, as exact in 16 bits as those below one.
+constexpr float SLACK_LOG2 = 8.0f;
+
+// Running maximum, or nearly so, and this thread's share of the running sum, of two rows.
 struct Rows {
   float most[2] = {lowest(), lowest()};
   float sum[2] = {0.0f, 0.0f};
@@ -166,7 +76,9 @@ struct Rows {
   }
 
   // S becomes its exponentials; `rescale` what earlier sums and outputs are to be multiplied by.
-  __device__ __forceinline__ void step(float (&s)[N_S], float (&rescale)[2]) {
+  // Whether that is more than ones, for some row of this warp.
+  __device__ __forceinline__ bool step(float (&s)[N_S], float (&rescale)[2]) {
+    bool some_rise = false;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float now = most[r];
@@ -174,9 +86,12 @@ struct Rows {
       for (int j = 0; j < N_S / 4; ++j)
         now = fmaxf(now, fmaxf(s[4 * j + 2 * r], s[4 * j + 2 * r + 1]));
       now = quad_max(now);
+      bool rises = (now - most[r]) * SCALE_LOG2 > SLACK_LOG2;
+      some_rise |= rises;
+      if (!rises) now = most[r];
       // Nothing attended yet: any finite shift turns minus infinity into zero.
       float shift = now == lowest() ? 0.0f : ADDITIVE ? now : now * SCALE_LOG2;
-      rescale[r] = share(most[r], shift);
+      rescale[r] = rises ? share(most[r], shift) : 1.0f;
       most[r] = now;
       float total = 0.0f;
 #pragma unroll
@@ -189,6 +104,7 @@ struct Rows {
         }
       sum[r] = sum[r] * rescale[r] + total;
     }
+    return __any_sync(0xffffffffu, some_rise);
   }
 };
 
@@ -227,6 +143,10 @@ __device__ __forceinline__ void pass_turn(int group) {
 __device__ __forceinline__ void release(u32 bar) {
   if (threadIdx.x % 32 == 0) mbarrier_arrive(bar);
 }
+// What other blocks of the cluster write, too.
+__device__ __forceinline__ void release_to_all(u32 bar) {
+  if (threadIdx.x % 32 == 0) mbarrier_arrive_all_as_reader<CLUSTER>(bar);
+}
 
 struct Consumer {
   Arena arena;
@@ -235,7 +155,7 @@ struct Consumer {
   u32 q_phase = 0;
 
   __device__ __forceinline__ explicit Consumer(const Arena& a) : arena(a) {
-    group = threadIdx.x / 128 - 1;
+    group = same(threadIdx.x / 128) - 1;
     int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
     row = 64 * group + 16 * warp + lane / 4;
     column = lane % 4 * 2;
@@ -250,12 +170,12 @@ struct Consumer {
     wgmma_commit();
   }
   __device__ __forceinline__ void scores_done(bool is_last) {
-    release(arena.k_empty(keys.slot));
-    if (is_last) release(arena.q_empty());
+    release_to_all(arena.k_empty(keys.slot));
+    if (is_last) release(arena.q_empty(group));
     keys.next();
   }
   __device__ __forceinline__ void mix_done() {
-    release(arena.v_empty(values.slot));
+    release_to_all(arena.v_empty(values.slot));
     values.next();
   }
   __device__ __forceinline__ void mask(float (&s)[N_S], const Tile& tile, int step,
@@ -282,8 +202,7 @@ struct Consumer {
       pass_turn(group);
       scores_done(last);
       mask(s, tile, step, note);
-      rows.step(s, rescale);
-      multiply(o, rescale);
+      if (rows.step(s, rescale)) multiply(o, rescale);
       pack(p, s);
       mbarrier_wait(arena.v_full(values.slot), values.phase);
       wgmma_fence();
@@ -326,11 +245,11 @@ struct Consumer {
       hold(s);
       scores_done(last);
       if (MASKS_LATER_STEPS || SOFTCAP) mask(s, tile, step, note);
-      rows.step(s, rescale);
+      bool some_rise = rows.step(s, rescale);
       wgmma_wait<0>();
       hold(o);
       mix_done();
-      multiply(o, rescale);
+      if (some_rise) multiply(o, rescale);
       pack(p, s);
     }
     mbarrier_wait(arena.v_full(values.slot), values.phase);
@@ -341,18 +260,24 @@ struct Consumer {
     mix_done();
   }
 
-  __device__ __forceinline__ void consume(element* out, Work work) {
+  // The next tile, with its queries.
+  __device__ __forceinline__ Tile taken() {
+    mbarrier_wait(arena.q_full(group), q_phase);
+    q_phase ^= 1;
+    Tile tile = same(arena.tiles[group]);
+    if (tile.count == 0) release(arena.q_empty(group));
+    return tile;
+  }
+
+  __device__ __forceinline__ void consume(element* out, const Work& work) {
     if (PINGPONG && group == WARPGROUPS - 1) pass_turn(group);
-    for (; work.some(); work.next()) {
-      Tile tile = work.tile();
+    for (Tile tile = taken(); tile.head != NO_HEAD; tile = taken()) {
       if (work.copied(tile, out)) continue;
       float o[N_O];
       Rows rows;
 #pragma unroll
       for (int i = 0; i < N_O; ++i) o[i] = 0.0f;
       if (tile.count > 0) {
-        mbarrier_wait(arena.q_full(), q_phase);
-        q_phase ^= 1;
         if (OVERLAP)
           attend_overlapped(o, rows, work, tile);
         else
@@ -382,17 +307,20 @@ __device__ __forceinline__ void forward(const CUtensorMap& q, const CUtensorMap&
   Plan* plan = reinterpret_cast<Plan*>(raw);
   if (threadIdx.x < 32) plan->make(sources);
   if (threadIdx.x == 0) {
-    mbarrier_init(arena.q_full(), 1);
-    mbarrier_init(arena.q_empty(), CONSUMER_WARPS);
+    for (int group = 0; group < WARPGROUPS; ++group) {
+      mbarrier_init(arena.q_full(group), 1);
+      mbarrier_init(arena.q_empty(group), CONSUMER_WARPS / WARPGROUPS);
+    }
     for (int i = 0; i < STAGES; ++i) {
       mbarrier_init(arena.k_full(i), 1);
-      mbarrier_init(arena.k_empty(i), CONSUMER_WARPS);
+      mbarrier_init(arena.k_empty(i), CLUSTER * CONSUMER_WARPS);
       mbarrier_init(arena.v_full(i), 1);
-      mbarrier_init(arena.v_empty(i), CONSUMER_WARPS);
+      mbarrier_init(arena.v_empty(i), CLUSTER * CONSUMER_WARPS);
     }
     fence_mbarrier_init();
   }
   __syncthreads();
+  meet_cluster<CLUSTER>();
   if (threadIdx.x < 128) {
     fewer_registers<PRODUCER_REGISTERS>();
     if (threadIdx.x < PRODUCER_THREADS) produce(arena, q, k, v, Work(plan, sources));
@@ -400,6 +328,7 @@ __device__ __forceinline__ void forward(const CUtensorMap& q, const CUtensorMap&
     more_registers<CONSUMER_REGISTERS>();
     Consumer(arena).consume(out, Work(plan, sources));
   }
+  meet_cluster<CLUSTER>();  // others write here until their last step
 }
 
 }  // namespace attention

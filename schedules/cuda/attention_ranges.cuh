@@ -13,6 +13,7 @@ struct Walk {
   __device__ __forceinline__ bool some(int at) const { return at < tile.count; }
   __device__ __forceinline__ void take(int at, int) { step = at; }
   __device__ __forceinline__ int key(int) const { return tile.key(step); }
+  __device__ __forceinline__ bool shared() const { return tile.shared(step); }
 };
 
 struct Note {

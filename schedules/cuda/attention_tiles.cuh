@@ -144,6 +144,7 @@ struct Walk {
 
   __device__ __forceinline__ bool some(int) const { return !is_last; }
   __device__ __forceinline__ int key(int part) const { return keys[part]; }
+  __device__ __forceinline__ bool shared() const { return false; }
 
   // The next blocks; past the end, keys that do not exist and read as zeros.
   __device__ __forceinline__ void take(int, int slot) {

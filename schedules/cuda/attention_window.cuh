@@ -21,6 +21,7 @@ struct Tile {
   int head, row, last, count, columns;
   __device__ __forceinline__ int part() const { return VALUE_PARTS == 1 ? 0 : columns; }
   __device__ __forceinline__ int key(int step) const { return (last - 1 - step) * BN; }
+  __device__ __forceinline__ bool shared(int) const { return false; }
 };
 
 // The tiles of this block.

@@ -130,6 +130,22 @@ __device__ __forceinline__ void mbarrier_arrive_all(u32 bar) {
   }
 }
 
+// Likewise by a block that has only read: what it wrote before, others may not see yet.
+template <int CLUSTER>
+__device__ __forceinline__ void mbarrier_arrive_all_as_reader(u32 bar) {
+  if constexpr (CLUSTER == 1) {
+    mbarrier_arrive(bar);
+  } else {
+#pragma unroll
+    for (int rank = 0; rank < CLUSTER; ++rank)
+      asm volatile(
+          "{ .reg .u32 there; mapa.shared::cluster.u32 there, %0, %1;"
+          " mbarrier.arrive.shared::cluster.b64 _, [there]; }" ::"r"(bar),
+          "r"(rank)
+          : "memory");
+  }
+}
+
 // One tile into the memory of every block in `blocks`, a bit each, and their barriers.
 __device__ __forceinline__ void tma_share_2d(u32 to, const CUtensorMap& map, u32 bar, int x, int y,
                                              unsigned short blocks) {
@@ -214,6 +230,21 @@ template <int N>
 __device__ __forceinline__ void hold(float (&d)[N]) {
 #pragma unroll
   for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
+// What all lanes of a warp have in common, of any type made of 32-bit words, so that the compiler
+// knows it: addresses and loop bounds that follow from it need no register of every lane.
+template <class T>
+__device__ __forceinline__ T same(const T& x) {
+  constexpr int WORDS = sizeof(T) / 4;
+  static_assert(sizeof(T) == 4 * WORDS, "whole words");
+  int words[WORDS];
+  memcpy(words, &x, sizeof(T));
+#pragma unroll
+  for (int i = 0; i < WORDS; ++i) words[i] = __shfl_sync(0xffffffffu, words[i], 0);
+  T made;
+  memcpy(&made, words, sizeof(T));
+  return made;
 }
 
 // ---- numbers ----

@@ -9,5 +9,6 @@ HEADWISE_POINT: dict[str, int | str] = {
     "turns": "pingpong",
     "products": "overlapped",
     "blocks": "per_tile",
+    "cluster": 1,
 }
 MASKED_POINT = HEADWISE_POINT | {"order": "by_head", "splits": 1, "launches": "in_turn"}

@@ -70,6 +70,7 @@ def walk(space: HeadwiseSpace, values: Any, n_blocks: int, folder: Path) -> Any:
         "BM": schedule.query_tile,
         "BN": schedule.key_tile,
         "WARPGROUPS": schedule.warpgroups,
+        "CLUSTER": schedule.cluster,
         "QUERIES": dense.queries,
         "KEYS": dense.keys,
         "HEADS": dense.heads,

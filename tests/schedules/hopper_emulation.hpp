@@ -69,6 +69,7 @@ template <int CLUSTER> void mbarrier_arrive_all(u32 bar) {
   for (int rank = 0; rank < CLUSTER; ++rank)
     arrive_at(CLUSTER > 1 ? &(*cluster)[rank] : own_block, bar);
 }
+template <int CLUSTER> void mbarrier_arrive_all_as_reader(u32 bar) { mbarrier_arrive_all<CLUSTER>(bar); }
 template <int CLUSTER> void meet_cluster() {
   if constexpr (CLUSTER > 1) cluster_barrier->arrive_and_wait();
 }
@@ -170,6 +171,11 @@ inline void wgmma_commit() {}
 // Lanes of a warp go on together, as they do behind instructions of whole warps.
 template <int N> void wgmma_wait() { __syncwarp(); }
 template <int N> void hold(float (&)[N]) {}
+template <class T> T same(const T& x) {
+  T made = x;
+  __syncwarp();
+  return made;
+}
 
 // An operand in lines, eight of them together.
 struct Operand {

@@ -174,26 +174,28 @@ def test_an_unknown_kind_is_refused() -> None:
         lowered(replace(GOLDEN, modes=((3, 64),)).model())
 
 
+@pytest.mark.parametrize("cluster", [1, 2])
 @pytest.mark.parametrize("text_first", [False, True])
 @pytest.mark.parametrize(
-    ("tokens", "groups", "key_tile"),
+    ("tokens", "tile"),
     [
-        ((500, 77), 2, 176),
-        ((512, 64), 3, 80),
-        ((450, 13), 1, 128),
-        ((700, 0), 2, 96),
-        ((90, 300), 3, 64),
+        ((500, 77), (2, 176)),
+        ((512, 64), (3, 80)),
+        ((450, 13), (1, 128)),
+        ((700, 0), (2, 96)),
+        ((90, 300), (3, 64)),
     ],
 )
 def test_tiles_and_masks_attend_every_pair_once(
-    tokens: tuple[int, int], groups: int, key_tile: int, text_first: bool, tmp_path: Path
+    tokens: tuple[int, int], tile: tuple[int, int], text_first: bool, cluster: int, tmp_path: Path
 ) -> None:
     image, text = tokens
     case = Headwise(image=image, text=text, modes=MIXED, batch=2, text_first=text_first)
     task = case.task()
     space = HeadwiseSpace(task)
-    values = POINT | {"warpgroups": groups, "key_tile": key_tile}
-    seen, stored, steps = walk(space, values, 7, tmp_path)
+    groups, key_tile = tile
+    values = POINT | {"warpgroups": groups, "key_tile": key_tile, "cluster": cluster}
+    seen, stored, steps = walk(space, values, 7 * cluster, tmp_path)
     assert (stored == 1).all()
     rows = np.arange(image + text)
     for head, mode in enumerate(2 * MIXED):
@@ -217,6 +219,23 @@ def test_blocks_get_equal_work(tmp_path: Path) -> None:
     _, _, steps = walk(space, values, 40, tmp_path)
     longest_tile = int(arrow_steps(space._headwise, space.schedule(values))[0, 0])
     assert steps.max() - steps.mean() <= 3 * longest_tile, steps
+
+
+def test_clusters_are_for_blocks_that_take_several_tiles() -> None:
+    space = HeadwiseSpace(Headwise(image=4096, text=512, modes=((ARROW, 256),), heads=24).task())
+    assert space.refusal(POINT | {"cluster": 2}) is None
+    refused = space.refusal(POINT | {"cluster": 2, "blocks": "per_tile"})
+    assert refused == "clusters are for blocks that take several tiles"
+
+
+def test_a_cluster_takes_no_more_steps_where_key_tiles_fit() -> None:
+    space = HeadwiseSpace(Headwise(image=4096, text=512, modes=((ARROW, 256),), heads=24).task())
+    one, two = (
+        arrow_steps(space._headwise, space.schedule(POINT | {"warpgroups": 2, "cluster": cluster}))
+        for cluster in (1, 2)
+    )
+    inner = slice(8, 24)
+    np.testing.assert_array_equal(one[:, inner], two[:, inner])
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from tests.schedules.headwise_workloads import MIXED, Headwise
 pytestmark = pytest.mark.gpu
 
 KEPT: dict[str, int | str] = {"blocks": "persistent"}
+PAIRS: dict[str, int | str] = {"cluster": 2}
 THREE: dict[str, int | str] = {"warpgroups": 3, "key_tile": 112}
 WIDE: dict[str, int | str] = {"key_tile": 176, "turns": "free"}
 RAGGED = Headwise(image=500, text=77, modes=MIXED)
@@ -44,6 +45,9 @@ CASES: dict[str, tuple[Headwise, dict[str, int | str]]] = {
     "bfloat16": (replace(RAGGED, width=128, dtype="bfloat16", text_first=True), {}),
     "persistent": (MANY, KEPT | THREE),
     "persistent_text_first": (replace(MANY, text_first=True, cached=True), KEPT | WIDE),
+    "cluster": (MANY, KEPT | PAIRS),
+    "cluster_text_first": (replace(MANY, text_first=True, cached=True), KEPT | PAIRS | THREE),
+    "cluster_width_128": (replace(MANY, width=128), KEPT | PAIRS | {"key_tile": 64}),
     "persistent_bfloat16": (replace(MANY, dtype="bfloat16", width=128), KEPT),
 }
 
