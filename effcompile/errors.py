@@ -69,6 +69,14 @@ class MeterDenied(MeterUnavailable):
     """An energy meter is here, and this user may not read it."""
 
 
+class CountersUnavailable(EffcompileError):
+    """Hardware counters cannot be read: no profiler, or it profiled nothing."""
+
+
+class CountersDenied(CountersUnavailable):
+    """Hardware counters are here, and this user may not read them."""
+
+
 class WorkerDied(EffcompileError):
     """A child process ended before it answered."""
 

@@ -1,4 +1,5 @@
-"""Benchmarks on this device: ``bench tuner``, ``kernels``, ``meter``, ``workloads``, ``peers``."""
+"""Benchmarks on this device: ``bench tuner``, ``kernels``, ``counters``, ``meter``, ``workloads``,
+``peers``."""
 
 from __future__ import annotations
 
@@ -132,6 +133,40 @@ def kernels(
     )
     if json:
         print_json(rows)
+
+
+@app.command()
+def counters(
+    source: Annotated[Path, typer.Argument(help="NAME.effc, or the --work folder of kernels.")],
+    *,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Case or entry point by name; may be repeated.")
+    ] = None,
+    launches: Annotated[int, typer.Option(help="Profiled launches of each.", min=1)] = 3,
+    raw: Annotated[Path | None, typer.Option(help="Also keep what ncu printed, .csv.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the table there.")] = None,
+    json: Json = False,
+) -> None:
+    """What limits each tuned kernel, by the GPU's hardware counters; needs Nsight Compute (ncu).
+
+    Launches are profiled one by one from cold caches, at the clocks that the GPU chooses.
+
+    Example: effcompile bench counters runs/bench-kernels --only softmax-8192x4096-float32
+    """
+    from effcompile.bench import counters_table
+    from effcompile.bench.counters import bench_counters
+    from effcompile.output_files import check_output
+
+    for path in (raw, markdown):
+        if path is not None:
+            check_output(path)
+    rows = bench_counters(source, only=only or (), n_launches=launches, raw=raw)
+    if markdown is not None:
+        markdown.write_text(counters_table.markdown(rows), encoding="utf-8")
+    if json:
+        print_json(rows)
+    else:
+        print_rows([counters_table.cells(row) for row in rows])
 
 
 @app.command()

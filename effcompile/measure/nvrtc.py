@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import logging
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 from effcompile.errors import CompilerUnavailable, SourceRejected
 from effcompile.measure import toolkit
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,24 +132,27 @@ class Nvcc:
 
 @cache
 def best_front_end() -> CudaFrontEnd:
-    """Run-time compilation if its bindings are installed, else ``nvcc``.
+    """Run-time compilation if its bindings and its library are installed, else ``nvcc``.
 
     Raises:
         CompilerUnavailable: Neither is here.
     """
-    if _has_bindings():
-        return Nvrtc()
+    in_process = _nvrtc()
+    if in_process is not None:
+        return in_process
     path = toolkit.nvcc_path()
     if path is None:
         raise CompilerUnavailable(
-            "no CUDA compiler: neither the NVRTC bindings nor nvcc were found. "
+            "no CUDA compiler: neither NVRTC with its bindings nor nvcc were found. "
             "Install: pip install effcompile[cuda]"
         )
     return Nvcc(path)
 
 
-def _has_bindings() -> bool:
+def _nvrtc() -> Nvrtc | None:
     try:
-        return importlib.util.find_spec("cuda.bindings.nvrtc") is not None
-    except ModuleNotFoundError:
-        return False
+        return Nvrtc()
+    # The bindings look for their library at the first call, and fail in several ways.
+    except (ImportError, OSError, RuntimeError) as error:
+        logger.debug("no run-time compilation: %s", error)
+        return None

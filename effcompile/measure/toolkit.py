@@ -1,4 +1,4 @@
-"""Where the parts of a CUDA toolkit are: headers, ``nvcc``, the runtime library.
+"""Where the parts of a CUDA toolkit are: headers, ``nvcc``, ``ncu``, the runtime library.
 
 Looks at the standard variables, at pip-installed toolkit parts, then at the usual
 folder. Nothing is loaded here.
@@ -39,10 +39,19 @@ def include_dirs() -> tuple[str, ...]:
 @cache
 def nvcc_path() -> str | None:
     """The offline compiler, ``None`` if there is none."""
+    return _program("nvcc")
+
+
+def ncu_path() -> str | None:
+    """Nsight Compute's command line, ``None`` if there is none."""
+    return _program("ncu")
+
+
+def _program(name: str) -> str | None:
     for root in _roots():
-        if (root / "bin" / "nvcc").is_file():
-            return str(root / "bin" / "nvcc")
-    return shutil.which("nvcc")
+        if (root / "bin" / name).is_file():
+            return str(root / "bin" / name)
+    return shutil.which(name)
 
 
 @cache

@@ -67,6 +67,7 @@ __device__ __forceinline__ void attention_decode(const elem* query, Tokens key, 
   Totals totals;
   begin_totals(totals);
   walk(totals, ring, q, lane, place, reach, share, mask);
+  ring.end();
 
   __syncthreads();  // results take the place of the rings
   Found warps((float*)arena, WARPS, PITCH);

@@ -65,6 +65,11 @@ struct Ring {
   __device__ __forceinline__ void await(int d, unsigned parity) const {
     hopper::mbarrier_wait(barriers + d * 8, parity);
   }
+  // Before its memory becomes anything else; every lane has seen the last step.
+  __device__ __forceinline__ void end() const {
+    if (!is_elected()) return;
+    for (int d = 0; d < DEPTH; ++d) hopper::mbarrier_invalidate(barriers + d * 8);
+  }
   // Values behind the last key may be no numbers, which a probability of zero does not remove.
   __device__ __forceinline__ void clear_values(int d, int n_valid, const Lane& lane) const {
     if (n_valid >= STEP_KEYS) return;

@@ -16,6 +16,11 @@ __device__ __forceinline__ void mbarrier_init(u32 bar, u32 n_arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(n_arrivals) : "memory");
 }
 
+// Before the memory of a barrier becomes anything else.
+__device__ __forceinline__ void mbarrier_invalidate(u32 bar) {
+  asm volatile("mbarrier.inval.shared::cta.b64 [%0];" ::"r"(bar) : "memory");
+}
+
 // Makes initialised barriers visible to the tensor memory accelerator; __syncthreads() after it.
 __device__ __forceinline__ void fence_mbarrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");

@@ -154,6 +154,9 @@ def test_cases_of_one_session_are_entry_points_with_trials_for_each(
     assert seen["models"] == {"case0": "case0", "case1": "case1"}
     assert seen["search"].n_trials == 2 * preset("quick").search.n_trials
     assert seen["runs"] == [tmp_path / "run"]
+    assert json.loads((tmp_path / "cases.json").read_text()) == {
+        entry: case.name for entry, case in cases.items()
+    }
 
 
 def test_one_usable_window_of_several_rounds_is_enough_for_a_row() -> None:

@@ -151,6 +151,16 @@ inline void mbarrier_init(u32 bar, int) {
   *(uint64_t*)bar = 0;
   barriers[bar] = {};
 }
+inline void mbarrier_invalidate(u32 bar) {
+  std::lock_guard lock(mutex);
+  barriers.erase(bar);
+}
+// Whether the memory of a barrier that is still one was written to.
+inline bool is_overwritten() {
+  for (auto& one : barriers)
+    if (*(uint64_t*)one.first != 0) return true;
+  return false;
+}
 inline void fence_mbarrier_init() {}
 inline void mbarrier_expect(u32 bar, int n) {
   std::lock_guard lock(mutex);
@@ -279,7 +289,8 @@ inline void multiply(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigne
   }
   meet();
 }
-// CUT: after the kernel text. Returns 1 for loads from outside, 2 for a write behind the arena.
+// CUT: after the kernel text. Returns 1 for loads from outside, 2 for a write behind the arena, 3
+// for one over a living barrier.
 template <class Body>
 void run_blocks(std::vector<Dim> blocks, int n_threads, int arena_bytes, Body body) {
   cluster.clear();
@@ -296,6 +307,8 @@ void run_blocks(std::vector<Dim> blocks, int n_threads, int arena_bytes, Body bo
         body(block->arena);
       });
   for (auto& thread : threads) thread.join();
+  if (hopper::is_overwritten()) fault = 3;
+  hopper::barriers.clear();
   for (auto& one : cluster)
     for (auto* p = one->arena + arena_bytes; p < one->memory.data() + one->memory.size(); ++p)
       if (*p != 0x5a) fault = 2;

@@ -28,7 +28,7 @@ EARLY = device_code("early_launch.cuh")
 def emulate(
     space: AttentionDecodeSpace, values: dict[str, Any], inputs: list[np.ndarray], folder: Path
 ) -> tuple[np.ndarray, int]:
-    """Output of a point, and 1 or 2 if it read or wrote outside of its memory."""
+    """Output of a point, and the fault that the emulation saw: 0 for none."""
     problem, schedule = space._problem, space.schedule(values)
     before, replaced, after = PARTS.read_text().split(CUT)
     text = device_text(problem, schedule).removeprefix(constants(problem, schedule))

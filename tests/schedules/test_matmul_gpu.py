@@ -136,4 +136,6 @@ def test_pairs_of_columns(orientation: str, tile_column: int, splits: int, tmp_p
     values = {**PLAIN, "orientation": orientation, "tile_column": tile_column, "splits": splits}
     m, n = (200, 392) if orientation == "swapped" else (392, 200)
     run(Product(m=m, n=n, k=520, layout="nt", ending="gated"), values, tmp_path)
-    run(Product(m=m, n=n, k=520, layout="tt", ending="gated", dtype="bfloat16"), values, tmp_path)
+    # Neighbours along the columns are copied 64 at a time.
+    aligned = values if orientation == "straight" else {**values, "tile_column": 64}
+    run(Product(m=m, n=n, k=520, layout="tt", ending="gated", dtype="bfloat16"), aligned, tmp_path)

@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 Report = Callable[[str, Sequence[Row]], None]
 
+ARTIFACT_NAME = "tuned.effc"
+CASE_NAMES = "cases.json"
+"""Beside an artifact: its entry points and the names of the cases that they serve."""
+
 
 def bench_kernels(
     cases: Sequence[KernelCase],
@@ -94,7 +98,7 @@ def tuned(cases: Mapping[str, KernelCase], config: TuneConfig, folder: Path) -> 
     from effcompile.building import build_artifact
     from effcompile.tuning import tune_models
 
-    artifact = folder / "tuned.effc"
+    artifact = folder / ARTIFACT_NAME
     seconds = config.search.max_seconds
     search = replace(
         config.search,
@@ -108,6 +112,8 @@ def tuned(cases: Mapping[str, KernelCase], config: TuneConfig, folder: Path) -> 
         build_artifact([folder / "run"], artifact, measure=False)
     except EffcompileError as error:
         return f"{type(error).__name__}: {str(error)[:300]}"
+    names = {entry: case.name for entry, case in cases.items()}
+    (folder / CASE_NAMES).write_bytes(msgspec.json.encode(names))
     return artifact
 
 

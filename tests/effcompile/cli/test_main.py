@@ -19,7 +19,7 @@ COMMANDS = [
     *("record", "train-models"),
 ]
 BENCHMARKS = [
-    *("tuner", "kernels", "search", "workloads", "peers", "meter", "winners", "models"),
+    *("tuner", "kernels", "counters", "search", "workloads", "peers", "meter", "winners", "models"),
 ]
 
 

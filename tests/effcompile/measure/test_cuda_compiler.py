@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -118,3 +120,18 @@ def test_the_offline_compiler_stands_in(tmp_path: Path) -> None:
     assert compiler._run(short).reports == compiler._run(prologue.full(SIMPLE)).reports
     with pytest.raises(SourceRejected, match="nothing_known"):
         compiler.machine_code(OPENING + SUM.format(body="nothing_known();"))
+
+
+@pytest.mark.skipif(toolkit.nvcc_path() is None, reason="needs nvcc")
+def test_bindings_without_their_library_are_as_good_as_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing() -> None:
+        raise RuntimeError('Failure finding "libnvrtc.so.13"')
+
+    bindings = SimpleNamespace(nvrtcVersion=missing)
+    package = SimpleNamespace(nvrtc=bindings)
+    monkeypatch.setitem(sys.modules, "cuda", SimpleNamespace(bindings=package))
+    monkeypatch.setitem(sys.modules, "cuda.bindings", package)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", bindings)
+    assert isinstance(nvrtc.best_front_end.__wrapped__(), nvrtc.Nvcc)
