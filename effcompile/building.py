@@ -14,7 +14,7 @@ from typing import Any
 import effcompile
 from effcompile.artifact import replace_manifest, write_artifact
 from effcompile.config import MeasureConfig
-from effcompile.errors import DeviceUnavailable, MeterUnavailable, UsageError
+from effcompile.errors import BadModel, DeviceUnavailable, MeterUnavailable, UsageError
 from effcompile.gains import gain_of
 from effcompile.manifest import MODEL_NOTE, Gain, Manifest, MeasuredEntry, TunedWorkload
 from effcompile.outcome import RunOutcome, TaskOutcome, read_outcome
@@ -106,8 +106,8 @@ def _require_tuned_models(
         folders = ", ".join(str(one.folder.models) for one in outcomes)
         raise UsageError(
             f"the models in {folders} are not those that were tuned: {len(tasks)} tasks are "
-            f"recorded, {len(found)} found, {len(found & set(tasks))} of them the same. Restore "
-            "the files, or tune again in another folder."
+            f"recorded, {len(found)} found, {len(found & set(tasks))} of them the same. Give the "
+            "command that tuned there again, which writes them anew, or tune in another folder."
         )
 
 
@@ -143,7 +143,6 @@ def _common_target(outcomes: Sequence[RunOutcome]) -> Target:
 
 def _lowered(outcomes: Sequence[RunOutcome], target: Target) -> tuple[Any, Any]:
     from effcompile.extract import extract_tasks
-    from effcompile.frontend.checking import load_model
     from effcompile.lower import lower
 
     models: dict[str, Any] = {}
@@ -156,9 +155,21 @@ def _lowered(outcomes: Sequence[RunOutcome], target: Target) -> tuple[Any, Any]:
                     f"two runs have an entry point named {lent}: give each model a name of its "
                     "own when tuning, as in NAME=FILE.onnx."
                 )
-            models[lent] = load_model(path)
+            models[lent] = _kept_model(path)
     lowered = lower(models, target, allow_open=True)
     return lowered, extract_tasks(lowered, target)
+
+
+def _kept_model(path: Path) -> Any:
+    from effcompile.frontend.checking import load_model
+
+    try:
+        return load_model(path)
+    except BadModel as error:
+        raise BadModel(
+            f"{error} Of a run folder it is a copy: the command that tuned there, given again, "
+            "writes it anew and keeps every trial."
+        ) from error
 
 
 def _workload(

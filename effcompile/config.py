@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -123,18 +124,24 @@ def converted(values: dict[str, Any], origin: str) -> TuneConfig:
     """
     for section, record in get_type_hints(TuneConfig).items():
         for name, annotation in get_type_hints(record).items():
-            known = get_args(annotation)
-            found = values[section][name]
-            if get_origin(annotation) is Literal and found not in known:
-                raise UsageError(
-                    f"cannot use {name} = {found!r} of {origin}: expected {' or '.join(known)}."
-                )
+            expected = _fault(values[section][name], annotation)
+            if expected:
+                found = values[section][name]
+                raise UsageError(f"cannot use {name} = {found!r} of {origin}: expected {expected}.")
     try:
         return msgspec.convert(values, TuneConfig)
     except msgspec.ValidationError as error:
         raise UsageError(
             f"cannot use the settings of {origin}: {error}{_found(values, str(error))}."
         ) from error
+
+
+def _fault(found: Any, annotation: Any) -> str:
+    """What is expected instead of a value that msgspec takes or explains badly; mostly nothing."""
+    known = get_args(annotation)
+    if get_origin(annotation) is Literal and found not in known:
+        return " or ".join(known)
+    return "a finite number" if isinstance(found, float) and math.isinf(found) else ""
 
 
 def _found(values: dict[str, Any], message: str) -> str:

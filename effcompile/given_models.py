@@ -87,10 +87,11 @@ def content_hash(lowered: Any) -> str:
 
 
 def keep_models(models: Mapping[str, Any], folder: RunFolder) -> None:
-    """Write the models into the run folder, where building reads them; those there stay."""
+    """Write the models into the run folder, where building reads them.
+
+    They are the same as when the run began; files that were lost or damaged since are mended.
+    """
     from effcompile.onnx_files import write_onnx
 
     for name, model in models.items():
-        path = folder.model_path(name)
-        if not path.is_file():
-            write_onnx(model, path)
+        write_onnx(model, folder.model_path(name))

@@ -105,7 +105,7 @@ class RunFolder:
         paths = {path.stem: path for path in sorted(self.models.glob("*.onnx"))}
         if not paths:
             raise UsageError(
-                f"{self.path} holds no model: {self.models} is empty. Start the run again with: "
-                f"effcompile tune MODEL --out {self.path}"
+                f"{self.path} holds no model: {self.models} is empty. The command that tuned "
+                f"there, given again, writes it anew: effcompile tune MODEL --out {self.path}"
             )
         return paths

@@ -93,7 +93,7 @@ def test_replaying_loads_no_compiler(recording: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["model.onnx", "--device", "replay:h200-block"], "cannot use models with --device"),
-        (["--device", "replay:h200-block", "--meter", "none"], "cannot use meter"),
+        (["--device", "replay:h200-block", "--meter", "none"], "cannot use --meter"),
         (["--device", "gpu"], "unknown --device 'gpu'"),
         (["--device", "replay:nowhere"], "no recording 'nowhere'"),
         (["--device", "replay:/no/where"], "no recording '/no/where'"),
