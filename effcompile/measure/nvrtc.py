@@ -137,9 +137,9 @@ def best_front_end() -> CudaFrontEnd:
     Raises:
         CompilerUnavailable: Neither is here.
     """
-    in_process = _nvrtc()
-    if in_process is not None:
-        return in_process
+    found = in_process()
+    if found is not None:
+        return found
     path = toolkit.nvcc_path()
     if path is None:
         raise CompilerUnavailable(
@@ -149,7 +149,8 @@ def best_front_end() -> CudaFrontEnd:
     return Nvcc(path)
 
 
-def _nvrtc() -> Nvrtc | None:
+def in_process() -> Nvrtc | None:
+    """Run-time compilation; ``None`` without its bindings or its library."""
     try:
         return Nvrtc()
     # The bindings look for their library at the first call, and fail in several ways.

@@ -10,7 +10,8 @@ import pytest
 from effcompile.config import TuneConfig
 from effcompile.replaying import tune_recorded
 from search.config import SearchConfig
-from search.recording import RecordedTask, Recording, write_recording
+from search.recording import RecordedTask, Recording
+from search.recording_file import write_recording
 from tests.effcompile.cli.commands import refusal
 from tests.simulated_recording import simulated_recording
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,14 @@ def test_a_faulty_kernel_costs_one_trial(bench: Bench, name: str, state: TrialSt
     bench.assert_healthy()
 
 
+# Workers of pytest-xdist load the GPU for each other.
+needs_the_gpu_alone = pytest.mark.skipif(
+    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1,
+    reason="needs the GPU for itself: run it without -n",
+)
+
+
+@needs_the_gpu_alone
 def test_energy_has_a_number_or_a_reason(bench: Bench) -> None:
     measured = bench.runner.measure_energy(bench.task, bench.right)
     if not bench.runner.measures_energy:
@@ -158,6 +167,7 @@ def test_energy_has_a_number_or_a_reason(bench: Bench) -> None:
     assert measured.conditions.clock_mhz
 
 
+@needs_the_gpu_alone
 def test_the_meter_is_calibrated_before_the_first_window(bench: Bench) -> None:
     if not bench.runner.measures_energy:
         pytest.skip("no energy meter")
@@ -172,6 +182,7 @@ def test_the_meter_is_calibrated_before_the_first_window(bench: Bench) -> None:
     assert facts.anchor_power_w is not None and facts.anchor_power_w > facts.idle_cold_w, facts
 
 
+@needs_the_gpu_alone
 def test_measurements_of_one_kernel_agree(bench: Bench) -> None:
     if not bench.runner.measures_energy:
         pytest.skip("no energy meter")

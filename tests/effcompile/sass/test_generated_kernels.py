@@ -23,7 +23,7 @@ from schedules.task import Task
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not toolkit.include_dirs() or not nvrtc._has_bindings(), reason="no CUDA compiler"
+        not toolkit.include_dirs() or nvrtc.in_process() is None, reason="no CUDA compiler"
     ),
 ]
 
