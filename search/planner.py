@@ -91,18 +91,14 @@ class Planner:
         if n_left <= 0:
             return None
         n_rounds = self._memory.n_search_rounds()
-        chosen = next_task(
-            known,
-            n_rounds,
-            max_slowdown=self._config.max_slowdown,
-            even=self._config.task_order == "even",
-        )
+        even = self._config.task_order == "even"
+        chosen = next_task(known, n_rounds, max_slowdown=self._config.max_slowdown, even=even)
         if chosen is None:
             return None
         if not self._memory.is_searching:
             # How often defaults must be tried shows only later: what is too much is not stored.
             n_left = self._config.n_trials - len(known)
-        share = cost_share(chosen, known)
+        share = 1.0 if even else cost_share(chosen, known)
         n_wanted = min(n_left, round_size(self._config, n_tasks=len(known), cost_share=share))
         rng = self._generator(chosen, n_rounds.get(chosen.task.task_id, 0))
         learner = Learner(known, features=self._features, factory=self._models)

@@ -84,6 +84,15 @@ class TestPlanningAhead:
         started = [one.task.name for one in bench.of(RoundStarted) if one.n_proposed == 10]
         assert started == ["matmul", "softmax"] * 3
 
+    @pytest.mark.parametrize(("order", "least"), [("even", 8), ("saving", 3)])
+    def test_tasks_that_take_turns_have_whole_rounds_however_short_they_run(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch, order: str, least: int
+    ) -> None:
+        monkeypatch.setattr("search.planner.cost_share", lambda *_: 0.001)
+        bench.config = replace(CONFIG, task_order=order, n_trials=42, round_size=0)
+        bench.tune()
+        assert min(one.n_proposed for one in bench.of(RoundStarted)[:-1]) == least
+
     def test_a_plan_is_not_stored_where_defaults_took_the_rest_of_the_budget(
         self, bench: Bench
     ) -> None:
