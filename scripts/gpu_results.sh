@@ -20,14 +20,16 @@ demo() {  # about 3 minutes
   effcompile record "$work/block" --out "$out/block.effrec"
 }
 
-kernels() {  # half a minute a case, more where Inductor or FlexAttention compile; rows come to kernels.log at once
+kernels() {  # half a minute a case, more where Inductor or FlexAttention compile; rows come to kernels.log at once;
+  # then hardware counters of what was found
   local all="softmax integer_softmax row_norm head_norm elementwise merge attention attention_masked headwise_attention
     attention_decode last_row_importance gemv_dequant gemm_dequant conv matmul"
   for family in ${FAMILIES:-$all}; do
     # Inductor's search for products takes longer than everything else together.
     local skipped=(); [[ $family == matmul ]] && skipped=(--skip-peer inductor)
     effcompile bench kernels --family "$family" --trials 48 --rounds 5 --together "${skipped[@]}" \
-      --work "$work/kernels" --json > "$out/kernels-$family.json"
+      --work "$work/kernels-$family" --json > "$out/kernels-$family.json"
+    effcompile bench counters "$work/kernels-$family" --json > "$out/counters-$family.json"
   done
 }
 
