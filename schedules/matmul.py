@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from schedules.candidate import Candidate
 from schedules.contraction import Contraction, Operand
 from schedules.contraction_problem import contraction_of
 from schedules.covering import required, unless_empty
 from schedules.dtypes import HALF
 from schedules.knobs import Knob, KnobSpace, Values, first_fault
+from schedules.matmul_costs import product_cycles
 from schedules.matmul_cuda import (
     COPIER_AND_MULTIPLIER_REGISTERS,
     K_STEP,
@@ -29,6 +31,9 @@ from schedules.task import Task
 from schedules.tile_order import order_fault
 
 ALIGNED_ELEMENTS = 8
+PATIENCE = 1.4
+"""How many times the least estimate that of a drawn point may be."""
+FEWEST_DRAWN = 48
 MOST_SUMS = {240: 192, 208: 128, 160: 96}
 """Accumulators per thread that leave room for addresses, by registers of a multiplier."""
 
@@ -199,6 +204,20 @@ class MatmulSpace(KnobSpace):
             ),
         }
         return first_fault(faults)
+
+    def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
+        """At most ``n`` distinct points, uniformly from those that promise something."""
+        chosen = rng.permutation(self._promising)[: max(n, 0)]
+        return [self.candidate(self.points[int(index)]) for index in chosen]
+
+    @cached_property
+    def _promising(self) -> np.ndarray:
+        """Indices of the points whose estimate is not much above the least one."""
+        n_cores = self._target.n_cores
+        schedules = map(self.schedule, self.points)
+        cycles = np.array([product_cycles(self._problem, one, n_cores) for one in schedules])
+        fewest = np.sort(cycles)[min(FEWEST_DRAWN, len(cycles)) - 1]
+        return np.flatnonzero(cycles <= max(fewest, PATIENCE * cycles.min()))
 
     def program(self, values: Values) -> Any:
         """The bound program."""

@@ -1,0 +1,68 @@
+"""Estimates of products against what was recorded of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from effcompile.recordings import recording_paths
+from schedules.contraction_problem import contraction_of
+from schedules.errors import IllegalCandidate
+from schedules.matmul import PATIENCE, MatmulSpace
+from schedules.matmul_costs import product_cycles
+from search.recording import RecordedTask
+from search.recording_file import read_recording
+
+NAMES = ("mm-512", "mm-1024", "mm-2048", "mm-4096", "mm-16x4096x4096", "mv-4096")
+
+
+@pytest.fixture(scope="module")
+def tasks() -> dict[str, RecordedTask]:
+    (path,) = recording_paths("h200-workloads")
+    return {one.task.workload.name: one for one in read_recording(path).tasks}
+
+
+def estimated_and_timed(recorded: RecordedTask) -> tuple[np.ndarray, np.ndarray]:
+    """Cycles and microseconds of every recorded point that is still one."""
+    space, task = MatmulSpace(recorded.task), recorded.task
+    problem = contraction_of(task.workload)
+    assert problem is not None
+    times = {one.binary_id: one.latency for one in recorded.binaries}
+    found = []
+    for one in next(s for s in recorded.spaces if s.name == "matmul").candidates:
+        latency = times.get(one.binary_id)
+        if latency is None or one.failure:
+            continue
+        try:
+            schedule = space.schedule(space.values_of(one.candidate))
+        except IllegalCandidate:
+            continue
+        cycles = product_cycles(problem, schedule, task.target.n_cores)
+        found.append((cycles, latency.latency_us))
+    cycles, latencies = np.array(found).T
+    return cycles, latencies
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_estimates_order_recorded_products(name: str, tasks: dict[str, RecordedTask]) -> None:
+    cycles, latencies = estimated_and_timed(tasks[name])
+    assert len(cycles) > 100
+    assert spearmanr(cycles, latencies).statistic > 0.85
+    drawn = latencies[cycles <= PATIENCE * cycles.min()]
+    assert drawn.min() <= 1.01 * latencies.min()
+    assert np.median(drawn) < 0.95 * np.median(latencies)
+
+
+def test_draws_keep_to_what_promises_something(tasks: dict[str, RecordedTask]) -> None:
+    task = tasks["mm-2048"].task
+    space, problem = MatmulSpace(task), contraction_of(task.workload)
+    assert problem is not None
+    drawn = space.sample(1000, np.random.default_rng(0))
+    assert len({one.candidate_id for one in drawn}) == len(drawn) < len(space.points) / 4
+
+    def cycles(values: dict[str, int | str]) -> float:
+        return product_cycles(problem, space.schedule(values), task.target.n_cores)
+
+    least = min(map(cycles, space.points))
+    assert max(cycles(space.values_of(one)) for one in drawn) <= PATIENCE * least
