@@ -61,6 +61,7 @@ struct Block {
   unsigned char* arena;
   std::unique_ptr<std::barrier<>> barrier;
   std::vector<std::unique_ptr<Warp>> warps;
+  std::shared_ptr<void> more;  // what a file behind this one keeps of the block
 };
 thread_local Dim threadIdx, blockIdx, blockDim, gridDim;
 thread_local Block* own_block;

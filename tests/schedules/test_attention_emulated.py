@@ -66,9 +66,7 @@ def test_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        # Not "pingpong": in some emulated runs none of these 256 threads gets the turn; whether by
-        # the emulation or by the kernel is open. On an H200 102 such points ran and were right.
-        {"warpgroups": 2, "turns": "free", "products": "overlapped"},
+        {"warpgroups": 2, "turns": "pingpong", "products": "overlapped"},
         {"products": "overlapped", "cluster": 2},
     ],
     ids=["two_consumers", "cluster"],
