@@ -81,6 +81,7 @@ __device__ __forceinline__ void load_step(u32 to, int n_blocks, const CUtensorMa
 // A tile without keys comes without queries.
 __device__ __forceinline__ void give(const Arena& arena, const CUtensorMap& q, const Tile& tile,
                                      u32& phase) {
+#pragma unroll 1  // written out for every consumer, it spills where values are wide
   for (int group = 0; group < WARPGROUPS; ++group) {
     mbarrier_wait(arena.q_empty(group), phase ^ 1);
     if (threadIdx.x != 0) continue;
