@@ -17,6 +17,7 @@ from schedules.attention_decode_schedule import (
     shared_bytes,
 )
 from schedules.covering import required, unless_empty
+from schedules.judged_space import promising
 from schedules.knobs import Knob, KnobSpace, Value, Values, first_fault
 from schedules.limits import launch_refusal
 from schedules.task import Task
@@ -31,8 +32,6 @@ BLOCKS_PER_CORE = (0.5, 1, 2)
 TILES_PER_SPLIT = (2, 4, 8, 16)
 MOST_SPLITS = 256
 PATIENCE = 1.15
-# At least so many are drawn: where all points are short, the estimate says little.
-FEWEST_DRAWN = 48
 # Up to so many, one warp per block may be enough; with more it was the slowest everywhere.
 FEW_KEYS = 512
 
@@ -95,11 +94,8 @@ class AttentionDecodeSpace(KnobSpace):
     def points(self) -> list[dict[str, Value]]:
         """Points that are drawn: those whose estimate is not much above the least one."""
         legal = list(self._legal())
-        if len(legal) <= FEWEST_DRAWN:
-            return legal
-        cycles = [self._cycles(self.schedule(one)) for one in legal]
-        most = max(sorted(cycles)[FEWEST_DRAWN - 1], self.patience * min(cycles))
-        return [one for one, taken in zip(legal, cycles, strict=True) if taken <= most]
+        cycles = np.array([self._cycles(self.schedule(one)) for one in legal])
+        return [legal[i] for i in np.flatnonzero(promising(cycles, self.patience))]
 
     def schedule(self, values: Values) -> DecodeSchedule:
         """The decisions that knob values stand for."""

@@ -14,6 +14,8 @@ Grid = Any
 """An array over points, or one number; values of different knobs broadcast with each other."""
 
 MOST_SLOWER = 1.4
+FEWEST_DRAWN = 48
+"""Where estimates are alike, or all points are short, they say little."""
 
 
 def ceil_div(a: Grid, b: Grid) -> Grid:
@@ -24,6 +26,20 @@ def ceil_div(a: Grid, b: Grid) -> Grid:
 def whole_numbers(values: Values) -> dict[str, int]:
     """Values of knobs that are all numbers, as the decisions of a schedule."""
     return {name: int(value) for name, value in values.items()}
+
+
+def promising(cycles: np.ndarray, patience: float) -> np.ndarray:
+    """Which points to draw: the few best, and all up to a multiple of the least estimate.
+
+    Args:
+        cycles: Estimates of all legal points.
+        patience: That multiple.
+    """
+    if len(cycles) <= FEWEST_DRAWN:
+        return np.ones(len(cycles), dtype=bool)
+    few = np.partition(cycles, FEWEST_DRAWN - 1)[FEWEST_DRAWN - 1]
+    found: np.ndarray = cycles <= max(few, patience * cycles.min())
+    return found
 
 
 class JudgedSpace(KnobSpace):

@@ -13,6 +13,7 @@ from schedules.contraction import Contraction, Operand
 from schedules.contraction_problem import contraction_of
 from schedules.covering import required, unless_empty
 from schedules.dtypes import HALF
+from schedules.judged_space import MOST_SLOWER, promising
 from schedules.knobs import Knob, KnobSpace, Values, first_fault
 from schedules.matmul_costs import product_cycles
 from schedules.matmul_cuda import (
@@ -31,9 +32,6 @@ from schedules.task import Task
 from schedules.tile_order import order_fault
 
 ALIGNED_ELEMENTS = 8
-PATIENCE = 1.4
-"""How many times the least estimate that of a drawn point may be."""
-FEWEST_DRAWN = 48
 MOST_SUMS = {240: 192, 208: 128, 160: 96}
 """Accumulators per thread that leave room for addresses, by registers of a multiplier."""
 
@@ -216,8 +214,7 @@ class MatmulSpace(KnobSpace):
         n_cores = self._target.n_cores
         schedules = map(self.schedule, self.points)
         cycles = np.array([product_cycles(self._problem, one, n_cores) for one in schedules])
-        fewest = np.sort(cycles)[min(FEWEST_DRAWN, len(cycles)) - 1]
-        return np.flatnonzero(cycles <= max(fewest, PATIENCE * cycles.min()))
+        return np.flatnonzero(promising(cycles, MOST_SLOWER))
 
     def program(self, values: Values) -> Any:
         """The bound program."""

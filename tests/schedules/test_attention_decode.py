@@ -17,10 +17,10 @@ from effcompile.lower import lower
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.libraries import LibraryMaker
 from schedules.attention_decode import (
-    FEWEST_DRAWN,
     AttentionDecodeSpace,
     attention_decode_space,
 )
+from schedules.judged_space import FEWEST_DRAWN
 from schedules.spaces import spaces_for
 from schedules.target import Target, known_target
 from schedules.task import Task
