@@ -25,6 +25,8 @@ class IllegalCandidate(EffcompileError):
 class UnknownSpace(EffcompileError):
     """No design space of that name serves this workload on this target."""
 
+    exit_status = 2
+
 
 class UnknownTarget(EffcompileError):
     """A target was named that is neither known nor found on this machine."""

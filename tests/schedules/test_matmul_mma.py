@@ -69,5 +69,8 @@ def test_machine_code_multiplies_what_it_must_and_spills_nothing(
 
 def test_a_space_that_serves_no_task_is_named() -> None:
     require_spaces([task_of(SQUARE)], ["matmul_mma"])
-    with pytest.raises(UnknownSpace, match=r"softmaxx on NVIDIA A100.*expected matmul_mma or tvm"):
+    with pytest.raises(
+        UnknownSpace, match=r"softmaxx on NVIDIA A100.*expected matmul_mma or tvm"
+    ) as caught:
         require_spaces([task_of(SQUARE)], ["softmaxx"])
+    assert caught.value.exit_status == 2
