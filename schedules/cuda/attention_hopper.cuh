@@ -264,7 +264,7 @@ struct Consumer {
   __device__ __forceinline__ Tile taken() {
     mbarrier_wait(arena.q_full(group), q_phase);
     q_phase ^= 1;
-    Tile tile = same(arena.tiles[group]);
+    Tile tile = read_by_first(arena.tiles[group]);
     if (tile.count == 0) release(arena.q_empty(group));
     return tile;
   }

@@ -215,23 +215,21 @@ struct Note {
   // `row` is this thread's first of the query tile.
   __device__ __forceinline__ Note(const Work& work, const Tile& tile, int, int slot, int row) {
     const Step& step = work.plan->steps[slot];
-    // All lanes read the same. The compiler must know, or it runs one product after the other.
-    last = __any_sync(0xffffffffu, step.last);
+    last = read_by_first(step.last);
 #pragma unroll
     for (int part = 0; part < PARTS; ++part) {
-      int pattern = step.pattern[part][row / GRAIN];
+      int pattern = read_by_first(step.pattern[part][row / GRAIN]);
+      int key = ADDITIVE || RANGES ? read_by_first(step.key[part]) : 0;
       if (pattern != WHOLE) needed = true;
       added[part] = ADDITIVE && pattern > WHOLE;
       if (RANGES)
-        read_ranges(work.sources, pattern, part, tile, tile.row + row, step.key[part]);
+        read_ranges(work.sources, pattern, part, tile, tile.row + row, key);
       else
         read_bits(work.sources, pattern, part, row % GRAIN);
       if constexpr (ADDITIVE)
         if (added[part])
-          bias.read(work.sources, tile.head, tile.row + row, step.key[part] + threadIdx.x % 4 * 2,
-                    part);
+          bias.read(work.sources, tile.head, tile.row + row, key + threadIdx.x % 4 * 2, part);
     }
-    __syncwarp();  // one lane gives the step back for all
   }
   __device__ __forceinline__ void read_ranges(const Sources& sources, int pattern, int part,
                                               const Tile& tile, int row, int key) {

@@ -247,6 +247,15 @@ __device__ __forceinline__ T same(const T& x) {
   return made;
 }
 
+// What lies in shared memory until the first lane gives it back, for all lanes: read by that lane
+// alone, since an arrival at a barrier stands for the reads of the lane that arrives, of no other.
+template <class T>
+__device__ __forceinline__ T read_by_first(const T& x) {
+  T made{};
+  if (threadIdx.x % 32 == 0) made = x;
+  return same(made);
+}
+
 // ---- numbers ----
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;

@@ -171,9 +171,17 @@ inline void wgmma_commit() {}
 template <int N> void wgmma_wait() { __syncwarp(); }
 template <int N> void hold(float (&)[N]) {}
 template <class T> T same(const T& x) {
-  T made = x;
-  __syncwarp();
+  int words[sizeof(T) / 4];
+  memcpy(words, &x, sizeof(T));
+  for (int& word : words) word = __shfl_sync(0xffffffffu, word, 0);
+  T made;
+  memcpy(&made, words, sizeof(T));
   return made;
+}
+template <class T> T read_by_first(const T& x) {
+  T made{};
+  if (threadIdx.x % 32 == 0) made = x;
+  return same(made);
 }
 
 // An operand in lines, eight of them together.
