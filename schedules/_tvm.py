@@ -7,7 +7,7 @@ release are handled here and nowhere else:
   version is read from the package metadata before anything is imported.
 - Parsing TVMScript calls ``inspect.stack()``, which resolves source lines of every
   loaded module; importing the tensor intrinsics takes half a minute that way. A
-  walker that reads frames only makes it three seconds.
+  walker that reads frames only makes it three seconds, and those of other devices are left out.
 - ``tvm_ffi`` imports torch whenever torch is installed. It is hidden meanwhile, and for
   good in processes that never see a torch tensor: they start four times faster.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from schedules.target import Target
 
 TVM_PIN = "0.27.0.post1"
 FFI_PIN = "0.1.14.post1"
+_INTRINSICS = "tvm.s_tir.tensor_intrin"
 GOOD_FFI = ("0.1.14.post0", FFI_PIN)
 
 
@@ -74,15 +76,31 @@ def load() -> Any:
 
 
 @cache
-def load_intrinsics() -> Any:
-    """Import TVM with its tensor intrinsics, which schedule rules and their traces name.
+def load_intrinsics(kind: str) -> Any:
+    """Import TVM with the tensor intrinsics that schedule rules for a target and their traces name.
 
-    Kept apart from :func:`load`: parsing them takes longer than importing TVM.
+    Kept apart from :func:`load`: parsing them takes longer than importing TVM. Rules for CPUs name
+    none.
+
+    Args:
+        kind: Of the target, ``cuda`` or ``llvm``.
     """
     tvm = load()
-    with fast_parsing():
-        importlib.import_module("tvm.s_tir.tensor_intrin")
+    _skip_parsing_every_intrinsic()
+    if kind == "cuda":
+        with fast_parsing():
+            importlib.import_module(f"{_INTRINSICS}.cuda")
     return tvm
+
+
+def _skip_parsing_every_intrinsic() -> None:
+    """Put the package in place without its ``__init__``, which parses those of all devices.
+
+    TVM's tuning contexts import it, whatever their rules name. Its modules are found as ever.
+    """
+    spec = importlib.util.find_spec(_INTRINSICS)
+    assert spec is not None
+    sys.modules.setdefault(_INTRINSICS, importlib.util.module_from_spec(spec))
 
 
 @contextmanager

@@ -180,7 +180,7 @@ class TvmSpace:
                 f"expected {self.name!r}. Open the space it names."
             )
         if self._task.target.kind == "cuda":
-            _tvm.load_intrinsics()  # a trace may name them
+            _tvm.load_intrinsics("cuda")  # a trace may name them
         schedule = self._new_schedule(seed=1, enable_check=True)
         load_trace_onto(candidate, schedule)
         if not self._is_launchable(schedule):

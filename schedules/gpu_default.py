@@ -42,7 +42,7 @@ def gpu_schedule(function: Any, target: Target) -> Any:
 
 def _schedule_by_rules(function: Any, target: Target) -> Any | None:
     """What the first matching default rule makes of a function, ``None`` if all refuse."""
-    _tvm.load_intrinsics()  # rules for products name them
+    _tvm.load_intrinsics("cuda")  # rules for products name them
     from tvm.s_tir import dlight as dl
 
     tvm_target = _tvm.tvm_target(target)

@@ -192,7 +192,7 @@ def launch_checks(task: Task) -> list[Any]:
     """What refuses a schedule that exceeds the target's limits; needs no sketches."""
     if task.target.kind == "llvm":
         return []
-    tvm = _tvm.load_intrinsics()
+    tvm = _tvm.load_intrinsics("cuda")
     from tvm.s_tir import meta_schedule as ms
 
     context = ms.TuneContext(
@@ -213,7 +213,7 @@ def _none(task: Task, reason: str) -> list[Sketch]:
 
 
 def _context(task: Task, kind: RuleSet, left_out: str) -> Any:
-    tvm = _tvm.load_intrinsics()
+    tvm = _tvm.load_intrinsics(task.target.kind)
     from tvm.s_tir import meta_schedule as ms
 
     lists = sketch_rules(kind)

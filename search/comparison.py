@@ -60,9 +60,10 @@ def ratio_of(rounds: Sequence[float]) -> Ratio | None:
 
 def _median_bounds(ordered: Sequence[float]) -> tuple[float, float]:
     """The order statistics between which the true median lies with at least 95 %."""
-    from scipy.stats import binom
+    from scipy.special import bdtr  # scipy.stats takes a second to import
 
-    rank = int(binom.ppf(0.025, len(ordered), 0.5))
+    below = bdtr(np.arange(len(ordered) + 1), len(ordered), 0.5)
+    rank = int(np.searchsorted(below, 0.025))
     return ordered[rank - 1], ordered[-rank]
 
 

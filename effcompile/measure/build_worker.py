@@ -233,7 +233,7 @@ def warm_up(request: WarmUpRequest) -> None:
     from schedules import _tvm
 
     if request.kind == "cuda":
-        _tvm.load_intrinsics()
+        _tvm.load_intrinsics("cuda")
         # The first build says it better if there is none.
         with contextlib.suppress(CompilerUnavailable):
             best_front_end()

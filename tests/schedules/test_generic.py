@@ -31,6 +31,7 @@ space = TvmSpace(task)
 parents = space.sample(6, np.random.default_rng(11))
 children = space.mutate(parents, np.random.default_rng(12))
 print(*[c.candidate_id if c else "none" for c in [*parents, *children]])
+print(*[name for name in sys.modules if ".tensor_intrin." in name], file=sys.stderr)
 """
 
 
@@ -55,6 +56,8 @@ def test_another_process_proposes_the_same(
         cwd=Path(__file__).parents[2],
     )
     assert answer.stdout.decode().split() == ids_here(task)
+    parsed = answer.stderr.decode().splitlines()[-1].split()
+    assert parsed == (["tvm.s_tir.tensor_intrin.cuda"] if kind == "gpu" else [])
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])

@@ -44,7 +44,7 @@ def _builds(task: Task, folder: Path) -> list[KernelStats]:
     from effcompile.measure.driver_stub import prepare_driver
 
     prepare_driver()
-    _tvm.load_intrinsics()
+    _tvm.load_intrinsics("cuda")
     folder.mkdir()
     maker = LibraryMaker(target=TARGET, cache=DiskCache(folder), folder=folder, fast_math=True)
     space = open_space(task, "tvm")
