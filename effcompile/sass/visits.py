@@ -12,11 +12,20 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from effcompile.sass.cubin import KernelCode
-from effcompile.sass.evaluating import Value, evaluate, is_followed
+from effcompile.sass.evaluating import (
+    SPECIAL_ZERO,
+    Meaning,
+    Value,
+    is_followed,
+    meaning_of,
+    n_told,
+    special_of,
+)
 from effcompile.sass.opcodes import Op
 from effcompile.sass.operands import (
     Constant,
@@ -96,26 +105,38 @@ def _coordinates(linear: int, block: Triple) -> Triple:
     return x, y, z
 
 
+class _Special(NamedTuple):
+    """A special register, by number: a coordinate of thread or block."""
+
+    number: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
     """An instruction whose operands are numbered places, so that following it is quick.
 
     Attributes:
-        one: The instruction.
+        place: Index in the kernel.
         is_jump: Whether it is a branch or an exit.
-        is_known: Whether its operands may tell its result.
+        is_told: Whether its guard alone tells if a jump is taken.
         guard: Place of its predicate, ``None`` for always.
-        sources: Places it reads.
-        results: Places it writes.
+        is_negated: Whether it runs where the guard is false.
+        meaning: How its operands tell its result, ``None`` if they do not.
+        sources: Places of its operands a, b and c.
+        told: Places that hold the result.
+        lost: Places of which nothing is known afterwards.
         goes_to: Where a branch goes; the end of the code for everything else.
     """
 
-    one: Instruction
+    place: int
     is_jump: bool
-    is_known: bool
+    is_told: bool
     guard: int | None
-    sources: tuple[int, ...]
-    results: tuple[int, ...]
+    is_negated: bool
+    meaning: Meaning | None
+    sources: tuple[int, int, int]
+    told: tuple[int, ...]
+    lost: tuple[int, ...]
     goes_to: int
 
 
@@ -143,7 +164,7 @@ class _Plan:
                 needed |= new
                 pending += new
         self.places = sorted(self.steps)
-        self._cells: dict[tuple[type, Operand], int] = {}
+        self._cells: dict[tuple[type, Operand | _Special], int] = {}
         self.path = [self._step(self.steps[place]) for place in self.places]
         self.needs_thread = any(
             one.op in (Op.S2R, Op.S2UR) and one.bits(72, 8) in _THREAD
@@ -152,23 +173,29 @@ class _Plan:
 
     def _step(self, one: Instruction) -> _Step:
         is_jump = one.op in _JUMPS
+        results = () if is_jump else tuple(map(self._cell, one.results))
+        number = special_of(one)
+        a, b, c = one.sources if number is None else (_Special(number), *one.sources[1:])
         return _Step(
-            one=one,
+            place=one.place,
             is_jump=is_jump,
-            is_known=is_followed(one.op),
+            is_told=one.op != Op.BRA or one.bits(87, 3) == 7,
             guard=None if one.guard is None else self._cell(one.guard),
-            sources=() if is_jump else tuple(map(self._cell, one.sources)),
-            results=() if is_jump else tuple(map(self._cell, one.results)),
+            is_negated=one.is_negated,
+            meaning=meaning_of(one),
+            sources=(self._cell(a), self._cell(b), self._cell(c)),
+            told=results[: n_told(one)],
+            lost=results[n_told(one) :],
             goes_to=self._target(one) if one.op in (Op.BRA, Op.CALL_RELATIVE) else self.n,
         )
 
-    def _cell(self, operand: Operand) -> int:
+    def _cell(self, operand: Operand | _Special) -> int:
         # A constant and a parameter of equal number are equal as tuples.
         return self._cells.setdefault((type(operand), operand), len(self._cells))
 
-    def cells(self, dimensions: dict[int, int]) -> list[Value]:
-        """A place for every operand; constants and the launch's words are there from the start."""
-        return [_known(operand, dimensions) for _, operand in self._cells]
+    def cells(self, specials: dict[int, int], dimensions: dict[int, int]) -> list[Value]:
+        """A place for every operand; what the launch tells is there from the start."""
+        return [_known(operand, specials, dimensions) for _, operand in self._cells]
 
     def _target(self, one: Instruction) -> int:
         """Place that a branch goes to."""
@@ -201,51 +228,55 @@ def _follow(
     plan: _Plan, specials: dict[int, int], dimensions: dict[int, int]
 ) -> tuple[np.ndarray, set[int]]:
     """Runs of every instruction in one warp, and the places of unknown branches."""
-    cells = plan.cells(dimensions)
+    cells = plan.cells(specials, dimensions)
     spans: Counter[tuple[int, int]] = Counter()
     unknown: set[int] = set()
     start, n_steps = 0, 0
     while start < plan.n and n_steps < MOST_STEPS:
-        next_start, end = plan.n, plan.n
-        for step in plan.path[bisect_left(plan.places, start) :]:
-            n_steps += 1
-            runs = _guard(step, cells)
-            if not step.is_jump:
-                if runs is not False:
-                    _write(step, runs, cells, specials)
-                continue
-            one = step.one
-            if runs is None or (one.op == Op.BRA and one.bits(87, 3) != 7):
-                unknown.add(one.place)
-            elif runs:
-                next_start, end = step.goes_to, one.place + 1
-                break
-        spans[start, end] += 1
-        if not 0 <= next_start <= plan.n:
+        first = bisect_left(plan.places, start)
+        jump = _run_stretch(plan.path, first, cells, unknown)
+        n_steps += (len(plan.path) if jump is None else jump + 1) - first
+        taken = None if jump is None else plan.path[jump]
+        spans[start, plan.n if taken is None else taken.place + 1] += 1
+        start = plan.n if taken is None else taken.goes_to
+        if start < 0:
             break
-        start = next_start
     return _runs_of(spans, plan.n), unknown
 
 
-def _guard(step: _Step, cells: list[Value]) -> bool | None:
-    if step.guard is None:
-        return not step.one.is_negated
-    value = cells[step.guard]
-    return None if value is None else bool(value) != step.one.is_negated
+def _run_stretch(
+    path: list[_Step], first: int, cells: list[Value], unknown: set[int]
+) -> int | None:
+    """Follow steps up to the first jump that is taken; its index, ``None`` at the end."""
+    for index in range(first, len(path)):
+        step = path[index]
+        runs: bool | None = not step.is_negated
+        if step.guard is not None:
+            guard = cells[step.guard]
+            runs = None if guard is None else bool(guard) != step.is_negated
+        if step.is_jump:
+            if runs is None or not step.is_told:
+                unknown.add(step.place)
+            elif runs:
+                return index
+        elif runs is not False:
+            value = None
+            if runs and step.meaning is not None:
+                a, b, c = step.sources
+                value = step.meaning(cells[a], cells[b], cells[c])
+            for cell in step.told:
+                cells[cell] = value
+            for cell in step.lost:
+                cells[cell] = None
+    return None
 
 
-def _write(step: _Step, runs: bool | None, cells: list[Value], specials: dict[int, int]) -> None:
-    if runs is None or not step.is_known:
-        for cell in step.results:
-            cells[cell] = None
-        return
-    found = evaluate(step.one, [cells[cell] for cell in step.sources], specials)
-    for cell, value in zip(step.results, found, strict=True):
-        cells[cell] = value
-
-
-def _known(operand: Operand, dimensions: dict[int, int]) -> Value:
+def _known(
+    operand: Operand | _Special, specials: dict[int, int], dimensions: dict[int, int]
+) -> Value:
     """What an operand is worth before anything has run."""
+    if isinstance(operand, _Special):
+        return 0 if operand.number == SPECIAL_ZERO else specials.get(operand.number)
     if isinstance(operand, Constant):
         return operand.value
     if isinstance(operand, Parameter):
