@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from effcompile.measure import libraries
 from effcompile.measure.cache import DiskCache
 from effcompile.measure.libraries import LibraryMaker
 from schedules.knobs import KnobSpace
@@ -15,12 +17,22 @@ from schedules.target import Target
 from search.trial import Build
 
 
-def built(module: Any, target: Target, folder: Path) -> Build:
-    """A scheduled program, compiled for a target."""
+def built(module: Any, target: Target, folder: Path, *, decoded: bool = False) -> Build:
+    """A scheduled program, compiled for a target.
+
+    Args:
+        module: The program.
+        target: What to compile for.
+        folder: For cache and library.
+        decoded: Whether what its kernels execute is wanted: often longer than to compile them.
+    """
     maker = LibraryMaker(
         target=target, cache=DiskCache(folder / "cache"), folder=folder, fast_math=True
     )
-    return maker.make(module, flops=None, unique_bytes=None)
+    with pytest.MonkeyPatch.context() as patch:
+        if not decoded:
+            patch.setattr(libraries, "mix_in", lambda *_, **__: None)
+        return maker.make(module, flops=None, unique_bytes=None)
 
 
 def assert_points_compile(

@@ -107,7 +107,13 @@ def product_space(product: Product, target: Target | None = None) -> MatmulSpace
 
 
 def built_point(
-    space: KnobSpace, values: Mapping[str, Value], folder: Path, target: Target | None = None
+    space: KnobSpace,
+    values: Mapping[str, Value],
+    folder: Path,
+    target: Target | None = None,
+    *,
+    decoded: bool = False,
 ) -> Any:
-    """One point as a library."""
-    return built(space.program_module(values), target or known_target("h200"), folder)
+    """One point as a library; see :func:`built`."""
+    program = space.program_module(values)
+    return built(program, target or known_target("h200"), folder, decoded=decoded)

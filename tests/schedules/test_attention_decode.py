@@ -14,8 +14,6 @@ from effcompile.bench.kernels import decode_cases, paged_decode_cases
 from effcompile.extract import extract_tasks
 from effcompile.frontend.checking import prepare_model
 from effcompile.lower import lower
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from schedules.attention_decode import (
     AttentionDecodeSpace,
     attention_decode_space,
@@ -26,6 +24,7 @@ from schedules.target import Target, known_target
 from schedules.task import Task
 from tests.effcompile.lowered_models import graph_model
 from tests.schedules.decode_workloads import Decode
+from tests.schedules.products import built_point
 
 H200, A100 = known_target("h200"), known_target("a100")
 GROUPED = Decode(heads=40, kv_heads=10, keys=32768, width=64)
@@ -157,13 +156,6 @@ def test_steps_and_pages_fit_into_each_other() -> None:
     assert {one["tiles"] for one in space.points} == {1, 2}
 
 
-def built(space: AttentionDecodeSpace, values: dict[str, Any], target: Target, folder: Path) -> Any:
-    maker = LibraryMaker(
-        target=target, cache=DiskCache(folder / "cache"), folder=folder, fast_math=True
-    )
-    return maker.make(space.program_module(values), flops=None, unique_bytes=None).stats.kernels
-
-
 MASKED = Decode(
     heads=32,
     kv_heads=8,
@@ -197,7 +189,7 @@ def test_points_become_machine_code_without_spills(
     assert space is not None
     values = point(**changes)
     assert space.refusal(values) is None
-    kernels = built(space, values, target, tmp_path)
+    kernels = built_point(space, values, tmp_path, target).stats.kernels
     assert [kernel.spill_bytes for kernel in kernels] == [0] * len(kernels)
     groups = shape.batch * shape.kv_heads
     assert kernels[0].grid == (values["splits"], 1 if shape is GROUPED else 4, groups)

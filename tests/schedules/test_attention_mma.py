@@ -91,9 +91,9 @@ def test_machine_code_multiplies_what_it_must_and_spills_nothing(
     one = replace(WIDE, heads=2, causal=False, queries=1024, keys=1024)
     space = AttentionMmaSpace(task_of(one, target))
     values = {"warps": 4, "row_tiles": 2, "key_tile": 32, "stages": 1, "kept": 0}
-    (kernel,) = built_point(
-        space, values | {"longest_first": 0}, tmp_path, known_target(target)
-    ).stats.kernels
+    values |= {"longest_first": 0}
+    build = built_point(space, values, tmp_path, known_target(target), decoded=True)
+    (kernel,) = build.stats.kernels
     assert kernel.spill_bytes == 0
     if kernel.mix is not None:
         macs = kernel.mix.tensor_macs * kernel.grid[0] * kernel.block[0] / 32

@@ -230,7 +230,7 @@ def _numpy_type(dtype: str) -> Any:
 def test_the_plain_point_is_machine_code_without_spills(tmp_path: Path) -> None:
     space = conv_space_of(Conv(height=28, width=28, channels=64, filters=128, ending="residual"))
     values = {**PLAIN, "box_width": 14, "box_height": 14, "tile_column": 128, "multipliers": 2}
-    built = built_point(space, {**values, "stages": 4}, tmp_path)
+    built = built_point(space, {**values, "stages": 4}, tmp_path, decoded=True)
     (kernel,) = built.stats.kernels
     assert kernel.spill_bytes == 0 and kernel.mix.tensor_macs > 0
 

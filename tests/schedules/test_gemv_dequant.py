@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from effcompile.measure.cache import DiskCache
-from effcompile.measure.libraries import LibraryMaker
 from schedules.gemv_dequant import GemvDequantSpace, gemv_dequant_space
 from schedules.inputs import make_inputs
 from schedules.packing import UNIT_DEPTH, pack_codes
@@ -19,6 +17,7 @@ from schedules.reference import compute_reference
 from schedules.spaces import spaces_for
 from schedules.target import Target, known_target
 from schedules.task import Task
+from tests.schedules.building import built
 from tests.schedules.gemv_workloads import gemv_workload
 
 PROBLEMS: dict[str, dict[str, Any]] = {
@@ -184,13 +183,11 @@ def test_draws_begin_with_what_promises_most() -> None:
     assert len({(point["warps_k"], point["warps_n"], point["blocks_k"]) for point in drawn}) > 2
 
 
-def built(workload: Any, target: Target, folder: Path, points: list[dict[str, Any]]) -> list[Any]:
-    maker = LibraryMaker(
-        target=target, cache=DiskCache(folder / "cache"), folder=folder, fast_math=True
-    )
+def built_points(
+    workload: Any, target: Target, folder: Path, points: list[dict[str, Any]]
+) -> list[Any]:
     space = GemvDequantSpace(Task(workload=workload, target=target))
-    made = [maker.make(space.program_module(one), flops=None, unique_bytes=None) for one in points]
-    return [build.stats.kernels for build in made]
+    return [built(space.program_module(one), target, folder).stats.kernels for one in points]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -201,7 +198,7 @@ def test_points_become_machine_code_without_spills(device: str, dtype: str, tmp_
     point["bulk"] = 1 if device == "h200" else 0
     point["floats"] = 0
     workload = gemv_workload(2, 300, 4096, 3, 128, dtype=dtype, zeros=True, bias=True)
-    ((main, *total),) = built(workload, target, tmp_path, [point])
+    ((main, *total),) = built_points(workload, target, tmp_path, [point])
     assert main.spill_bytes == 0
     if device == "h200":  # blocks that share the depth are a cluster
         assert (main.grid, total) == ((18, 1, 1), [])
@@ -217,7 +214,7 @@ def test_random_points_become_machine_code(name: str, gpu: Target, tmp_path: Pat
     space = GemvDequantSpace(Task(workload=workload, target=gpu))
     chosen = space.sample(3, np.random.default_rng(0))
     points = [*map(space.values_of, chosen), space.points[0], space.points[-1]]
-    kernels = built(workload, gpu, tmp_path, points)
+    kernels = built_points(workload, gpu, tmp_path, points)
     clean = [all(kernel.spill_bytes == 0 for kernel in one) for one in kernels]
     assert sum(clean) >= 0.7 * len(clean)
     assert all(kernel.registers_per_thread for one in kernels for kernel in one)

@@ -58,9 +58,9 @@ def test_machine_code_multiplies_what_it_must_and_spills_nothing(
 ) -> None:
     space = MatmulMmaSpace(task_of(SQUARE, target), patience=1e9)
     values = {"tile_row": 128, "tile_column": 128, "warps_row": 2, "warps_column": 2}
-    (kernel,) = built_point(
-        space, values | {"step": 32, "stages": 4, "splits": 1}, tmp_path, known_target(target)
-    ).stats.kernels
+    values |= {"step": 32, "stages": 4, "splits": 1}
+    build = built_point(space, values, tmp_path, known_target(target), decoded=True)
+    (kernel,) = build.stats.kernels
     assert kernel.spill_bytes == 0
     if kernel.mix is not None:
         macs = kernel.mix.tensor_macs * kernel.grid[0] * kernel.block[0] / 32
