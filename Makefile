@@ -5,6 +5,9 @@ VENV    ?= .venv
 TESTERS ?= 2
 RUN      = $(VENV)/bin/python
 
+# Processes that tests start find the package compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test lint types clean
 
 setup: $(VENV)/.ready

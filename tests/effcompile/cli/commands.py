@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +51,20 @@ def run_command(
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
-def succeed(*arguments: str | Path, cwd: Path) -> str:
+def run_here(*arguments: str | Path, cwd: Path) -> Ended:
+    """Run a command to its end in this process, which need not import everything again."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(cwd)
+        patch.setenv("COLUMNS", ENVIRONMENT["COLUMNS"])
+        status = call_main(*arguments)
+    assert "Traceback" not in err.getvalue(), err.getvalue()
+    return Ended(status, out.getvalue(), err.getvalue())
+
+
+def succeed(*arguments: str | Path, cwd: Path, run: Callable[..., Ended] = run_command) -> str:
     """Run a command that must end well; returns what it printed."""
-    ended = run_command(*arguments, cwd=cwd)
+    ended = run(*arguments, cwd=cwd)
     assert ended.status == 0, ended.err
     return ended.out
 

@@ -12,7 +12,7 @@ import pytest
 
 from search.database import Database
 from search.trial import TrialState
-from tests.effcompile.cli.commands import ENVIRONMENT, command, succeed, write_matmul
+from tests.effcompile.cli.commands import ENVIRONMENT, command, run_here, succeed, write_matmul
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -63,7 +63,7 @@ def test_random_search_killed_ten_times_ends_with_the_trials_of_an_unbroken_run(
     tmp_path: Path,
 ) -> None:
     write_matmul(tmp_path / "m.onnx")
-    succeed(*tune("random", tmp_path / "whole"), cwd=tmp_path)
+    succeed(*tune("random", tmp_path / "whole"), cwd=tmp_path, run=run_here)
     whole = recorded(tmp_path / "whole")
     assert len(whole) == N_TRIALS
     rng = np.random.default_rng(7)
