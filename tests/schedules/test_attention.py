@@ -85,7 +85,7 @@ def test_points_build_and_can_launch(
     query: list[int], key: list[int], causal: bool, tmp_path: Path
 ) -> None:
     space = space_of(query, key, causal=causal)
-    for candidate in space.sample(7, np.random.default_rng(0)):
+    for candidate in space.sample(4, np.random.default_rng(0)):
         values = space.values_of(candidate)
         kernel = build(space, values, tmp_path)
         assert kernel.spill_bytes <= FEW_SPILLS, values

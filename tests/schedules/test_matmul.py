@@ -106,7 +106,7 @@ def test_points_build_without_spills_and_with_enough_registers(
 ) -> None:
     space = product_space(product)
     assert len(space.points) > 100
-    for candidate in space.sample(12, np.random.default_rng(0)):
+    for candidate in space.sample(6, np.random.default_rng(0)):
         values = space.values_of(candidate)
         kernel = built_point(space, values, tmp_path).stats.kernels[0]
         schedule = space.schedule(values)
