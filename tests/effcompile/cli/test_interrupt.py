@@ -27,7 +27,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 PATIENCE_S = 40.0
 Start = Callable[..., "subprocess.Popen[str]"]
-TUNE = ["tune", "m.onnx", "--out", "run", "--target", "cpu", "--trials", "5000"]
+QUICK = ["--effort", "quick", "--trials", "5000"]
+TUNE = ["tune", "m.onnx", "--out", "run", "--target", "cpu", *QUICK]
 
 
 @pytest.fixture
