@@ -18,7 +18,6 @@ on the GPU. A weight is its code less half of the codes' range, times its group'
 Layer = Callable[[int, Weights], Callable[[Any], Any]]
 """From bits and weights to a function that queues the product of rows."""
 
-SINGLE_ROW_KERNEL = "GEMV_REVSPLITK"
 MARLIN_LIBRARY = "_C_stable_libtorch.abi3.so"
 MARLIN_BLOCKS_PER_SM = 4
 # Marlin's threads read the scales of 64 columns in this order.
@@ -28,14 +27,13 @@ MARLIN_SCALES = [row + 8 * column for row in range(8) for column in range(8)]
 def gemlite(bits: int, weights: Weights) -> Callable[[Any], Any]:
     """gemlite's layer; its own autotuning runs at the first launch of a shape.
 
-    Its single-row kernel searches all it knows, which takes about a minute a shape; the others,
-    for which that would be thousands of compilations, what gemlite searches by itself. A file of
-    configurations in gemlite's package that is named after the GPU is used instead of a search.
+    A file of configurations in gemlite's package that is named after the GPU is used instead of
+    a search.
 
     Raises:
         PeerNotInstalled: gemlite is not here.
     """
-    library = _searching_gemlite()
+    library = installed("gemlite", "gemlite")
     codes, scales = weights()
     columns, groups, group = codes.shape
     kind = library.core.TORCH_TO_DTYPE[scales.dtype]
@@ -50,13 +48,6 @@ def gemlite(bits: int, weights: Weights) -> Callable[[Any], Any]:
     layer.pack(codes.flatten(1), scales, zeros=2 ** (bits - 1), bias=None)
     run: Callable[[Any], Any] = layer.forward
     return run
-
-
-@cache
-def _searching_gemlite() -> Any:
-    library = installed("gemlite", "gemlite")
-    library.set_autotune({SINGLE_ROW_KERNEL: "max"})
-    return library
 
 
 def marlin(bits: int, weights: Weights) -> Callable[[Any], Any]:
@@ -107,7 +98,7 @@ def marlin_type(bits: int) -> int:
     The fields are exponent (8 bits), mantissa (8), sign (1), bias (32), finite only (1) and the
     form of NaN (8, of which 1 is IEEE's), lowest first.
     """
-    return bits << 8 | 2 ** (bits - 1) << 17 | 1 << 50
+    return bits << 8 | 1 << (bits - 1 + 17) | 1 << 50
 
 
 def packed_over_depth(codes: Any, bits: int) -> Any:
