@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from effcompile.bench.kernels import flashinfer_peer, optional_peer, quantised_peers
+from effcompile.bench.kernels import (
+    decode_cases,
+    flashinfer_peer,
+    optional_peer,
+    quantised_peers,
+)
 from effcompile.bench.kernels.case import chosen_cases
 from effcompile.bench.kernels.contenders import contenders
 from effcompile.errors import PeerNotInstalled
@@ -167,6 +172,28 @@ def test_flashinfer_gets_the_pages_and_lengths(monkeypatch: pytest.MonkeyPatch) 
             query[one], *rows, enable_gqa=True
         )
         assert torch.allclose(launch()[one], expected, atol=1e-5)
+
+
+def test_flashinfer_reads_a_cache_in_a_row_as_one_page_a_sequence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _pretend(monkeypatch, "flashinfer", BatchDecodeWithPagedKVCacheWrapper=_Wrapper)
+    monkeypatch.setattr(flashinfer_peer, "_workspace", lambda: None)
+    shape = decode_cases.DecodeShape(2, 4, 2, 1, 32, 16, "float32", "lengths")
+    generator = torch.Generator().manual_seed(4)
+    made = [torch.randn(shape.shapes[name], generator=generator) for name in "qkv"]
+    found = decode_cases._flashinfer(shape, True)([*made, torch.tensor(shape.lengths)])()
+    short = [part[:1, :, : shape.lengths[0]] for part in made[1:]]
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        made[0][:1], *short, enable_gqa=True
+    )
+    assert torch.allclose(found[:1], expected, atol=1e-5)
+
+
+def test_flashinfer_says_that_its_decode_has_no_mask() -> None:
+    shape = decode_cases.DecodeShape(1, 4, 2, 8, 32, 16, "float16", "tree")
+    with pytest.raises(NotImplementedError, match="one query and no mask"):
+        decode_cases._flashinfer(shape, False)([])
 
 
 def test_pages_of_a_sequence_cover_its_keys() -> None:
