@@ -53,7 +53,7 @@ def test_a_peer_that_is_not_installed_says_how_to_install_it(
         reference=lambda inputs: [inputs[0]],
         peers={peer: case.peers[peer] for peer in CASES[name]},
     )
-    _, *rows = contenders(on_cpu, "no artifact", [[torch.ones(1)] * 4 + [lengths]])
+    _, *rows = contenders(on_cpu, "no artifact", [[torch.ones(1, 1, 16, 8)] * 4 + [lengths]])
     assert {row.name: row.error for row in rows} == {
         peer: f"not installed: pip install {DISTRIBUTIONS[peer]}" for peer in CASES[name]
     }
@@ -174,20 +174,21 @@ def test_flashinfer_gets_the_pages_and_lengths(monkeypatch: pytest.MonkeyPatch) 
         assert torch.allclose(launch()[one], expected, atol=1e-5)
 
 
-def test_flashinfer_reads_a_cache_in_a_row_as_one_page_a_sequence(
+def test_flashinfer_reads_a_cache_in_a_row_as_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _pretend(monkeypatch, "flashinfer", BatchDecodeWithPagedKVCacheWrapper=_Wrapper)
     monkeypatch.setattr(flashinfer_peer, "_workspace", lambda: None)
-    shape = decode_cases.DecodeShape(2, 4, 2, 1, 32, 16, "float32", "lengths")
+    shape = decode_cases.DecodeShape(3, 4, 2, 1, 40, 16, "float32", "lengths")
     generator = torch.Generator().manual_seed(4)
     made = [torch.randn(shape.shapes[name], generator=generator) for name in "qkv"]
     found = decode_cases._flashinfer(shape, True)([*made, torch.tensor(shape.lengths)])()
-    short = [part[:1, :, : shape.lengths[0]] for part in made[1:]]
-    expected = torch.nn.functional.scaled_dot_product_attention(
-        made[0][:1], *short, enable_gqa=True
-    )
-    assert torch.allclose(found[:1], expected, atol=1e-5)
+    for one, length in enumerate(shape.lengths):
+        short = [part[one, :, :length] for part in made[1:]]
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            made[0][one], *short, enable_gqa=True
+        )
+        assert torch.allclose(found[one], expected, atol=1e-5)
 
 
 def test_flashinfer_says_that_its_decode_has_no_mask() -> None:

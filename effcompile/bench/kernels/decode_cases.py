@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from effcompile.bench.kernels.case import KernelCase, Peer, Tensors, direct, inductor
-from effcompile.bench.kernels.flashinfer_peer import PEERS, paged_decode
+from effcompile.bench.kernels.flashinfer_peer import PEERS, as_pages, paged_decode
 
 ENGINES = ("CUDNN_ATTENTION", "FLASH_ATTENTION", "EFFICIENT_ATTENTION", "MATH")
 TYPES = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
@@ -225,16 +225,15 @@ def _flex(shape: DecodeShape) -> Peer:
 
 
 def _flashinfer(shape: DecodeShape, tensor_cores: bool) -> Peer:
-    """Each sequence is one page, so the tensors are read as they are."""
+    """The tensors are read where they lie, as pages."""
 
     def prepare(inputs: Tensors) -> Callable[[], Any]:
         if shape.queries > 1:
             raise NotImplementedError("FlashInfer's decode has one query and no mask")
-        import torch
-
         query, key, value, *_ = inputs
-        table = torch.arange(shape.batch, device=query.device)[:, None]
-        return paged_decode(query, (key, value), table, shape.lengths, tensor_cores=tensor_cores)
+        keys, table = as_pages(key)
+        values, _ = as_pages(value)
+        return paged_decode(query, (keys, values), table, shape.lengths, tensor_cores=tensor_cores)
 
     return prepare
 

@@ -1,14 +1,16 @@
-"""FlashInfer's decode attention over a cache in pages; a cache in a row has a page a sequence."""
+"""FlashInfer's decode attention over a cache in pages, also where the cache lies in a row."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from math import gcd
 from typing import Any
 
 from effcompile.bench.kernels.optional_peer import installed
 
 WORKSPACE_BYTES = 128 << 20
+PAGE = 16
 PEERS = {"FlashInfer": False, "FlashInfer, tensor cores": True}
 """Name of a peer to whether it computes on tensor cores, where query heads share keys."""
 
@@ -57,6 +59,24 @@ def paged_decode(
     )
     row = query.reshape(batch, heads, width)
     return lambda: wrapper.run(row, pages).reshape(query.shape)
+
+
+def as_pages(cache: Any) -> tuple[Any, Any]:
+    """A cache (batch, key heads, keys, width) as pages in place, and the table of its pages.
+
+    FlashInfer shares a sequence among blocks page by page, so one page each would idle most of
+    the GPU. Pages of one head follow each other here, and heads follow them: strides say so.
+    """
+    import torch
+
+    batch, kv_heads, keys, width = cache.shape
+    page = gcd(keys, PAGE)
+    in_row = keys // page
+    first = torch.arange(batch, device=cache.device)[:, None] * kv_heads * in_row
+    table = first + torch.arange(in_row, device=cache.device)
+    n_pages = ((batch - 1) * kv_heads + 1) * in_row
+    strides = (page * width, keys * width, width, 1)
+    return cache.as_strided((n_pages, kv_heads, page, width), strides), table
 
 
 def used_pages(lengths: Sequence[int], page: int) -> tuple[list[int], list[int]]:
