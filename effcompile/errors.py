@@ -61,6 +61,10 @@ class SourceRejected(EffcompileError):
     """A compiler refused a source; the message is its log."""
 
 
+class PeerNotInstalled(EffcompileError):
+    """A library to compare with is not here; the message says how to install it."""
+
+
 class MeterUnavailable(EffcompileError):
     """An energy meter is not here, or can no longer be read."""
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from effcompile.bench.harness import Contender
 from effcompile.bench.kernels.case import KernelCase, Peer, Tensors
+from effcompile.errors import PeerNotInstalled
 
 OURS = "effcompile"
 MOST_SETS = 64
@@ -71,6 +72,8 @@ def _peer(
     try:
         launches = [peer(inputs) for inputs in sets]
         error = _error_of(case, launches[0](), reference)
+    except PeerNotInstalled as missing:
+        return Contender(name=name, error=str(missing))
     except Exception as failure:  # a peer that does not run here is a row that says so
         return Contender(name=name, error=_one_line(failure))
     return Contender(

@@ -1,4 +1,4 @@
-"""Attention of one or a few queries over many keys, against torch's engines and FlexAttention."""
+"""Attention of one or a few queries over many keys, against torch's engines and FlashInfer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from effcompile.bench.kernels.case import KernelCase, Peer, Tensors, direct, inductor
+from effcompile.bench.kernels.flashinfer_peer import PEERS, as_pages, paged_decode
 
 ENGINES = ("CUDNN_ATTENTION", "FLASH_ATTENTION", "EFFICIENT_ATTENTION", "MATH")
 TYPES = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
@@ -107,6 +108,7 @@ def _case(shape: DecodeShape) -> KernelCase:
             "torch SDPA": direct(attended),
             **peers,
             "FlexAttention": _flex(shape),
+            **{name: _flashinfer(shape, cores) for name, cores in PEERS.items()},
             "torch eager": direct(partial(_eager, shape)),
         },
     )
@@ -218,6 +220,20 @@ def _flex(shape: DecodeShape) -> Peer:
             return flex_attention(query, key, value, block_mask=blocks, enable_gqa=grouped)
 
         return inductor(attended)([query, key, value])
+
+    return prepare
+
+
+def _flashinfer(shape: DecodeShape, tensor_cores: bool) -> Peer:
+    """The tensors are read where they lie, as pages."""
+
+    def prepare(inputs: Tensors) -> Callable[[], Any]:
+        if shape.queries > 1:
+            raise NotImplementedError("FlashInfer's decode has one query and no mask")
+        query, key, value, *_ = inputs
+        keys, table = as_pages(key)
+        values, _ = as_pages(value)
+        return paged_decode(query, (keys, values), table, shape.lengths, tensor_cores=tensor_cores)
 
     return prepare
 

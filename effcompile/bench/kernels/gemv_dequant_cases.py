@@ -1,4 +1,4 @@
-"""Products with quantised matrices, of few rows mostly, against tinygemm, cuBLAS and Inductor."""
+"""Products with quantised matrices, of few rows mostly, against libraries and Inductor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from effcompile.bench.kernels.case import KernelCase, Peer, Tensors, inductor
+from effcompile.bench.kernels.quantised_peers import Layer, gemlite, marlin
 from schedules.packing import pack_stream
 
 SEED = 7
@@ -79,7 +80,11 @@ def cases() -> list[KernelCase]:
 
 
 def _case(product: Product) -> KernelCase:
-    peers: dict[str, Peer] = {"cuBLAS 16 bit": partial(_cublas, product)}
+    peers: dict[str, Peer] = {
+        "cuBLAS 16 bit": partial(_cublas, product),
+        "gemlite": _repacked(product, gemlite),
+        "Marlin": _repacked(product, marlin),
+    }
     if product.bits == 4:
         if product.dtype == "bfloat16":
             peers["tinygemm int4"] = partial(_tinygemm, product)
@@ -243,6 +248,16 @@ def _tinygemm(product: Product, inputs: Tensors) -> Callable[[], Any]:
     zeros = torch.zeros_like(scales)
     both = torch.stack([scales, zeros], dim=-1).transpose(0, 1).contiguous()
     return lambda: torch.ops.aten._weight_int4pack_mm(inputs[0], packed, product.group, both)
+
+
+def _repacked(product: Product, layer: Layer) -> Peer:
+    """A library's layer on the same integers and scales."""
+
+    def prepare(inputs: Tensors) -> Callable[[], Any]:
+        launch = layer(product.bits, partial(_on_gpu, product))
+        return lambda: launch(inputs[0])
+
+    return prepare
 
 
 def _inductor(product: Product) -> Peer:

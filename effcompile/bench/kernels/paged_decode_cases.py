@@ -1,4 +1,4 @@
-"""Attention of one query per sequence over a cache in pages.
+"""Attention of one query per sequence over a cache in pages, against FlashInfer and PyTorch.
 
 PyTorch has no operator that reads pages in place: one peer copies them first, the other finds
 them copied already, which no user would have.
@@ -10,8 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from effcompile.bench.kernels.case import KernelCase, Tensors, direct
+from effcompile.bench.kernels.case import KernelCase, Peer, Tensors, direct
 from effcompile.bench.kernels.custom_models import custom_model
+from effcompile.bench.kernels.flashinfer_peer import PEERS, paged_decode
 
 BATCH, HEADS, KV_HEADS, KEYS, WIDTH = 8, 32, 8, 4096, 128
 DTYPE = "bfloat16"
@@ -45,6 +46,7 @@ def _case(page: int) -> KernelCase:
         peers={
             "torch SDPA, pages copied first": direct(_copied),
             "torch SDPA, found copied": _found_copied,
+            **{name: _flashinfer(cores) for name, cores in PEERS.items()},
         },
     )
 
@@ -84,6 +86,14 @@ def _found_copied(inputs: Tensors) -> Callable[[], Any]:
     query, key, value, table, _ = inputs
     row = [_in_a_row(pages, table) for pages in (key, value)]
     return lambda: _attended(query, *row)
+
+
+def _flashinfer(tensor_cores: bool) -> Peer:
+    def prepare(inputs: Tensors) -> Callable[[], Any]:
+        query, key, value, table, lengths = inputs
+        return paged_decode(query, (key, value), table, lengths.tolist(), tensor_cores=tensor_cores)
+
+    return prepare
 
 
 def _reference(inputs: Tensors) -> Tensors:
