@@ -94,7 +94,7 @@ struct Walk {
       wgmma_commit();
       pass_turn<C, OWN_TURN>();
       wgmma_wait<1>();
-      if (step > 0 && lane == 0) mbarrier_arrive_all<C::CLUSTER>(previous);
+      if (step > 0 && lane == 0) mbarrier_arrive_all_as_reader<C::CLUSTER>(previous);
       previous = ring.empty();
       ring.advance();
       ++step;
@@ -165,7 +165,7 @@ __device__ __forceinline__ void multiply_rows(const unsigned* codes, const elem*
     while (walk.step < walk.n_steps) walk.template steps_from<0>(sum, ring);
     wgmma_wait<0>();
     hold(sum);
-    if (walk.lane == 0) mbarrier_arrive_all<C::CLUSTER>(walk.previous);
+    if (walk.lane == 0) mbarrier_arrive_all_as_reader<C::CLUSTER>(walk.previous);
     store<C, Ending>(sum, held + sixteen * AT_ONCE * LINE, packed_tile * OWN, tile.column, tile.split, walk.lane,
                      arguments);
   }

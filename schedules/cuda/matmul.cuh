@@ -130,7 +130,7 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
       }
       wgmma_commit();
       wgmma_wait<1>();
-      if (step > 0 && signals) mbarrier_arrive_all<C::CLUSTER>(previous);
+      if (step > 0 && signals) mbarrier_arrive_all_as_reader<C::CLUSTER>(previous);
       previous = full + 8;
       if (++stage == C::STAGES) {
         stage = 0;
@@ -138,7 +138,7 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
       }
     }
     wgmma_wait<0>();
-    if (signals) mbarrier_arrive_all<C::CLUSTER>(previous);
+    if (signals) mbarrier_arrive_all_as_reader<C::CLUSTER>(previous);
 #pragma unroll
     for (int part = 0; part < PARTS; ++part)
       product_store::rows<C, Ending>(sum[part], tile.row + lane_row + part * 64, tile.column,
