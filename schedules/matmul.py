@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from schedules.candidate import Candidate
 from schedules.contraction import Contraction, Operand
 from schedules.contraction_problem import contraction_of
 from schedules.covering import required, unless_empty
@@ -85,7 +84,7 @@ class MatmulSpace(KnobSpace):
             Knob(name="blocks_per_core", values=(1, 2)),
             Knob(name="group", values=(1, 4, 8, 16)),
             Knob(name="splits", values=(1, 2, 4, 8)),
-            Knob(name="cluster", values=(1, 2)),
+            Knob(name="cluster", values=(1, 2, 4)),
             Knob(name="blocks", values=("one_per_tile", "persistent")),
         )
 
@@ -203,18 +202,13 @@ class MatmulSpace(KnobSpace):
         }
         return first_fault(faults)
 
-    def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
-        """At most ``n`` distinct points, uniformly from those that promise something."""
-        chosen = rng.permutation(self._promising)[: max(n, 0)]
-        return [self.candidate(self.points[int(index)]) for index in chosen]
-
     @cached_property
-    def _promising(self) -> np.ndarray:
-        """Indices of the points whose estimate is not much above the least one."""
-        n_cores = self._target.n_cores
+    def estimates(self) -> np.ndarray:
+        """See :class:`KnobSpace`."""
         schedules = map(self.schedule, self.points)
+        n_cores = self._target.n_cores
         cycles = np.array([product_cycles(self._problem, one, n_cores) for one in schedules])
-        return np.flatnonzero(promising(cycles, MOST_SLOWER))
+        return np.where(promising(cycles, MOST_SLOWER), cycles, np.inf)
 
     def program(self, values: Values) -> Any:
         """The bound program."""
