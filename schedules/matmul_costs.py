@@ -27,6 +27,8 @@ OVERLAP_NORM = 5.0
 """Of what goes on at a time: the longest decides, others are in its way a little."""
 STORED_PER_CYCLE = 20.0
 START_CYCLES = 3600.0
+MEETING_CYCLES = 1000.0
+"""Of the blocks of a cluster."""
 SPLIT_CYCLES = 2800.0
 SPLIT_BYTES_PER_CYCLE = 10.0
 """Of parts of sums, written and read again by a second launch."""
@@ -72,13 +74,19 @@ def product_cycles(problem: Contraction, schedule: MatmulSchedule, n_cores: int)
     works, area = n_works(problem, schedule), schedule.tile_row * schedule.tile_column
     turns = ceil(works / (n_cores * schedule.blocks_per_core))
     side_by_side = min(schedule.blocks_per_core, max(1.0, works / n_cores))
-    steps = ceil(ceil(problem.k / K_STEP) / schedule.splits)
+    steps = ceil(ceil(problem.k / K_STEP) / schedule.shares)
     ending = area / STORED_PER_CYCLE * side_by_side
     # The ending of a tile is hidden behind products of the next, or of the block beside.
     is_hidden = schedule.n_blocks < works or side_by_side > 1.0
     splitting = splitting_cycles(works * area, n_cores) if schedule.splits > 1 else 0.0
+    adding = turns * _adding_cycles(schedule) if schedule.parts > 1 else 0.0
     multiplying = turns * steps * _step_cycles(schedule, side_by_side)
-    return START_CYCLES + multiplying + ending * (1 if is_hidden else turns) + splitting
+    return START_CYCLES + multiplying + ending * (1 if is_hidden else turns) + splitting + adding
+
+
+def _adding_cycles(schedule: MatmulSchedule) -> float:
+    """Parts of a tile, written to shared memory and read by the blocks of a cluster."""
+    return MEETING_CYCLES + 2 * schedule.sum_bytes / SHARED_BYTES_PER_CYCLE
 
 
 def _step_cycles(schedule: MatmulSchedule, side_by_side: float) -> float:
