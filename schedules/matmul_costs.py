@@ -11,6 +11,7 @@ from math import ceil
 
 from schedules.contraction import Contraction
 from schedules.matmul_cuda import K_STEP, MatmulSchedule, n_works
+from schedules.matmul_simt_costs import MEMORY_BYTES_PER_CYCLE
 
 ELEMENT_BYTES = 2
 SUM_BYTES = 4
@@ -81,7 +82,19 @@ def product_cycles(problem: Contraction, schedule: MatmulSchedule, n_cores: int)
     splitting = splitting_cycles(works * area, n_cores) if schedule.splits > 1 else 0.0
     adding = turns * _adding_cycles(schedule) if schedule.parts > 1 else 0.0
     multiplying = turns * steps * _step_cycles(schedule, side_by_side)
-    return START_CYCLES + multiplying + ending * (1 if is_hidden else turns) + splitting + adding
+    working = together(multiplying, memory_cycles(problem, n_cores))
+    return START_CYCLES + working + ending * (1 if is_hidden else turns) + splitting + adding
+
+
+def memory_cycles(problem: Contraction, n_cores: int) -> float:
+    """Reading both operands from memory once.
+
+    Args:
+        problem: Whose operands.
+        n_cores: Multiprocessors.
+    """
+    terms = (problem.m + problem.n) * problem.k * max(problem.batch, 1)
+    return terms * ELEMENT_BYTES / (MEMORY_BYTES_PER_CYCLE * n_cores)
 
 
 def _adding_cycles(schedule: MatmulSchedule) -> float:
