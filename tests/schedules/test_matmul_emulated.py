@@ -61,6 +61,7 @@ PLAIN: dict[str, Value] = {
                 "group": 1,
             },
         ),
+        (Product(m=70, n=40, k=200, layout="nt"), {"splits": 2, "group": 1, "tile_column": 32}),
         (Product(m=70, n=40, k=72, layout="nt", ending="gated"), {"group": 1}),
         (Product(m=70, n=72, k=72, layout="nt", ending="gated"), {"tile_column": 32, "group": 1}),
         (
