@@ -8,11 +8,9 @@ import pytest
 from schedules.gemm_dequant import GemmDequantSpace
 from schedules.gemm_fused import GemmFusedSpace
 from schedules.knobs import Knob, KnobSpace, Values
-from schedules.matmul import MatmulSpace
 from schedules.target import known_target
 from schedules.task import Task
 from tests.schedules.gemv_workloads import gemv_workload
-from tests.schedules.products import Product, product_workload
 
 HOPPER = known_target("h200")
 
@@ -71,11 +69,8 @@ def test_packed_products_of_many_rows_know_what_they_take(rows: int) -> None:
     workload = gemv_workload(rows, 4096, 4096, 4, 128, dtype="bfloat16")
     task = Task(workload=workload, target=HOPPER)
     fused, unpacked = GemmFusedSpace(task), GemmDequantSpace(task)
-    plain = MatmulSpace(
-        Task(workload=product_workload(Product(m=rows, n=4096, k=4096, layout="nt")), target=HOPPER)
-    )
-    assert fused.least_cycles and unpacked.least_cycles and plain.least_cycles
-    # Unpacking in a launch of its own costs more than the same products of what is unpacked.
-    assert plain.least_cycles < fused.least_cycles < unpacked.least_cycles
+    assert fused.least_cycles and unpacked.least_cycles
+    # Unpacking in a launch of its own costs more than it saves.
+    assert fused.least_cycles < unpacked.least_cycles
     assert unpacked.estimates is not None
     assert len(unpacked.estimates) == len(unpacked.points)
