@@ -4,8 +4,7 @@
 // tile. Rows and columns are those of the tensor cores' product; when Config::SWAPPED they are the
 // columns and rows of the problem. An ending that makes one element of two columns takes them
 // together: where columns are rows, the second one is four lanes on. Elements of four bytes are stored
-// in pairs: a quad then fills a sector of 32 bytes at once, which takes a fraction of the time of two
-// halves one after the other.
+// in pairs: a quad then fills a sector of 32 bytes at once, not in two halves one after the other.
 
 namespace product_store {
 
