@@ -38,6 +38,8 @@ MEETING_CYCLES = 2300.0
 SPLIT_CYCLES = 2800.0
 CORE_BYTES_PER_CYCLE = 24.0
 """That one multiprocessor gets from memory."""
+STRAIGHT_FACTOR = 2.0
+"""Longer, where rows of the tensor cores are rows of the parts."""
 SPLIT_BYTES_PER_CYCLE = 10.0
 """Of parts of sums, written and read again by a second launch."""
 
@@ -97,9 +99,15 @@ def product_cycles(
         + hypot(multiplying, memory_cycles(problem, min(works, n_cores), n_cores) if cold else 0.0)
         + ending
         + turns * _extra_cycles(schedule)
-        + (splitting_cycles(works * area, n_cores) if schedule.splits > 1 else 0.0)
+        + _splitting_cycles(schedule, works * area, n_cores)
         + (CLUSTER_CYCLES if schedule.cluster * schedule.parts > 1 else 0.0)
     )
+
+
+def _splitting_cycles(schedule: MatmulSchedule, n_sums: int, n_cores: int) -> float:
+    if schedule.splits == 1:
+        return 0.0
+    return splitting_cycles(n_sums, n_cores) * (1.0 if schedule.swapped else STRAIGHT_FACTOR)
 
 
 def _slots(schedule: MatmulSchedule, n_cores: int) -> int:
