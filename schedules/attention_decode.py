@@ -97,6 +97,11 @@ class AttentionDecodeSpace(KnobSpace):
         cycles = np.array([self._cycles(self.schedule(one)) for one in legal])
         return [legal[i] for i in np.flatnonzero(promising(cycles, self.patience))]
 
+    @cached_property
+    def estimates(self) -> np.ndarray:
+        """See :class:`KnobSpace`."""
+        return np.array([self._cycles(self.schedule(one)) for one in self.points])
+
     def schedule(self, values: Values) -> DecodeSchedule:
         """The decisions that knob values stand for."""
         return DecodeSchedule(

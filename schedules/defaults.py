@@ -64,6 +64,10 @@ class DefaultSpace:
         self._task = task
         self._stand_in = stand_in
 
+    @property
+    def least_cycles(self) -> None:
+        """Nothing is known beforehand."""
+
     def default(self) -> Candidate:
         """The only candidate."""
         return Candidate(space=self.name, decisions=DECISIONS)

@@ -9,13 +9,17 @@ prompt and those that continue it share them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from schedules import matmul_cuda, matmul_mma_cuda, matmul_simt_cuda
 from schedules.contraction import Contraction
 from schedules.covering import required
 from schedules.cuda_kernel import CudaLaunch, cuda_program
 from schedules.dtypes import HALF
+from schedules.gemm_dequant_costs import unpacking_cycles
 from schedules.gemm_dequant_cuda import contractions_of, matrices_of, unpack_launch, up_of
 from schedules.gemv_dequant_problem import GemvProblem, gemv_problem
 from schedules.knobs import KnobSpace, Value, Values
@@ -82,13 +86,23 @@ class GemmDequantSpace(KnobSpace):
             expected="packed matrices, and x, scales and outputs of one float type",
         )
         self._contractions = contractions_of(self._quantised)
-        self._workload = task.workload
+        self._workload, self._n_cores = task.workload, task.target.n_cores
         largest = max(range(len(self._families)), key=lambda i: self._contractions[i].n)
         self._product = self._families[largest][0]
         self.knobs = self._product.knobs
 
     def _legal(self) -> Iterator[dict[str, Value]]:
         yield from (point for point in self._product.points if self._shares(point))
+
+    @cached_property
+    def estimates(self) -> np.ndarray | None:
+        """Of the largest product, behind unpacking; see :class:`KnobSpace`."""
+        known = self._product.estimates
+        if known is None:
+            return None
+        shares = [self._shares(point) for point in self._product.points]
+        found: np.ndarray = known[shares] + unpacking_cycles(self._quantised, self._n_cores)
+        return found
 
     def _shares(self, values: Values) -> bool:
         """Whether products leave each other alone: parts of sums have one place."""

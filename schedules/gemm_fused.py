@@ -6,6 +6,7 @@ floats first, and of :mod:`schedules.gemv_dequant`: programs of all three may sh
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from schedules.covering import required, unless_empty
 from schedules.cuda_kernel import cuda_program
 from schedules.dtypes import HALF
 from schedules.gemm_dequant import LEAST_ROWS
+from schedules.gemm_fused_costs import fused_cycles
 from schedules.gemm_fused_cuda import (
     FusedSchedule,
     endings_of,
@@ -178,6 +180,14 @@ class GemmFusedSpace(KnobSpace):
             ),
         }
         return first_fault(faults)
+
+    @cached_property
+    def estimates(self) -> np.ndarray:
+        """Of the largest output; see :class:`KnobSpace`."""
+        schedules = map(self.schedule, self.points)
+        n_cores, output = self._target.n_cores, self._largest
+        cycles = [fused_cycles(self._problem, one, output, n_cores) for one in schedules]
+        return np.array(cycles)
 
     def program(self, values: Values) -> Any:
         """The bound program: a launch per output, or two that split one's sums."""

@@ -224,6 +224,7 @@ def _config(
         "WORKS": works,
         "BLOCKS": schedule.blocks_of(works),
         "CLUSTER": schedule.cluster,
+        "PARTS": 1,
         "AHEAD": schedule.ahead,
         "TURNS": int(schedule.turns),
         "COPIER_REGISTERS": copier,

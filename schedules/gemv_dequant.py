@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from schedules.candidate import Candidate
 from schedules.covering import required
 from schedules.gemv_dequant_costs import MOST_REGISTERS, costs, needs
 from schedules.gemv_dequant_cuda import gemv_cuda
@@ -25,8 +24,6 @@ MANY_TILES = 4
 # With more rows it pays that a block holds a part of x only.
 FEW_ROWS = 2
 MOST_BLOCKS_K = 32
-# Draws mix what estimates cannot tell apart: they are off by this much, as a share.
-DRAWING_SPREAD = 0.14
 # Cores lie in groups of 16 or 18, and a cluster in one of them.
 CLUSTER_CORES = 16
 
@@ -160,20 +157,6 @@ class GemvDequantSpace(JudgedSpace):
     def estimate(self, values: Mapping[str, Grid]) -> Grid:
         """See :class:`JudgedSpace`."""
         return costs(self._problem, self._target, self._decided(values)).total
-
-    def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
-        """At most ``n`` distinct points, in the order of estimates that are somewhat off."""
-        off = DRAWING_SPREAD * rng.standard_normal(len(self.points))
-        chosen = np.argsort(self._log_estimates + off)[: max(n, 0)]
-        return [self.candidate(self.points[int(index)]) for index in chosen]
-
-    @cached_property
-    def _log_estimates(self) -> np.ndarray:
-        """Of every point."""
-        names = [knob.name for knob in self.knobs]
-        values = {name: np.array([point[name] for point in self.points]) for name in names}
-        found: np.ndarray = np.log(self.estimate(values))
-        return found
 
     def program(self, values: Values) -> Any:
         """The bound program."""

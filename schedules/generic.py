@@ -63,6 +63,10 @@ class TvmSpace:
         """Whether TVM's rules find any sketch."""
         return bool(self.sketches)
 
+    @property
+    def least_cycles(self) -> None:
+        """Nothing is known beforehand."""
+
     def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
         """At most ``n`` distinct candidates with random decisions."""
         found: dict[str, Candidate] = {}

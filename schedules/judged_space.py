@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,13 @@ class JudgedSpace(KnobSpace):
     def refusal(self, values: Values) -> str | None:
         """Limits of the device, and points that another point already stands for."""
         return first_fault(self.judge(values))
+
+    @cached_property
+    def estimates(self) -> np.ndarray:
+        """Of every point; see :meth:`KnobSpace.estimates`."""
+        names = [knob.name for knob in self.knobs]
+        values = {name: np.array([point[name] for point in self.points]) for name in names}
+        return np.broadcast_to(self.estimate(values), len(self.points)).astype(np.float64)
 
     def _legal(self) -> Iterator[dict[str, Value]]:
         for index in np.argwhere(self._promising()):

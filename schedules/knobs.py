@@ -20,6 +20,9 @@ Value = int | str
 Values = Mapping[str, Value]
 
 MUTATION_TRIES = 32
+DRAWING_SPREAD = 0.1
+"""How far estimates are off when points are drawn by them, as a share: what they cannot tell apart
+takes turns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,7 @@ class KnobSpace(ABC):
     """The design-space protocol over knobs; a family adds its knobs and its program.
 
     Spaces are enumerated once (some ten thousand points take a tenth of a second), so
-    sampling is uniform over the legal points and never repeats one.
+    sampling never repeats a point.
     """
 
     name: str
@@ -79,6 +82,20 @@ class KnobSpace(ABC):
             if self.refusal(point) is None:
                 yield point
 
+    @cached_property
+    def estimates(self) -> np.ndarray | None:
+        """About how long each of the points takes, in cycles; infinite if it is not worth a trial.
+
+        ``None`` where the family cannot tell.
+        """
+        return None
+
+    @property
+    def least_cycles(self) -> float | None:
+        """Estimate of the best point."""
+        known = self.estimates
+        return None if known is None or len(known) == 0 else float(known.min())
+
     def candidate(self, values: Values) -> Candidate:
         """The candidate of some values, in canonical form."""
         ordered = {knob.name: values[knob.name] for knob in self.knobs}
@@ -113,9 +130,18 @@ class KnobSpace(ABC):
         return values
 
     def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
-        """At most ``n`` distinct points, uniformly from all legal ones."""
-        chosen = rng.permutation(len(self.points))[: max(n, 0)]
+        """At most ``n`` distinct points: by estimates that are somewhat off, else uniformly."""
+        chosen = self._drawn(rng)[: max(n, 0)]
         return [self.candidate(self.points[int(index)]) for index in chosen]
+
+    def _drawn(self, rng: np.random.Generator) -> np.ndarray:
+        """Indices of all points that are worth a trial, in the order of a draw."""
+        if self.estimates is None:
+            return rng.permutation(len(self.points))
+        off = DRAWING_SPREAD * rng.standard_normal(len(self.points))
+        order = np.argsort(np.log(self.estimates) + off)
+        found: np.ndarray = order[np.isfinite(self.estimates[order])]
+        return found
 
     def mutate(
         self, parents: Sequence[Candidate], rng: np.random.Generator

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from schedules.candidate import Candidate
 from schedules.contraction import Contraction, Operand
 from schedules.contraction_problem import contraction_of
 from schedules.covering import required, unless_empty
@@ -19,6 +18,7 @@ from schedules.matmul_costs import product_cycles
 from schedules.matmul_cuda import (
     COPIER_AND_MULTIPLIER_REGISTERS,
     K_STEP,
+    SUM_COLUMNS,
     WARPGROUP,
     MatmulSchedule,
     by_depth,
@@ -32,6 +32,8 @@ from schedules.task import Task
 from schedules.tile_order import order_fault
 
 ALIGNED_ELEMENTS = 8
+MOST_SHARING = 4
+"""Blocks that copy columns for each other."""
 MOST_SUMS = {240: 192, 208: 128, 160: 96}
 """Accumulators per thread that leave room for addresses, by registers of a multiplier."""
 
@@ -75,7 +77,10 @@ class MatmulSpace(KnobSpace):
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:  # type: ignore[override]
-        """Orientation, tile, warpgroups, stages, residency, order, splits, sharing, persistence."""
+        """Orientation, tile, warpgroups, stages, residency, order, splits, clusters, persistence.
+
+        Blocks of a cluster share columns or, where the sum is split, add its parts.
+        """
         return (
             Knob(name="orientation", values=("straight", "swapped")),
             Knob(name="tile_row", values=(64, 128, 192, 256)),
@@ -85,7 +90,7 @@ class MatmulSpace(KnobSpace):
             Knob(name="blocks_per_core", values=(1, 2)),
             Knob(name="group", values=(1, 4, 8, 16)),
             Knob(name="splits", values=(1, 2, 4, 8)),
-            Knob(name="cluster", values=(1, 2)),
+            Knob(name="cluster", values=(1, 2, 4, 8)),
             Knob(name="blocks", values=("one_per_tile", "persistent")),
         )
 
@@ -99,13 +104,16 @@ class MatmulSpace(KnobSpace):
 
     def _busy_blocks(self, works: int, decided: MatmulSchedule) -> int:
         """The fewest blocks that need no more turns than all that fit: the others would idle."""
-        slots = self._target.n_cores * decided.blocks_per_core // decided.cluster
-        clusters = works // decided.cluster
+        size = decided.cluster * decided.parts
+        slots = self._target.n_cores * decided.blocks_per_core // size
+        clusters = works // size
         turns = -(-clusters // slots)
-        return -(-clusters // turns) * decided.cluster
+        return -(-clusters // turns) * size
 
     def _decided(self, values: Values) -> MatmulSchedule:
         """Everything but the number of blocks, which follows: tens of thousands are looked at."""
+        cluster, splits = int(values["cluster"]), int(values["splits"])
+        adds = cluster > 1 and splits > 1
         return MatmulSchedule(
             swapped=values["orientation"] == "swapped",
             tile_row=int(values["tile_row"]),
@@ -114,8 +122,9 @@ class MatmulSpace(KnobSpace):
             stages=int(values["stages"]),
             blocks_per_core=int(values["blocks_per_core"]),
             group=int(values["group"]),
-            splits=int(values["splits"]),
-            cluster=int(values["cluster"]),
+            splits=1 if adds else splits,
+            cluster=1 if adds else cluster,
+            parts=splits if adds else 1,
             n_blocks=1,
         )
 
@@ -126,6 +135,7 @@ class MatmulSpace(KnobSpace):
             self._shape_refusal(schedule)
             or self._order_refusal(values, schedule)
             or self._sharing_refusal(schedule)
+            or self._adding_refusal(values, schedule)
             or resident_refusal(
                 self._target,
                 threads=WARPGROUP * (schedule.multipliers + 1),
@@ -172,13 +182,13 @@ class MatmulSpace(KnobSpace):
     def _order_refusal(self, values: Values, schedule: MatmulSchedule) -> str | None:
         problem = self._problem
         steps = -(-problem.k // K_STEP)
-        per_split = -(-steps // schedule.splits)
+        per_split = -(-steps // schedule.shares)
         if schedule.stages > max(2, per_split):
             return "more stages than steps"
         return order_fault(
             steps=steps,
             per_split=per_split,
-            splits=schedule.splits,
+            splits=schedule.shares,
             works=n_works(problem, schedule),
             slots=self._target.n_cores * schedule.blocks_per_core,
             group=schedule.group,
@@ -195,6 +205,9 @@ class MatmulSpace(KnobSpace):
         row_tiles = -(-n_rows(problem, swapped=swapped) // schedule.tile_row)
         share = schedule.tile_column // schedule.cluster
         faults = {
+            f"more than {MOST_SHARING} blocks would wait for each other": (
+                schedule.cluster > MOST_SHARING
+            ),
             "neighbouring tiles have other columns": schedule.group % schedule.cluster != 0,
             "tiles do not come in pairs of equal columns": row_tiles % schedule.cluster != 0,
             "a share of the columns is no whole number of copies": (
@@ -203,18 +216,31 @@ class MatmulSpace(KnobSpace):
         }
         return first_fault(faults)
 
-    def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
-        """At most ``n`` distinct points, uniformly from those that promise something."""
-        chosen = rng.permutation(self._promising)[: max(n, 0)]
-        return [self.candidate(self.points[int(index)]) for index in chosen]
+    def _adding_refusal(self, values: Values, schedule: MatmulSchedule) -> str | None:
+        """Blocks of a cluster add parts of one tile, which lie where its terms were."""
+        if schedule.parts == 1:
+            return None
+        faults = {
+            "all blocks of a cluster have parts of the same sum": (
+                values["cluster"] != schedule.parts
+            ),
+            "blocks that add parts have one tile": values["blocks"] == "persistent",
+            "a share of the columns is no whole number of pieces": (
+                schedule.tile_column % (SUM_COLUMNS * schedule.parts) != 0
+            ),
+            "sums do not fit where terms were": (
+                schedule.sum_bytes > schedule.stages * schedule.stage_bytes
+            ),
+        }
+        return first_fault(faults)
 
     @cached_property
-    def _promising(self) -> np.ndarray:
-        """Indices of the points whose estimate is not much above the least one."""
-        n_cores = self._target.n_cores
+    def estimates(self) -> np.ndarray:
+        """See :class:`KnobSpace`."""
         schedules = map(self.schedule, self.points)
+        n_cores = self._target.n_cores
         cycles = np.array([product_cycles(self._problem, one, n_cores) for one in schedules])
-        return np.flatnonzero(promising(cycles, MOST_SLOWER))
+        return np.where(promising(cycles, MOST_SLOWER), cycles, np.inf)
 
     def program(self, values: Values) -> Any:
         """The bound program."""
@@ -227,7 +253,7 @@ class MatmulSpace(KnobSpace):
         slots = self._target.n_cores * schedule.blocks_per_core
         waves = works / slots
         area = schedule.tile_row * schedule.tile_column
-        computed = works // schedule.splits * area
+        computed = works // schedule.shares * area
         return [
             float(np.log2(works)),
             float(np.log2(waves)),

@@ -1,51 +1,142 @@
 """About how long a product on warpgroups takes, so that draws begin where it is short.
 
-Cycles of a multiprocessor. Rates were fitted to 1393 points of nine workloads on an H100 and an
-H200, from 512 to 4096 rows and columns and down to one row (root mean square error 28 %); with each
-workload left out, ranks of its points agree with their times (Spearman 0.80 to 0.92), and the best
-known one is within 1 % of a point whose estimate is at most 1.4 times the least.
+Cycles of a multiprocessor. Rates were fitted to 1400 points of eight workloads on an H100 and an
+H200, from 512 to 4096 rows and columns and down to one row, each weighted by its speed (root mean
+square error 13 % beside a common factor of a workload). Clusters, scattered elements and reading
+from memory were fitted to 80 cold points of five workloads on an H200 (5 to 13 %).
 """
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, hypot
 
 from schedules.contraction import Contraction
 from schedules.matmul_cuda import K_STEP, MatmulSchedule, n_works
+from schedules.matmul_simt_costs import MEMORY_BYTES_PER_CYCLE
 
 ELEMENT_BYTES = 2
-MULTIPLY_ADDS_PER_CYCLE = 4096
-SHARED_BYTES_PER_CYCLE = 130.0
-LOADED_BYTES_PER_CYCLE = 85.0
-STAGE_LATENCY_CYCLES = 912.0
+SUM_BYTES = 4
+MULTIPLY_ADDS_PER_CYCLE = 2048
+SHARED_BYTES_PER_CYCLE = 87.0
+LOADED_BYTES_PER_CYCLE = 56.0
+STAGE_LATENCY_CYCLES = 514.0
 """From asking for a stage to its arrival; several are under way at once."""
-ALONE_SHARE = 0.39
+ALONE_SHARE = 0.16
 """Longer, where one warpgroup multiplies on a multiprocessor: nobody does while it waits."""
-PAIR_SHARE = 1.9
-"""Longer, where blocks that share columns wait for each other."""
-STORED_PER_CYCLE = 15.3
-START_CYCLES = 920.0
-SPLIT_CYCLES = 2500.0
+CLUSTER_CYCLES = 1400.0
+"""To start and end blocks as clusters. What they copy for each other saves what waiting costs."""
+CLUSTERED_SHARE = 0.9
+"""Of the multiprocessors, that clusters of more than two fill."""
+OVERLAP_NORM = 5.0
+"""Of what goes on at a time: the longest decides, others are in its way a little."""
+STORED_PER_CYCLE = 20.0
+SCATTERED_PER_CYCLE = 8.0
+"""Likewise, of elements that are no neighbours; nothing hides that."""
+START_CYCLES = 3600.0
+MEETING_CYCLES = 2300.0
+"""Of the blocks of a cluster, before parts are added."""
+SPLIT_CYCLES = 2800.0
+CORE_BYTES_PER_CYCLE = 24.0
+"""That one multiprocessor gets from memory."""
+STRAIGHT_FACTOR = 2.0
+"""Longer, where rows of the tensor cores are rows of the parts."""
+SPLIT_BYTES_PER_CYCLE = 10.0
+"""Of parts of sums, written and read again by a second launch."""
 
 
-def product_cycles(problem: Contraction, schedule: MatmulSchedule, n_cores: int) -> float:
+def together(*cycles: float) -> float:
+    """How long work takes that goes on at the same time."""
+    longest = max(cycles)
+    shares = sum((one / longest) ** OVERLAP_NORM for one in cycles)
+    return float(longest * shares ** (1 / OVERLAP_NORM))
+
+
+def step_interval(busy: float, stages: int) -> float:
+    """Cycles from one step to the next.
+
+    A stage is asked for when the step behind its last one has begun, arrives, and is multiplied.
+
+    Args:
+        busy: Cycles of a step whose terms are there.
+        stages: In flight.
+    """
+    return together(busy, (STAGE_LATENCY_CYCLES + busy) / max(stages - 1, 1))
+
+
+def splitting_cycles(n_sums: int, n_cores: int) -> float:
+    """A second launch that adds parts of sums.
+
+    Args:
+        n_sums: Of all parts.
+        n_cores: Multiprocessors.
+    """
+    return SPLIT_CYCLES + n_sums * SUM_BYTES / (SPLIT_BYTES_PER_CYCLE * n_cores)
+
+
+def product_cycles(
+    problem: Contraction, schedule: MatmulSchedule, n_cores: int, *, cold: bool = True
+) -> float:
     """Estimated cycles of a launch between others of its kind.
 
     Args:
         problem: What is computed.
         schedule: How; ``n_blocks`` is what it will be.
         n_cores: Multiprocessors.
+        cold: Whether operands lie in memory, not in the second-level cache.
     """
-    works = n_works(problem, schedule)
-    turns = ceil(works / (n_cores * schedule.blocks_per_core))
-    side_by_side = min(schedule.blocks_per_core, max(1.0, works / n_cores))
-    steps = ceil(ceil(problem.k / K_STEP) / schedule.splits)
-    ending = schedule.tile_row * schedule.tile_column / STORED_PER_CYCLE * side_by_side
+    works, area = n_works(problem, schedule), schedule.tile_row * schedule.tile_column
+    slots = _slots(schedule, n_cores)
+    turns = ceil(works / slots)
+    side_by_side = min(schedule.blocks_per_core, max(1.0, works * schedule.blocks_per_core / slots))
+    steps = ceil(ceil(problem.k / K_STEP) / schedule.shares)
+    multiplying = turns * steps * _step_cycles(schedule, side_by_side)
     # The ending of a tile is hidden behind products of the next, or of the block beside.
     is_hidden = schedule.n_blocks < works or side_by_side > 1.0
-    splitting = SPLIT_CYCLES if schedule.splits > 1 else 0.0
-    multiplying = turns * steps * _step_cycles(schedule, side_by_side)
-    return START_CYCLES + multiplying + ending * (1 if is_hidden else turns) + splitting
+    ending = area / STORED_PER_CYCLE * side_by_side * (1 if is_hidden else turns)
+    return (
+        START_CYCLES
+        # Copies under way hide multiplying only where memory answers in time.
+        + hypot(multiplying, memory_cycles(problem, min(works, n_cores), n_cores) if cold else 0.0)
+        + ending
+        + turns * _extra_cycles(schedule)
+        + _splitting_cycles(schedule, works * area, n_cores)
+        + (CLUSTER_CYCLES if schedule.cluster * schedule.parts > 1 else 0.0)
+    )
+
+
+def _splitting_cycles(schedule: MatmulSchedule, n_sums: int, n_cores: int) -> float:
+    if schedule.splits == 1:
+        return 0.0
+    return splitting_cycles(n_sums, n_cores) * (1.0 if schedule.swapped else STRAIGHT_FACTOR)
+
+
+def _slots(schedule: MatmulSchedule, n_cores: int) -> int:
+    """Blocks that run at a time."""
+    size = schedule.cluster * schedule.parts
+    cores = n_cores if size <= 2 else int(n_cores * CLUSTERED_SHARE)
+    return cores * schedule.blocks_per_core // size * size
+
+
+def _extra_cycles(schedule: MatmulSchedule) -> float:
+    """Of a tile, beside its products and their plain ending: parts go through shared memory."""
+    area = schedule.tile_row * schedule.tile_column
+    scattered = area * (1 / SCATTERED_PER_CYCLE - 1 / STORED_PER_CYCLE) if schedule.swapped else 0.0
+    if schedule.parts == 1:
+        return scattered
+    added = MEETING_CYCLES + 2 * schedule.sum_bytes / SHARED_BYTES_PER_CYCLE
+    return added + scattered / schedule.parts
+
+
+def memory_cycles(problem: Contraction, n_busy: int, n_cores: int) -> float:
+    """Reading both operands from memory once.
+
+    Args:
+        problem: Whose operands.
+        n_busy: Multiprocessors that read.
+        n_cores: All of them.
+    """
+    n_bytes = (problem.m + problem.n) * problem.k * max(problem.batch, 1) * ELEMENT_BYTES
+    return n_bytes / min(MEMORY_BYTES_PER_CYCLE * n_cores, CORE_BYTES_PER_CYCLE * n_busy)
 
 
 def _step_cycles(schedule: MatmulSchedule, side_by_side: float) -> float:
@@ -56,6 +147,5 @@ def _step_cycles(schedule: MatmulSchedule, side_by_side: float) -> float:
     # Every 64 rows read all columns again.
     shared = (rows + columns * rows / 64) * K_STEP * ELEMENT_BYTES / SHARED_BYTES_PER_CYCLE
     loaded = (rows + columns) * K_STEP * ELEMENT_BYTES / LOADED_BYTES_PER_CYCLE
-    busy = max(tensor, shared, loaded) * side_by_side
-    longest = max(busy, STAGE_LATENCY_CYCLES / schedule.stages)
-    return longest * (1.0 + PAIR_SHARE * (schedule.cluster > 1))
+    busy = together(tensor, shared, loaded) * side_by_side
+    return step_interval(busy, schedule.stages)

@@ -16,9 +16,18 @@ from schedules.product_ending import (
 from schedules.wgmma import wgmma_shared
 from schedules.workload import Workload
 
-HEADERS = ("hopper.cuh", "product_ending.cuh", "quad.cuh", "product_store.cuh", "matmul.cuh")
+HEADERS = (
+    "ampere.cuh",
+    "hopper.cuh",
+    "product_ending.cuh",
+    "quad.cuh",
+    "product_store.cuh",
+    "matmul.cuh",
+)
 K_STEP = 64
 WARPGROUP = 128
+SUM_COLUMNS = 8
+"""That four sums of each thread of a warpgroup belong to."""
 COPIER_AND_MULTIPLIER_REGISTERS = {
     (1, 1): (40, 240),
     (1, 2): (40, 208),
@@ -40,8 +49,9 @@ class MatmulSchedule:
         stages: Tiles in flight.
         blocks_per_core: Blocks that share a multiprocessor.
         group: Tiles along the rows that are visited before the next column.
-        splits: Parts of the sum that different blocks compute.
+        splits: Parts of the sum that different blocks compute and a second launch adds.
         cluster: Neighbouring blocks, with tiles of the same columns, that copy these once for all.
+        parts: Parts of the sum that the blocks of a cluster compute and add.
         n_blocks: Blocks of the launch; each takes every ``n_blocks``-th tile.
     """
 
@@ -54,12 +64,23 @@ class MatmulSchedule:
     group: int
     splits: int
     cluster: int
+    parts: int
     n_blocks: int
+
+    @property
+    def shares(self) -> int:
+        """Blocks that compute the sums of a tile."""
+        return self.splits * self.parts
 
     @property
     def stage_bytes(self) -> int:
         """Bytes of one stage."""
         return (self.tile_row + self.tile_column) * K_STEP * 2
+
+    @property
+    def sum_bytes(self) -> int:
+        """Of a tile."""
+        return self.tile_row * self.tile_column * 4
 
     @property
     def shared_bytes(self) -> int:
@@ -81,7 +102,7 @@ def n_works(problem: Contraction, schedule: MatmulSchedule) -> int:
     """Tiles of all batches and splits."""
     rows = -(-n_rows(problem, swapped=schedule.swapped) // schedule.tile_row)
     columns = -(-n_columns(problem, swapped=schedule.swapped) // schedule.tile_column)
-    return rows * columns * problem.batch * schedule.splits
+    return rows * columns * problem.batch * schedule.shares
 
 
 def matmul_cuda(workload: Workload, problem: Contraction, schedule: MatmulSchedule) -> Any:
@@ -121,7 +142,7 @@ def _product(
         block=(WARPGROUP * (schedule.multipliers + 1),),
         shared_bytes=schedule.shared_bytes,
         min_blocks=schedule.blocks_per_core,
-        cluster=schedule.cluster,
+        cluster=schedule.cluster * schedule.parts,
     )
 
 
@@ -161,13 +182,14 @@ def _config_text(problem: Contraction, schedule: MatmulSchedule, a: Operand, b: 
         "TILES_COLUMN": -(-columns // schedule.tile_column),
         "GROUP": schedule.group,
         "STEPS": steps,
-        "STEPS_PER_SPLIT": -(-steps // schedule.splits),
+        "STEPS_PER_SPLIT": -(-steps // schedule.shares),
         "STAGES": schedule.stages,
         "STAGE_BYTES": schedule.stage_bytes,
         "MULTIPLIERS": schedule.multipliers,
         "WORKS": n_works(problem, schedule),
         "BLOCKS": schedule.n_blocks,
         "CLUSTER": schedule.cluster,
+        "PARTS": schedule.parts,
         "A_BY_DEPTH": int(by_depth(a)),
         "B_BY_DEPTH": int(by_depth(b)),
         "A_DIMENSIONS": 3 if a.batch else 2,

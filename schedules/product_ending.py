@@ -115,6 +115,7 @@ def _struct_text(
             f"  struct Arguments {{{members} }};",
             f"  static constexpr bool WIDE = {str(problem.n % WIDE == 0).lower()};",
             f"  static constexpr int EACH = {problem.each};",
+            f"  static constexpr int BYTES = {ELEMENT_BYTES[out.dtype]};",
             "  template <int SUMS> static __device__ __forceinline__ void finish(",
             "      const Arguments& a, const float (&sums)[SUMS], int batch, int m, int column) {",
             "    constexpr int WIDTH = SUMS / EACH;",

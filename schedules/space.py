@@ -28,6 +28,10 @@ class DesignSpace(Protocol):
     def name(self) -> str:
         """Name stored in candidates, for example ``tvm``."""
 
+    @property
+    def least_cycles(self) -> float | None:
+        """About how long the best candidate takes, ``None`` if only trials tell."""
+
     def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
         """At most ``n`` distinct legal candidates drawn at random; fewer if the space is small."""
 

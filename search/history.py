@@ -75,6 +75,11 @@ class TaskHistory:
         """True if the candidate was ever proposed for this task."""
         return candidate_id in self._tried
 
+    @property
+    def n_tried(self) -> int:
+        """Candidates that were ever proposed for this task."""
+        return len(self._tried)
+
     def twin_of(self, binary_id: str) -> Trial | None:
         """The trial that already ran this very binary and whose outcome holds for it."""
         return self._first_of_binary.get(binary_id)

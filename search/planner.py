@@ -114,7 +114,8 @@ class Planner:
         names = list(self._space_names(history.task))
         found: list[Proposal] = []
         while names and len(found) < n:
-            shares = split_round(n - len(found), names, history)
+            cycles = self._least_cycles(history, names)
+            shares = split_round(n - len(found), names, history, cycles)
             for name, share in shares.items():
                 if share == 0:
                     continue
@@ -127,6 +128,11 @@ class Planner:
                 if len(got) < share:
                     names.remove(name)
         return found
+
+    def _least_cycles(self, history: TaskHistory, names: Sequence[str]) -> dict[str, float]:
+        """Estimates of spaces that can tell."""
+        found = {name: self._open_space(history.task, name).least_cycles for name in names}
+        return {name: value for name, value in found.items() if value is not None}
 
     def close(self) -> None:
         """Let go of a plan that nobody will wait for."""

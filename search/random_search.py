@@ -10,7 +10,8 @@ from search.history import TaskHistory
 from search.stored import Proposal
 from search.strategy import Ranker
 
-MAX_DRAWS = 4
+FACTORS = (1, 2, 4, 8)
+"""Of what is wanted, in draws that follow each other until enough is new."""
 
 
 class RandomSearch:
@@ -36,13 +37,13 @@ def fresh_samples(
 ) -> list[Candidate]:
     """At most ``n`` distinct random candidates that were never proposed for the task."""
     found: dict[str, Candidate] = {}
-    n_asked = n
-    for _ in range(MAX_DRAWS):
+    for factor in FACTORS:
         if len(found) >= n:
             break
-        for candidate in space.sample(n_asked, rng):
+        # Spaces that draw the promising first return tried points before any others: the last draw
+        # goes beyond all of them.
+        beyond = history.n_tried if factor == FACTORS[-1] else 0
+        for candidate in space.sample(factor * n + beyond, rng):
             if not history.was_tried(candidate.candidate_id):
                 found.setdefault(candidate.candidate_id, candidate)
-        # A small space returns mostly known points: ask for more of it the next time.
-        n_asked = 2 * n_asked
     return list(found.values())[:n]

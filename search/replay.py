@@ -44,6 +44,10 @@ class ReplaySpace:
         self._scaled = _scaled(self._features)
         self._near: dict[int, np.ndarray] = {}
 
+    @property
+    def least_cycles(self) -> None:
+        """Nothing is known beforehand."""
+
     def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
         """See :class:`schedules.space.DesignSpace`; drawn without replacement."""
         return [self._candidates[i] for i in rng.permutation(len(self._candidates))[:n]]

@@ -89,6 +89,10 @@ class SimulatedSpace:
     def candidate(self, knobs: Sequence[int]) -> Candidate:
         return Candidate(space=self.name, decisions=json.dumps([int(knob) for knob in knobs]))
 
+    @property
+    def least_cycles(self) -> None:
+        """Nothing is known beforehand."""
+
     def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
         size = self.n_values**self.n_knobs
         if size <= 2 * n:

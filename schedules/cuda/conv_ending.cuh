@@ -20,7 +20,8 @@ __device__ __forceinline__ void keep_sums(const float (&sum)[C::TILE_COLUMN / 2]
 template <class C, class Ending>
 __device__ __forceinline__ void finish_tile(const typename Ending::Arguments& arguments,
                                             const Tile& tile, u32 sums) {
-  constexpr int WIDTH = Ending::WIDE ? 8 : 4, PER_ROW = C::TILE_COLUMN / WIDTH;
+  // Neighbours of 16 bytes at most: a store fills whole sectors.
+  constexpr int WIDTH = Ending::WIDE && Ending::BYTES < 4 ? 8 : 4, PER_ROW = C::TILE_COLUMN / WIDTH;
   constexpr int THREADS = 128 * C::MULTIPLIERS, BOX = C::BOX_HEIGHT * C::BOX_WIDTH;
   int first = threadIdx.x - 128 + tile.part % C::CLUSTER * THREADS;
   for (int i = first; i < C::BOX_IMAGES * BOX * PER_ROW; i += THREADS * C::CLUSTER) {

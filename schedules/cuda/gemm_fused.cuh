@@ -94,7 +94,7 @@ struct Walk {
       wgmma_commit();
       pass_turn<C, OWN_TURN>();
       wgmma_wait<1>();
-      if (step > 0 && lane == 0) mbarrier_arrive_all<C::CLUSTER>(previous);
+      if (step > 0 && lane == 0) mbarrier_arrive_all_as_reader<C::CLUSTER>(previous);
       previous = ring.empty();
       ring.advance();
       ++step;
@@ -107,15 +107,14 @@ struct Walk {
 // Elements of a row of y that a warp has, and where it keeps them between its sums and the ending.
 constexpr int OWN = GATED ? 8 : 16, LINE = OWN + 4, AT_ONCE = 16;
 
-// Sums lie across the lanes along a row of y: by way of shared memory, AT_ONCE rows at a time, eight
-// neighbours come together. Those of a gate and of the other matrix lie side by side in a thread.
+// Sums lie across the lanes along a row of y: by way of shared memory, AT_ONCE rows at a time, up to eight
+// neighbours come together, of 16 bytes: a store fills whole sectors. Sums of a gate and of the other
+// matrix lie side by side in a thread.
 template <class C, class Ending>
 __device__ __forceinline__ void store(const float (&sum)[C::TILE_COLUMN / 2], float* held, int n, int m, int split,
                                       int lane, const typename Ending::Arguments& arguments) {
+  constexpr int WIDTH = Ending::BYTES < 4 ? 8 : 4, PER_LINE = OWN / WIDTH;
   float* to = held + lane % 4 * 2 * LINE + lane / 4;
-  const float* from = held + lane / (OWN / 8) * LINE + lane % (OWN / 8) * 8;
-  n += lane % (OWN / 8) * 8;
-  m += lane / (OWN / 8);
 #pragma unroll
   for (int first = 0; first < C::TILE_COLUMN; first += AT_ONCE) {
     __syncwarp();
@@ -127,16 +126,23 @@ __device__ __forceinline__ void store(const float (&sum)[C::TILE_COLUMN / 2], fl
       if constexpr (!GATED) place[8] = sum[at + 2];
     }
     __syncwarp();
-    if (lane < AT_ONCE * OWN / 8 && m + first < C::COLUMNS && n < C::ROWS) {
-      const float4 low = *(const float4*)from, high = *(const float4*)(from + 4);
-      const float eight[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+    for (int piece = lane; piece < AT_ONCE * PER_LINE; piece += 32) {
+      const int row = m + first + piece / PER_LINE, column = n + piece % PER_LINE * WIDTH;
+      if (row >= C::COLUMNS || column >= C::ROWS) continue;
+      float some[WIDTH];
+#pragma unroll
+      for (int i = 0; i < WIDTH; i += 4) {
+        const float4 four = *(const float4*)(held + piece / PER_LINE * LINE + piece % PER_LINE * WIDTH + i);
+        some[i] = four.x, some[i + 1] = four.y, some[i + 2] = four.z, some[i + 3] = four.w;
+      }
       if constexpr (Ending::WIDE) {
-        Ending::template finish<8>(arguments, eight, split, m + first, n);
+        Ending::template finish<WIDTH>(arguments, some, split, row, column);
       } else {
 #pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          const float one[1] = {eight[i]};
-          if (n + i < C::ROWS) Ending::template finish<1>(arguments, one, split, m + first, n + i);
+        for (int i = 0; i < WIDTH; ++i) {
+          const float one[1] = {some[i]};
+          if (column + i < C::ROWS) Ending::template finish<1>(arguments, one, split, row, column + i);
         }
       }
     }
@@ -165,7 +171,7 @@ __device__ __forceinline__ void multiply_rows(const unsigned* codes, const elem*
     while (walk.step < walk.n_steps) walk.template steps_from<0>(sum, ring);
     wgmma_wait<0>();
     hold(sum);
-    if (walk.lane == 0) mbarrier_arrive_all<C::CLUSTER>(walk.previous);
+    if (walk.lane == 0) mbarrier_arrive_all_as_reader<C::CLUSTER>(walk.previous);
     store<C, Ending>(sum, held + sixteen * AT_ONCE * LINE, packed_tile * OWN, tile.column, tile.split, walk.lane,
                      arguments);
   }

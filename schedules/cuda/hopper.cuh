@@ -114,23 +114,9 @@ __device__ __forceinline__ void tma_load_4d(u32 to, const CUtensorMap& map, u32 
 
 // ---- clusters: the blocks of one share their memory and barriers; addresses are the same in all ----
 
-// Arrives at the barrier that lies at `bar` in every block of the cluster.
-template <int CLUSTER>
-__device__ __forceinline__ void mbarrier_arrive_all(u32 bar) {
-  if constexpr (CLUSTER == 1) {
-    mbarrier_arrive(bar);
-  } else {
-#pragma unroll
-    for (int rank = 0; rank < CLUSTER; ++rank)
-      asm volatile(
-          "{ .reg .u32 there; mapa.shared::cluster.u32 there, %0, %1;"
-          " mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there]; }" ::"r"(bar),
-          "r"(rank)
-          : "memory");
-  }
-}
-
-// Likewise by a block that has only read: what it wrote before, others may not see yet.
+// Arrives at the barrier that lies at `bar` in every block of the cluster, to say that its memory was
+// read. What the thread wrote others may not see yet: a release to the cluster would wait for all of
+// it to become visible, which takes longer than most steps.
 template <int CLUSTER>
 __device__ __forceinline__ void mbarrier_arrive_all_as_reader(u32 bar) {
   if constexpr (CLUSTER == 1) {

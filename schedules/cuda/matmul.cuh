@@ -9,6 +9,9 @@
 //
 // The CLUSTER neighbouring blocks of a cluster have tiles of the same columns: each copies its share
 // of B into all of them, and may do so once the multipliers of all of them have left the stage.
+//
+// Or the PARTS blocks of a cluster have one tile, and a part of the sum each. In the end their parts lie
+// where the terms were, and each block adds and stores a share of the columns, parts in order.
 
 namespace effcompile_matmul {
 
@@ -61,9 +64,10 @@ template <class C>
 __device__ __forceinline__ Tile tile_of(int work) {
   constexpr int PER_PRODUCT = C::TILES_ROW * C::TILES_COLUMN;
   Tile tile;
-  int rest = work / PER_PRODUCT, position = work % PER_PRODUCT;
+  const int whole = work / C::PARTS;
+  int rest = whole / PER_PRODUCT, position = whole % PER_PRODUCT;
   tile.batch = rest % C::BATCH;
-  tile.split = rest / C::BATCH;
+  tile.split = rest / C::BATCH * C::PARTS + work % C::PARTS;
   int group = position / (C::GROUP * C::TILES_COLUMN);
   int inside = position % (C::GROUP * C::TILES_COLUMN);
   int n_rows = min(C::GROUP, C::TILES_ROW - group * C::GROUP);
@@ -100,9 +104,53 @@ __device__ __forceinline__ void copy_tiles(const CUtensorMap& a, const CUtensorM
   }
 }
 
+// Four sums of every thread belong to eight columns: pieces of them lie side by side, thread by thread.
+template <class C, class Ending, int HEIGHT>
+__device__ __forceinline__ void add_parts(const float (&sum)[HEIGHT][C::TILE_COLUMN / 2], const Tile& tile,
+                                          int lane_row, const typename Ending::Arguments& arguments,
+                                          unsigned char* stages) {
+  constexpr int PIECES = C::TILE_COLUMN / 8, SHARE = PIECES / C::PARTS;
+  constexpr int THREADS = C::MULTIPLIERS * 128;
+  const int own = (int)(blockIdx.x % C::PARTS) * SHARE;
+  float4* place = (float4*)stages + threadIdx.x - 128;
+  // All of them have multiplied the last terms.
+  named_sync(1, THREADS);
+#pragma unroll
+  for (int height = 0; height < HEIGHT; ++height)
+#pragma unroll
+    for (int piece = 0; piece < PIECES; ++piece) {
+      const float* four = sum[height] + piece * 4;
+      place[(height * PIECES + piece) * THREADS] = make_float4(four[0], four[1], four[2], four[3]);
+    }
+  meet_cluster<C::PARTS>();
+  // What the ending takes at once.
+  constexpr int SOME = SHARE % 4 == 0 ? 4 : SHARE;
+#pragma unroll 1
+  for (int first = 0; first < HEIGHT * SHARE; first += SOME) {
+    const int height = first / SHARE, piece = own + first % SHARE;
+    float whole[SOME * 4];
+#pragma unroll
+    for (int i = 0; i < SOME; ++i) {
+      const u32 from = shared_address(place + (height * PIECES + piece + i) * THREADS);
+      float4 four = ampere::four_of<C::PARTS>(from, 0);
+#pragma unroll
+      for (int rank = 1; rank < C::PARTS; ++rank) {
+        const float4 more = ampere::four_of<C::PARTS>(from, rank);
+        four = make_float4(four.x + more.x, four.y + more.y, four.z + more.z, four.w + more.w);
+      }
+      whole[4 * i] = four.x;
+      whole[4 * i + 1] = four.y;
+      whole[4 * i + 2] = four.z;
+      whole[4 * i + 3] = four.w;
+    }
+    product_store::rows<C, Ending>(whole, tile.row + lane_row + height * 64,
+                                   tile.column + piece * 8, tile.batch, arguments);
+  }
+}
+
 template <class C, class Ending>
 __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments& arguments,
-                                               u32 stages, u32 barriers) {
+                                               unsigned char* raw, u32 stages, u32 barriers) {
   constexpr int PARTS = C::TILE_ROW / 64 / C::MULTIPLIERS;
   int own_row = (threadIdx.x / 128 - 1) * PARTS * 64;
   int lane_row = own_row + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
@@ -130,7 +178,7 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
       }
       wgmma_commit();
       wgmma_wait<1>();
-      if (step > 0 && signals) mbarrier_arrive_all<C::CLUSTER>(previous);
+      if (step > 0 && signals) mbarrier_arrive_all_as_reader<C::CLUSTER>(previous);
       previous = full + 8;
       if (++stage == C::STAGES) {
         stage = 0;
@@ -138,11 +186,15 @@ __device__ __forceinline__ void multiply_tiles(const typename Ending::Arguments&
       }
     }
     wgmma_wait<0>();
-    if (signals) mbarrier_arrive_all<C::CLUSTER>(previous);
+    if (signals) mbarrier_arrive_all_as_reader<C::CLUSTER>(previous);
+    if constexpr (C::PARTS > 1) {
+      add_parts<C, Ending>(sum, tile, lane_row, arguments, raw + (stages - shared_address(raw)));
+    } else {
 #pragma unroll
-    for (int part = 0; part < PARTS; ++part)
-      product_store::rows<C, Ending>(sum[part], tile.row + lane_row + part * 64, tile.column,
-                                     tile.split * C::BATCH + tile.batch, arguments);
+      for (int part = 0; part < PARTS; ++part)
+        product_store::rows<C, Ending>(sum[part], tile.row + lane_row + part * 64, tile.column,
+                                       tile.split * C::BATCH + tile.batch, arguments);
+    }
   }
 }
 
@@ -171,12 +223,13 @@ __device__ __forceinline__ void run(const CUtensorMap& a, const CUtensorMap& b,
   if (threadIdx.x < 128) {
     fewer_registers<C::COPIER_REGISTERS>();
     if (threadIdx.x == 0) copy_tiles<C>(a, b, stages, barriers);
+    meet_cluster<C::PARTS>();  // before parts are added
   } else {
     more_registers<C::MULTIPLIER_REGISTERS>();
-    multiply_tiles<C, Ending>(arguments, stages, barriers);
+    multiply_tiles<C, Ending>(arguments, raw, stages, barriers);
   }
   // Nobody leaves while others still copy into its memory or arrive at its barriers.
-  meet_cluster<C::CLUSTER>();
+  meet_cluster<C::CLUSTER * C::PARTS>();
 }
 
 }  // namespace effcompile_matmul

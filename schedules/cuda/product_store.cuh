@@ -3,7 +3,8 @@
 // Element 4 j + 2 h + e of a thread's sums is row `row` + 8 h, column 8 j + 2 (lane % 4) + e of a
 // tile. Rows and columns are those of the tensor cores' product; when Config::SWAPPED they are the
 // columns and rows of the problem. An ending that makes one element of two columns takes them
-// together: where columns are rows, the second one is four lanes on.
+// together: where columns are rows, the second one is four lanes on. Elements of four bytes are stored
+// in pairs: a quad then fills a sector of 32 bytes at once, not in two halves one after the other.
 
 namespace product_store {
 
@@ -32,6 +33,14 @@ __device__ __forceinline__ void rows(const float (&sum)[SUMS], int row, int colu
             Ending::template finish<Ending::EACH>(arguments, some, batch, C::SWAPPED ? c : r,
                                                   C::SWAPPED ? r : c);
         }
+    } else if constexpr (Ending::BYTES == 4 && Ending::EACH == 1) {
+#pragma unroll
+      for (int j = 0; j < TILES; ++j) {
+        int c = column + 8 * j + 2 * (lane % 4);
+        const float pair[2] = {sum[4 * j + 2 * h], sum[4 * j + 2 * h + 1]};
+        if (r < C::ROWS && c < C::COLUMNS)
+          Ending::template finish<2>(arguments, pair, batch, r, c);
+      }
     } else {
 #pragma unroll
       for (int j = 0; j < TILES; j += 4) {

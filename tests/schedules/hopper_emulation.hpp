@@ -64,11 +64,10 @@ inline void arrive_at(Block* block, u32 bar) {
   complete(s, s.barriers.at(bar));
 }
 inline void mbarrier_arrive(u32 bar) { arrive_at(own_block, bar); }
-template <int CLUSTER> void mbarrier_arrive_all(u32 bar) {
+template <int CLUSTER> void mbarrier_arrive_all_as_reader(u32 bar) {
   for (int rank = 0; rank < CLUSTER; ++rank)
     arrive_at(CLUSTER > 1 ? &(*cluster)[rank] : own_block, bar);
 }
-template <int CLUSTER> void mbarrier_arrive_all_as_reader(u32 bar) { mbarrier_arrive_all<CLUSTER>(bar); }
 template <int CLUSTER> void meet_cluster() {
   if constexpr (CLUSTER > 1) cluster_barrier->arrive_and_wait();
 }

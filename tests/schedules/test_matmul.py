@@ -10,7 +10,7 @@ import pytest
 from schedules import _tvm
 from schedules.contraction_problem import contraction_of
 from schedules.matmul import matmul_space
-from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS, n_works
+from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS, launches, n_works
 from schedules.programs import workload_of
 from schedules.spaces import spaces_for
 from schedules.target import known_target
@@ -148,7 +148,21 @@ def test_blocks_that_share_columns_come_in_pairs_and_leave_no_block_idle() -> No
         assert turns == 1 or -(-works // (one.n_blocks - one.cluster)) > turns
         assert one.n_blocks <= max(132 * one.blocks_per_core, works if turns == 1 else 0)
     odd = product_space(Product(m=64, n=64, k=1024))
-    assert all(values["cluster"] == 1 for values in odd.points)
+    assert all(odd.schedule(values).cluster == 1 for values in odd.points)
+
+
+def test_blocks_of_a_cluster_add_what_parts_of_a_sum_they_have() -> None:
+    space = product_space(Product(m=512, n=512, k=1024))
+    both = [one for one in space.points if int(one["cluster"]) > 1 and int(one["splits"]) > 1]
+    assert {one["splits"] for one in both} == {2, 4, 8}
+    for values in both:
+        one = space.schedule(values)
+        assert (one.parts, one.splits, one.cluster) == (values["splits"], 1, 1)
+        assert values["cluster"] == values["splits"]
+        assert one.sum_bytes <= one.stages * one.stage_bytes
+        assert one.n_blocks % one.parts == 0
+    (launch,) = launches(space._problem, space.schedule(both[0]))
+    assert launch.cluster == both[0]["cluster"]
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ from schedules.matmul_costs import product_cycles
 from search.recording import RecordedTask
 from search.recording_file import read_recording
 
-NAMES = ("mm-512", "mm-1024", "mm-2048", "mm-4096", "mm-16x4096x4096", "mv-4096")
+SQUARES = ("mm-512", "mm-1024", "mm-2048", "mm-4096")
+NAMES = (*SQUARES, "mm-16x4096x4096", "mv-4096")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,11 @@ def tasks() -> dict[str, RecordedTask]:
 
 
 def estimated_and_timed(recorded: RecordedTask) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles and microseconds of every recorded point that is still one."""
+    """Cycles and microseconds of every recorded point that is still one.
+
+    Clusters are left out: their barriers were slow when they were recorded. Operands lay in the
+    second-level cache.
+    """
     space, task = MatmulSpace(recorded.task), recorded.task
     problem = contraction_of(task.workload)
     assert problem is not None
@@ -36,23 +41,45 @@ def estimated_and_timed(recorded: RecordedTask) -> tuple[np.ndarray, np.ndarray]
         if latency is None or one.failure:
             continue
         try:
-            schedule = space.schedule(space.values_of(one.candidate))
+            values = space.values_of(one.candidate)
         except IllegalCandidate:
             continue
-        cycles = product_cycles(problem, schedule, task.target.n_cores)
+        if values["cluster"] != 1:
+            continue
+        schedule = space.schedule(values)
+        cycles = product_cycles(problem, schedule, task.target.n_cores, cold=False)
         found.append((cycles, latency.latency_us))
     cycles, latencies = np.array(found).T
     return cycles, latencies
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_best_recorded_product_is_among_what_estimates_promise(
+    name: str, tasks: dict[str, RecordedTask]
+) -> None:
+    cycles, latencies = estimated_and_timed(tasks[name])
+    assert len(cycles) >= 98
+    assert latencies[cycles <= MOST_SLOWER * cycles.min()].min() <= 1.01 * latencies.min()
+    first = latencies[np.argsort(cycles)[:8]]
+    assert first.min() <= 1.05 * latencies.min()
+    assert np.median(first) <= 1.1 * latencies.min()
+    # Beside a common factor, which depends on clocks.
+    assert np.std(np.log(cycles / latencies)) < 0.25
+
+
+@pytest.mark.parametrize("name", SQUARES)
 def test_estimates_order_recorded_products(name: str, tasks: dict[str, RecordedTask]) -> None:
     cycles, latencies = estimated_and_timed(tasks[name])
-    assert len(cycles) > 100
-    assert spearmanr(cycles, latencies).statistic > 0.85
+    assert spearmanr(cycles, latencies).statistic > 0.9
     drawn = latencies[cycles <= MOST_SLOWER * cycles.min()]
-    assert drawn.min() <= 1.01 * latencies.min()
-    assert np.median(drawn) < 0.95 * np.median(latencies)
+    assert np.median(drawn) < 0.9 * np.median(latencies)
+
+
+@pytest.mark.parametrize("name", ["mm-16x4096x4096", "mv-4096"])
+def test_estimates_order_few_rows(name: str, tasks: dict[str, RecordedTask]) -> None:
+    # Without clusters nearly all that was recorded of them is fast: ranks hang on a few per cent.
+    cycles, latencies = estimated_and_timed(tasks[name])
+    assert spearmanr(cycles, latencies).statistic > 0.75
 
 
 def test_draws_keep_to_what_promises_something(tasks: dict[str, RecordedTask]) -> None:

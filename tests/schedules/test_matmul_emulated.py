@@ -35,6 +35,33 @@ PLAIN: dict[str, Value] = {
         (Product(m=256, n=40, k=200, layout="nt"), {}),
         (Product(m=256, n=40, k=200, layout="nt"), {"cluster": 2}),
         (Product(m=200, n=24, k=328, layout="nt", batch=2), {"cluster": 2, "splits": 2}),
+        (
+            Product(m=200, n=72, k=712, layout="nt", ending="gated"),
+            {
+                "tile_row": 128,
+                "tile_column": 32,
+                "multipliers": 2,
+                "cluster": 4,
+                "splits": 4,
+                "group": 1,
+            },
+        ),
+        (
+            Product(m=40, n=200, k=328, layout="nt", dtype="bfloat16"),
+            {"orientation": "swapped", "tile_column": 32, "cluster": 2, "splits": 2},
+        ),
+        (
+            Product(m=200, n=136, k=328, layout="nt"),
+            {
+                "tile_row": 128,
+                "tile_column": 128,
+                "stages": 3,
+                "cluster": 2,
+                "splits": 2,
+                "group": 1,
+            },
+        ),
+        (Product(m=70, n=40, k=200, layout="nt"), {"splits": 2, "group": 1, "tile_column": 32}),
         (Product(m=70, n=40, k=72, layout="nt", ending="gated"), {"group": 1}),
         (Product(m=70, n=72, k=72, layout="nt", ending="gated"), {"tile_column": 32, "group": 1}),
         (
@@ -51,7 +78,8 @@ def test_emulated(product: Product, changed: dict[str, Value], tmp_path: Path) -
     problem = contraction_of(space._workload)
     assert problem is not None
     inputs = normal_inputs(space._workload)
-    partial = partial_sums(problem, int(values["splits"]))
-    made = launches(problem, space.schedule(values))
+    schedule = space.schedule(values)
+    partial = partial_sums(problem, schedule.splits)
+    made = launches(problem, schedule)
     found = computed(made, space._workload, inputs, tmp_path, partial)
     np.testing.assert_allclose(found, expected(product, inputs), rtol=5e-3, atol=5e-2)

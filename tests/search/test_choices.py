@@ -107,6 +107,33 @@ class TestSpaceShares:
         assert shares["own"] > 15
         assert shares["tvm"] >= 1
 
+    def test_estimates_stand_for_latencies_that_are_not_measured(self) -> None:
+        cycles = {"slow": 2000.0, "fast": 1000.0}
+        shares = split_round(16, ["slow", "fast", "tvm"], self.history(), cycles)
+        assert shares["fast"] > 3 * shares["slow"]
+        # 2000 cycles took 2 us: 1000 are expected to take 1.
+        shares = split_round(16, ["slow", "fast"], self.history(slow=2.0), cycles)
+        assert shares["fast"] > 10
+
+    def test_a_space_without_estimates_waits_for_the_others(self) -> None:
+        cycles = {"own": 1000.0}
+        assert split_round(8, ["own", "tvm"], self.history(), cycles) == {"own": 8, "tvm": 0}
+        # Shares are of all trials, and no space is given up.
+        history = self.history()
+        for i in range(24):
+            history.add(finished(trial_of(i + 1, space="own"), 1.0))
+        assert split_round(8, ["own", "tvm"], history, cycles)["tvm"] > 0
+
+    def test_a_default_that_competes_speaks_for_the_space_it_comes_from(self) -> None:
+        def with_default(latency_us: float) -> TaskHistory:
+            history = self.history(own=1.0)
+            history.add(finished(trial_of(9, space="default", origin="default"), latency_us))
+            return history
+
+        cycles = {"own": 1000.0}
+        assert split_round(8, ["own", "tvm"], with_default(1.0), cycles)["tvm"] >= 3
+        assert split_round(8, ["own", "tvm"], with_default(9.0), cycles)["tvm"] == 0
+
     @pytest.mark.parametrize("n", [1, 2, 3, 7, 64])
     def test_shares_add_up(self, n: int) -> None:
         shares = split_round(n, ["a", "b", "c"], self.history(a=1.0, b=9.0, c=1.1))
