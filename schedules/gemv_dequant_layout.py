@@ -86,6 +86,12 @@ def rows_per_pass(problem: GemvProblem, schedule: GemvSchedule) -> Grid:
     return np.minimum(problem.rows, most // digits(problem, schedule))
 
 
+def kept_digits(problem: GemvProblem, schedule: GemvSchedule) -> Grid:
+    """Sums of a column that a warp keeps: digits of a single row are one number by then."""
+    columns = digits(problem, schedule) * rows_per_pass(problem, schedule)
+    return np.where(rows_per_pass(problem, schedule) == 1, 1, columns)
+
+
 def step_units(problem: GemvProblem) -> int:
     """Units that are fetched together: a part of a group's, or one."""
     per_group = problem.group // problem.unit_depth
@@ -156,7 +162,7 @@ def arena(problem: GemvProblem, schedule: GemvSchedule) -> Arena:
     held = table + 8 * chunks * ceil_div(columns, 8) * 8
     reduced = held + _aligned(columns * stride)
     kept_columns = schedule.warps_n * schedule.most_tiles(problem) * TILE_COLUMNS
-    met = reduced + 4 * kept_columns * columns * apart
+    met = reduced + 4 * kept_columns * kept_digits(problem, schedule) * apart
     ring = met + _aligned(4 * _met_sums(problem, schedule, kept_columns))
     size = ring + slots * slot_bytes(problem, schedule)
     return Arena(

@@ -32,27 +32,32 @@ constexpr float SUM_UNIT = 1.0f / (1 << TOP_SHIFT);
 struct Totals {  // of one tile
   float sums[X_TILES][4];
 };
-typedef Column Columns[X_TILES][2];
 
-__device__ __forceinline__ void begin_chunk(Sums& sums, Columns& columns, const Column* table, int chunk, int lane) {
+// What a step's codes are multiplied by: digits of x, and their sums and factors by chunks.
+constexpr int STEP_PAIRS = (STEP_FRAGMENTS + 1) / 2;
+constexpr int STEP_CHUNKS = STEP_K / CHUNK_K;
+struct Right {
+  uint4 x[STEP_PAIRS][X_TILES];
+  Column columns[STEP_CHUNKS][X_TILES][2];
+};
+// `at` is the step's place in the x that the block holds.
+__device__ __forceinline__ void held_right(Right& right, int at, const unsigned char* held, const Column* table,
+                                           int lane) {
 #pragma unroll
-  for (int t = 0; t < X_TILES; ++t) {
-    float4 pair = *(const float4*)(table + (chunk * X_TILES + t) * 8 + lane % 4 * 2);
-    columns[t][0] = {pair.x, pair.y};
-    columns[t][1] = {pair.z, pair.w};
+  for (int pair = 0; pair < STEP_PAIRS; ++pair) held_x(right.x[pair], held, at + pair * 64, lane);
 #pragma unroll
-    for (int c = 0; c < CLASSES; ++c)
+  for (int chunk = 0; chunk < STEP_CHUNKS; ++chunk)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        int first = HAS_ZEROS ? FIRST : __float_as_int(columns[t][i % 2].taken_off);
-        sums.products[c][t][i] = c == 0 ? first : 0;
-      }
-  }
+    for (int t = 0; t < X_TILES; ++t) {
+      float4 pair = *(const float4*)(table + ((at / CHUNK_K + chunk) * X_TILES + t) * 8 + lane % 4 * 2);
+      right.columns[chunk][t][0] = {pair.x, pair.y};
+      right.columns[chunk][t][1] = {pair.z, pair.w};
+    }
 }
 
 // Scaled sums of a finished chunk onto the totals.
 __device__ __forceinline__ void finish_chunk(const Step& step, int group, const Sums& sums,
-                                             const Columns& columns, Totals& totals) {
+                                             const Column (&columns)[X_TILES][2], Totals& totals) {
   float scale[2] = {first_of(step.scales[group]), second_of(step.scales[group])};
   float zero[2] = {0.0f, 0.0f};
   if constexpr (HAS_ZEROS) {
@@ -66,7 +71,8 @@ __device__ __forceinline__ void finish_chunk(const Step& step, int group, const 
       int sum = sums.products[CLASSES - 1][t][i];
 #pragma unroll
       for (int c = 0; c < CLASSES - 1; ++c) sum += sums.products[c][t][i] << (TOP_SHIFT - shift_of_class(c));
-      float v = __int_as_float(sum) - MAGIC_FLOAT;
+      // Sums begin with MAGIC; without zero points, what is taken off goes with it.
+      float v = __int_as_float(sum) - (HAS_ZEROS ? MAGIC_FLOAT : columns[t][i % 2].taken_off);
       if constexpr (HAS_ZEROS) v -= zero[i / 2] * columns[t][i % 2].taken_off;
       // One row has one factor, whatever the digit.
       float factor = IS_INT8 ? 1.0f : columns[t][M_PASS == 1 ? 0 : i % 2].factor;
@@ -75,7 +81,7 @@ __device__ __forceinline__ void finish_chunk(const Step& step, int group, const 
 }
 
 template <int FRAGMENT>
-__device__ __forceinline__ void fragment_products(const Step& step, const uint4 (&x)[X_TILES], Sums& sums) {
+__device__ __forceinline__ void fragment_products(const Step& step, const Right& right, Sums& sums) {
   const uint4(&codes)[LOADS] = step.codes[FRAGMENT / UNIT_FRAGMENTS];
   constexpr int INSIDE = FRAGMENT % UNIT_FRAGMENTS;
   const uint4& c0 = codes[0];
@@ -85,31 +91,33 @@ __device__ __forceinline__ void fragment_products(const Step& step, const uint4 
                    numbers<INSIDE>(c0.z, c1.z, c2.z), numbers<INSIDE>(c0.w, c1.w, c2.w)};
 #pragma unroll
   for (int t = 0; t < X_TILES; ++t) {
+    const uint4& x = right.x[FRAGMENT / 2][t];
     bool second = FRAGMENT % 2 == 1;
-    multiply(sums.products[class_of(INSIDE)][t], a, second ? x[t].z : x[t].x, second ? x[t].w : x[t].y);
+    multiply(sums.products[class_of(INSIDE)][t], a, second ? x.z : x.x, second ? x.w : x.y);
   }
 }
 
-// The fragments of a step from one on; `at` is the step's place in the x that the block holds.
+// The fragments of a step from one on.
 template <int FRAGMENT>
-__device__ __forceinline__ void fragments_from(const Step& step, int at, const unsigned char* held,
-                                               const Column* table, int lane, uint4 (&x)[X_TILES],
-                                               Sums& sums, Columns& columns, Totals& totals) {
+__device__ __forceinline__ void fragments_from(const Step& step, const Right& right, Sums& sums, Totals& totals) {
   if constexpr (FRAGMENT < STEP_FRAGMENTS) {
     constexpr int k = FRAGMENT * 32;
-    if constexpr (FRAGMENT % 2 == 0) held_x(x, held, at + k, lane);
-    if constexpr (k % CHUNK_K == 0) begin_chunk(sums, columns, table, at / CHUNK_K + k / CHUNK_K, lane);
-    fragment_products<FRAGMENT>(step, x, sums);
+    if constexpr (k % CHUNK_K == 0) {
+#pragma unroll
+      for (int c = 0; c < CLASSES; ++c)
+#pragma unroll
+        for (int t = 0; t < X_TILES; ++t)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) sums.products[c][t][i] = c == 0 ? FIRST : 0;
+    }
+    fragment_products<FRAGMENT>(step, right, sums);
     if constexpr ((k + 32) % CHUNK_K == 0)
-      finish_chunk(step, STEP_GROUPS > 1 ? k / GROUP_K : 0, sums, columns, totals);
-    fragments_from<FRAGMENT + 1>(step, at, held, table, lane, x, sums, columns, totals);
+      finish_chunk(step, STEP_GROUPS > 1 ? k / GROUP_K : 0, sums, right.columns[k / CHUNK_K], totals);
+    fragments_from<FRAGMENT + 1>(step, right, sums, totals);
   }
 }
 
-__device__ __forceinline__ void consume(const Step& step, int at, const unsigned char* held,
-                                        const Column* table, int lane, Totals& totals) {
-  uint4 x[X_TILES];
+__device__ __forceinline__ void consume(const Step& step, const Right& right, Totals& totals) {
   Sums sums;
-  Columns columns;
-  fragments_from<0>(step, at, held, table, lane, x, sums, columns, totals);
+  fragments_from<0>(step, right, sums, totals);
 }

@@ -17,15 +17,29 @@
 //   EARLY                          whether this kernel may start before the one in front has ended
 //   struct Outputs, place_of       the outputs, and which one a tile belongs to
 
+// Digits of one row are one number before they meet those of other warps.
+constexpr bool IS_ONE_ROW = M_PASS == 1 && DIGITS == 3;
+constexpr int KEPT_DIGITS = IS_ONE_ROW ? 1 : DIGITS;
 // Where the sums of one column of a tile and one digit begin. Tiles of a block are counted over
 // all its groups of warps.
 template <class T>
 __device__ __forceinline__ T* sums_of(T* reduced, int tile, int x_column, int column) {
-  return reduced + ((tile * X_COLUMNS + x_column) * 16 + column) * SUMS_STRIDE;
+  return reduced + ((tile * (M_PASS * KEPT_DIGITS) + x_column) * 16 + column) * SUMS_STRIDE;
 }
 
 // Partial sums of the warps along the depth meet in shared memory.
 __device__ __forceinline__ void keep(float* reduced, Totals& totals, int tile, int warp_k, int lane) {
+  if constexpr (IS_ONE_ROW) {
+    float* to = sums_of(reduced, tile, 0, lane / 4) + warp_k;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float low = __shfl_down_sync(0xffffffffu, totals.sums[0][2 * h], 1);
+      float v = (totals.sums[0][2 * h] * 256.0f + totals.sums[0][2 * h + 1]) * 256.0f + low;
+      if (lane % 4 == 0) to[h * 8 * SUMS_STRIDE] = v;
+      totals.sums[0][2 * h] = totals.sums[0][2 * h + 1] = 0.0f;
+    }
+    return;
+  }
 #pragma unroll
   for (int t = 0; t < X_TILES; ++t)
 #pragma unroll
@@ -51,9 +65,6 @@ __device__ __forceinline__ float sum_of_warps(const float* sums) {
   return v;
 }
 
-// Tiles of a group of warps that share the depth: shares differ by one at most.
-constexpr int TILE_SHARES = BLOCKS_N * WARPS_N;
-constexpr int MOST_TILES = (N_TILES + TILE_SHARES - 1) / TILE_SHARES;
 static_assert((unsigned long long)TILE_SHARES * N_TILES < 1ull << 32, "32 bits hold every product");
 __device__ __forceinline__ int first_tile_of(int share) {
   return (int)((unsigned)share * N_TILES / TILE_SHARES);
@@ -62,7 +73,8 @@ __device__ __forceinline__ int first_tile_of(int share) {
 __device__ __forceinline__ float sum_of_digits(const float* reduced, int tile, int row, int column) {
   float v = 0.0f;
 #pragma unroll
-  for (int d = 0; d < DIGITS; ++d) v = v * 256.0f + sum_of_warps(sums_of(reduced, tile, row * DIGITS + d, column));
+  for (int d = 0; d < KEPT_DIGITS; ++d)
+    v = v * 256.0f + sum_of_warps(sums_of(reduced, tile, row * KEPT_DIGITS + d, column));
   return v * SUM_UNIT;
 }
 
@@ -70,16 +82,19 @@ __device__ __forceinline__ float sum_of_digits(const float* reduced, int tile, i
 __device__ __forceinline__ int block_n() { return IN_CLUSTER ? blockIdx.x / BLOCKS_K : blockIdx.x; }
 __device__ __forceinline__ int block_k() { return IN_CLUSTER ? blockIdx.x % BLOCKS_K : blockIdx.y; }
 
+__device__ __forceinline__ int first_row() { return M_PASS < M ? blockIdx.z * M_PASS : 0; }
+
 // Which output the i-th sum of a block is of.
 constexpr int SUMS = WARPS_N * MOST_TILES * M_PASS * WIDTH;
+constexpr int THREAD_SUMS = (SUMS + THREADS - 1) / THREADS;
 struct Spot {
   int kept, row, inside, tile, m;
   bool exists;
-  __device__ __forceinline__ Spot(int i)
-      : kept(i / (M_PASS * WIDTH)), row(i / WIDTH % M_PASS), inside(i % WIDTH), m(blockIdx.z * M_PASS + row) {
+  __device__ __forceinline__ Spot(unsigned i)
+      : kept(i / (M_PASS * WIDTH)), row(i / WIDTH % M_PASS), inside(i % WIDTH), m(first_row() + row) {
     int share = block_n() * WARPS_N + kept / MOST_TILES;
     tile = first_tile_of(share) + kept % MOST_TILES;
-    exists = i < SUMS && tile < first_tile_of(share + 1) && m < M;
+    exists = (int)i < SUMS && tile < first_tile_of(share + 1) && m < M;
   }
 };
 
@@ -108,7 +123,9 @@ __device__ __forceinline__ void finish_in_cluster(float* met, const Ending& endi
 // Sums of a block's tiles, finished; or as they are, if other blocks have the rest of the depth.
 __device__ __forceinline__ void store_sums(const float* reduced, const Ending& ending, float* partial, float* met) {
   if constexpr (IN_CLUSTER) cluster_wait();  // all have begun
-  for (int i = threadIdx.x; i < SUMS; i += THREADS) {
+  for (int n = 0; n < THREAD_SUMS; ++n) {
+    int i = n * THREADS + threadIdx.x;
+    if (i >= SUMS) break;
     Spot spot(i);
     if (!spot.exists) continue;
     float v = sum_of_digits(reduced, spot.kept, spot.row, spot.inside);
@@ -128,10 +145,16 @@ __device__ __forceinline__ void store_sums(const float* reduced, const Ending& e
   if constexpr (IN_CLUSTER) finish_in_cluster(met, ending);
 }
 
+// A warp that has several tiles, and a few steps of each, keeps what they are multiplied by.
+constexpr int MOST_HELD_REGISTERS = 32;
+constexpr bool KEEPS_X = (BULK ? WRITTEN_OUT : STEP_PER_SLOT) && MOST_TILES > 1 && MOST_STEPS * sizeof(Right) <= 4 * MOST_HELD_REGISTERS;
+constexpr int HELD_STEPS = KEEPS_X ? MOST_STEPS : 0;
+
 // Brings a block's part of x to the second-level cache, where the kernel in front may still write it.
 __device__ __forceinline__ void fetch_x_ahead(const x_elem* x, int k_begin, int k_end, int m_begin) {
   constexpr int LINE = 128 / X_BYTES;
   for (int row = 0; row < M_PASS && m_begin + row < M; ++row)
+#pragma unroll 1
     for (int k = k_begin + threadIdx.x * LINE; k < min(K, k_end); k += THREADS * LINE)
       prefetch_line(x + (long long)(m_begin + row) * K + k);
 }
@@ -155,19 +178,30 @@ __device__ __forceinline__ void gemv_dequant(const x_elem* x, const Weights& wei
   share.first_step = block_begin + begin;
   share.n_steps = (warp_k + 1) * n_block / WARPS_K - begin;
   if constexpr (N_STEPS % (WARPS_K * BLOCKS_K) == 0) share.n_steps = N_STEPS / (WARPS_K * BLOCKS_K);
-  int k_begin = block_begin * STEP_K, m_begin = blockIdx.z * M_PASS;
+  int k_begin = block_begin * STEP_K, m_begin = first_row();
 
   if constexpr (EARLY) fetch_x_ahead(x, k_begin, block_end * STEP_K, m_begin);
   Source source(arena, warp);
   source.begin(weights, share, lane);
   early::wait_for_previous_kernel();
-  stage_x(held, table, x, k_begin, block_end * STEP_K, m_begin, warp, lane);
-  __syncthreads();
+  Rows rows = {x, m_begin, k_begin, block_end * STEP_K, 0};
+  if constexpr (OWN_X) rows = {x, m_begin, share.first_step * STEP_K, (share.first_step + share.n_steps) * STEP_K, begin * STEP_K};
+  stage_x(held, table, rows, warp, lane);
+  if constexpr (OWN_X) __syncwarp();
+  else __syncthreads();
 
   Totals totals = {};
+  Right rights[HELD_STEPS ? HELD_STEPS : 1];
+#pragma unroll
+  for (int i = 0; i < HELD_STEPS; ++i)
+    if (has_step(share, i)) held_right(rights[i], (begin + i) * STEP_K, held, table, lane);
   source.run(
       weights, share, lane,
-      [&](const Step& step, int index) { consume(step, (begin + index) * STEP_K, held, table, lane, totals); },
+      [&](const Step& step, int index) {
+        if constexpr (HELD_STEPS > 0) return consume(step, rights[index], totals);
+        held_right(rights[0], (begin + index) * STEP_K, held, table, lane);
+        consume(step, rights[0], totals);
+      },
       [&](int tile) { keep(reduced, totals, warp_n * MOST_TILES + tile, warp_k, lane); });
   __syncthreads();
   store_sums(reduced, ending, partial, (float*)(arena + MET));

@@ -17,25 +17,26 @@ struct Totals {    // of one tile
 };
 
 // Rows of x over a range of depth into shared memory, zeros beyond both; several loads at once.
-constexpr int ROW_ITEMS = (N_STEPS + BLOCKS_K - 1) / BLOCKS_K * STEP_K / 8;
+constexpr int ROW_ITEMS = STAGED_K / 8;
 constexpr int ITEMS = ROW_ITEMS * M_PASS;
-constexpr int BATCH = ITEMS >= 4 * THREADS ? 4 : 1;
+constexpr int X_THREADS = 32 * X_WORKERS;
+constexpr int BATCH = ITEMS >= 4 * X_THREADS ? 4 : 1;
 
-__device__ __forceinline__ void stage_x(unsigned char* held, Column*, const x_elem* x, int k_begin, int k_end,
-                                        int m_begin, int, int) {
+__device__ __forceinline__ void stage_x(unsigned char* held, Column*, const Rows& rows, int warp, int lane) {
+  int worker = OWN_X ? lane : warp * 32 + lane;
 #pragma unroll 1
-  for (int first = threadIdx.x; first < ITEMS; first += THREADS * BATCH) {
+  for (int first = worker; first < ITEMS; first += X_THREADS * BATCH) {
     unsigned raw[BATCH][RAW_WORDS];
 #pragma unroll
     for (int b = 0; b < BATCH; ++b) {
-      int item = first + b * THREADS, row = m_begin + item / ROW_ITEMS, k = k_begin + item % ROW_ITEMS * 8;
-      read_x(raw[b], x + (long long)row * K, k, item < ITEMS && row < M ? min(K, k_end) : 0);
+      int item = first + b * X_THREADS, row = rows.row + item / ROW_ITEMS, k = rows.k + item % ROW_ITEMS * 8;
+      read_x(raw[b], rows.x + (long long)row * K, k, item < ITEMS && row < M ? min(K, rows.end) : 0);
     }
 #pragma unroll
     for (int b = 0; b < BATCH; ++b) {
-      int item = first + b * THREADS;
-      uint4* to = (uint4*)(held + item / ROW_ITEMS * X_STRIDE + item % ROW_ITEMS * 16);
-      if (item < ITEMS) *to = make_uint4(raw[b][0], raw[b][1], raw[b][2], raw[b][3]);
+      int item = first + b * X_THREADS, at = item % ROW_ITEMS * 8;
+      uint4* to = (uint4*)(held + item / ROW_ITEMS * X_STRIDE + (rows.at + at) * 2);
+      if (item < ITEMS && rows.k + at < rows.end) *to = make_uint4(raw[b][0], raw[b][1], raw[b][2], raw[b][3]);
     }
   }
 }
@@ -46,9 +47,24 @@ __device__ __forceinline__ void floats_of(unsigned& first, unsigned& second, uns
   second = difference(__byte_perm(codes, PAIR_MAGIC >> 8, 0x4342), zero);
 }
 
+struct Right {  // what a step's codes are multiplied by
+  uint4 x[STEP_FRAGMENTS][X_TILES];
+};
+// `at` is the step's place in the x that the block holds.
+__device__ __forceinline__ void held_right(Right& right, int at, const unsigned char* held, const Column*, int lane) {
+#pragma unroll
+  for (int fragment = 0; fragment < STEP_FRAGMENTS; ++fragment)
+#pragma unroll
+    for (int t = 0; t < X_TILES; ++t) {
+      int column = t * 8 + lane / 4;
+      column = column < M_PASS ? column : M_PASS - 1;  // never used
+      right.x[fragment][t] = *(const uint4*)(held + column * X_STRIDE + (at + fragment * 32) * 2 + lane % 4 * 16);
+    }
+}
+
 template <int FRAGMENT>
-__device__ __forceinline__ void fragment_products(const Step& step, int at, const unsigned char* held, int lane,
-                                                  const unsigned (&zero)[2], float (&sums)[X_TILES][4]) {
+__device__ __forceinline__ void fragment_products(const Step& step, const Right& right, const unsigned (&zero)[2],
+                                                  float (&sums)[X_TILES][4]) {
   const uint4(&codes)[LOADS] = step.codes[FRAGMENT / UNIT_FRAGMENTS];
   constexpr int INSIDE = FRAGMENT % UNIT_FRAGMENTS;
   const uint4& c0 = codes[0];
@@ -61,9 +77,7 @@ __device__ __forceinline__ void fragment_products(const Step& step, int at, cons
   floats_of(a[1][1], a[1][3], codes_of<INSIDE>(c0.w, c1.w, c2.w), zero[1]);
 #pragma unroll
   for (int t = 0; t < X_TILES; ++t) {
-    int column = t * 8 + lane / 4;
-    column = column < M_PASS ? column : M_PASS - 1;  // never used
-    uint4 x = *(const uint4*)(held + column * X_STRIDE + (at + FRAGMENT * 32) * 2 + lane % 4 * 16);
+    const uint4& x = right.x[FRAGMENT][t];
     multiply(sums[t], a[0], x.x, x.y);
     multiply(sums[t], a[1], x.z, x.w);
   }
@@ -76,10 +90,10 @@ __device__ __forceinline__ void zeros_of(unsigned (&zero)[2], const Step& step, 
   zero[1] = PAIR_MAGIC + (both >> 8) * 0x00010001u;
 }
 
-// The fragments of a step from one on; `at` is the step's place in the x that the block holds.
+// The fragments of a step from one on.
 template <int FRAGMENT>
-__device__ __forceinline__ void fragments_from(const Step& step, int at, const unsigned char* held, int lane,
-                                               unsigned (&zero)[2], float (&sums)[X_TILES][4], Totals& totals) {
+__device__ __forceinline__ void fragments_from(const Step& step, const Right& right, unsigned (&zero)[2],
+                                               float (&sums)[X_TILES][4], Totals& totals) {
   if constexpr (FRAGMENT < STEP_FRAGMENTS) {
     constexpr int k = FRAGMENT * 32, group = STEP_GROUPS > 1 ? k / GROUP_K : 0;
     if constexpr (k % CHUNK_K == 0) {
@@ -89,7 +103,7 @@ __device__ __forceinline__ void fragments_from(const Step& step, int at, const u
 #pragma unroll
         for (int i = 0; i < 4; ++i) sums[t][i] = 0.0f;
     }
-    fragment_products<FRAGMENT>(step, at, held, lane, zero, sums);
+    fragment_products<FRAGMENT>(step, right, zero, sums);
     if constexpr ((k + 32) % CHUNK_K == 0) {
       float scale[2] = {first_of(step.scales[group]), second_of(step.scales[group])};
 #pragma unroll
@@ -97,13 +111,12 @@ __device__ __forceinline__ void fragments_from(const Step& step, int at, const u
 #pragma unroll
         for (int i = 0; i < 4; ++i) totals.sums[t][i] += scale[i / 2] * sums[t][i];
     }
-    fragments_from<FRAGMENT + 1>(step, at, held, lane, zero, sums, totals);
+    fragments_from<FRAGMENT + 1>(step, right, zero, sums, totals);
   }
 }
 
-__device__ __forceinline__ void consume(const Step& step, int at, const unsigned char* held, const Column*, int lane,
-                                        Totals& totals) {
+__device__ __forceinline__ void consume(const Step& step, const Right& right, Totals& totals) {
   unsigned zero[2];
   float sums[X_TILES][4];
-  fragments_from<0>(step, at, held, lane, zero, sums, totals);
+  fragments_from<0>(step, right, zero, sums, totals);
 }

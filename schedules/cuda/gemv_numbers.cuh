@@ -45,6 +45,13 @@ __device__ __forceinline__ float load_number(const T* address) {
 constexpr int X_BYTES = sizeof(x_elem);
 constexpr int RAW_WORDS = 2 * X_BYTES;  // of eight elements
 
+// A part of x that a block, or a warp, brings to shared memory.
+struct Rows {
+  const x_elem* x;
+  int row, k, end;  // the first row; the depth from k up to `end`
+  int at;           // where k lies in what the block holds
+};
+
 // Eight elements from k on, zero from `limit` on.
 __device__ __forceinline__ void read_x(unsigned (&raw)[RAW_WORDS], const x_elem* row, int k, int limit) {
 #pragma unroll

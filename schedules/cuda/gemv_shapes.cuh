@@ -12,6 +12,16 @@ constexpr int X_COLUMNS = DIGITS * M_PASS;
 constexpr int X_TILES = (X_COLUMNS + 7) / 8;
 // Sums of the warps along the depth lie side by side, apart enough for the memory banks.
 constexpr int SUMS_STRIDE = WARPS_K % 8 == 0 ? WARPS_K + 4 : WARPS_K;
+// Steps of a tile that a warp has: shares differ by one at most.
+constexpr int LEAST_STEPS = N_STEPS / (WARPS_K * BLOCKS_K);
+constexpr int MOST_STEPS = (N_STEPS + WARPS_K * BLOCKS_K - 1) / (WARPS_K * BLOCKS_K);
+// Tiles of a group of warps that share the depth: shares differ by one at most, too.
+constexpr int TILE_SHARES = BLOCKS_N * WARPS_N;
+constexpr int MOST_TILES = (N_TILES + TILE_SHARES - 1) / TILE_SHARES;
+// Whether every warp brings the part of x to shared memory that only it reads, else all bring all.
+constexpr bool OWN_X = WARPS_N == 1;
+constexpr int X_WORKERS = OWN_X ? 1 : WARPS;
+constexpr int STAGED_K = (OWN_X ? MOST_STEPS : (N_STEPS + BLOCKS_K - 1) / BLOCKS_K) * STEP_K;
 constexpr int MIDDLE = 1 << (BITS - 1);
 
 // Where the codes of a fragment lie in the bytes of a word, and their classes by shifts.

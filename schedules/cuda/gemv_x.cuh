@@ -1,12 +1,13 @@
 // x of packed products in shared memory: as whole numbers of DIGITS digits of base 256, or of one
 // digit if it is int8, each a column of the right operand.
 //
-// Every chunk of a float x (the depth over which integers are summed) is scaled by a power of two
-// that brings its largest element to 2^21: what is rounded is 2^-22 of that, as in sums of floats.
+// 256 elements of a float x are scaled by a power of two that brings the largest of them to 2^21: what
+// is rounded is 2^-22 of that, as in sums of floats. Sums are those of chunks (the depth over which
+// integers are summed).
 
 // Of one digit of one row over one chunk.
 struct Column {
-  float taken_off;  // the sum of the digits; as an integer, what sums of products begin with
+  float taken_off;  // the sum of the digits; without zero points, MAGIC_FLOAT and what their middle takes off
   float factor;     // by which sums are too small, beside the weight of the digit
 };
 
@@ -28,7 +29,7 @@ __device__ __forceinline__ void digits_of(unsigned (&digits)[3], const unsigned 
 
 constexpr int CHUNK_LANES = CHUNK_K / 8;  // lanes whose elements are of one chunk
 
-// Eight floats per lane as digits, four per word; answers by what the chunk's digits are too small.
+// Eight floats per lane as digits, four per word; answers by what the warp's digits are too small.
 __device__ __forceinline__ float split(unsigned (&words)[2][3], const unsigned (&raw)[RAW_WORDS]) {
   float v[8];
   unsigned largest = 0;  // by its bits, so that what is no number is larger than all
@@ -37,9 +38,7 @@ __device__ __forceinline__ float split(unsigned (&words)[2][3], const unsigned (
     v[i] = element_of(raw, i);
     largest = max(largest, __float_as_uint(v[i]) & 0x7fffffffu);
   }
-#pragma unroll
-  for (int other = CHUNK_LANES / 2; other > 0; other /= 2)
-    largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, other));
+  largest = __reduce_max_sync(0xffffffffu, largest);
   // Powers of two by their exponents: 2^21 <= largest * up < 2^22, and down = 1 / up.
   unsigned exponent = largest >> 23, kept = exponent < 22 ? 22 : exponent > 254 ? 254 : exponent;
   float up = __uint_as_float((275 - kept) << 23);
@@ -58,20 +57,16 @@ __device__ __forceinline__ float split(unsigned (&words)[2][1], const unsigned (
   return 1.0f;
 }
 
-// Sums of a chunk's digits, from those of each lane.
-__device__ __forceinline__ void add_lanes(int (&sums)[1]) {
-#pragma unroll
-  for (int other = CHUNK_LANES / 2; other > 0; other /= 2) sums[0] += __shfl_xor_sync(0xffffffffu, sums[0], other);
-}
-__device__ __forceinline__ void add_lanes(int (&sums)[3]) {
-  int both = sums[0] * 65536 + sums[1];  // two sums of 16 bits travel together
-#pragma unroll
-  for (int other = CHUNK_LANES / 2; other > 0; other /= 2) {
-    both += __shfl_xor_sync(0xffffffffu, both, other);
-    sums[2] += __shfl_xor_sync(0xffffffffu, sums[2], other);
+// Sums of a chunk's digits, from those of each lane; 16 bits hold them.
+__device__ __forceinline__ int chunk_sum(int sum, int lane) {
+  if constexpr (CHUNK_LANES == 16) {  // one for each half of the warp
+    int both = __reduce_add_sync(0xffffffffu, lane < 16 ? sum : sum * 65536);
+    int first = (short)both;
+    return lane < 16 ? first : (both - first) >> 16;
   }
-  sums[1] = (short)both;
-  sums[0] = (both - sums[1]) >> 16;
+#pragma unroll
+  for (int other = CHUNK_LANES / 2; other > 0; other /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, other);
+  return sum;
 }
 
 // Eight elements per lane of a row as digits into shared memory. A lane of a product finds its
@@ -83,8 +78,7 @@ __device__ __forceinline__ void stage_digits(unsigned char* held, Column* table,
   int sums[DIGITS];
 #pragma unroll
   for (int d = 0; d < DIGITS; ++d)
-    sums[d] = __dp4a((int)words[1][d], 0x01010101, __dp4a((int)words[0][d], 0x01010101, 0));
-  add_lanes(sums);
+    sums[d] = chunk_sum(__dp4a((int)words[1][d], 0x01010101, __dp4a((int)words[0][d], 0x01010101, 0)), lane);
   if (inside) {
     unsigned u = at, place = u / 64 * 64 + u % 32 * 2 + u / 32 % 2 * 8;
 #pragma unroll
@@ -92,8 +86,8 @@ __device__ __forceinline__ void stage_digits(unsigned char* held, Column* table,
       int column = row * DIGITS + d;
       *(uint2*)(held + column * X_STRIDE + place) = make_uint2(words[0][d], words[1][d]);
       if (lane % CHUNK_LANES == 0) {
-        float off = HAS_ZEROS ? (float)(sums[d] << TOP_SHIFT)
-                              : __int_as_float(FIRST - MIDDLE * sums[d]);
+        float off = (float)(sums[d] * ((HAS_ZEROS ? 1 : MIDDLE) << TOP_SHIFT));
+        if constexpr (!HAS_ZEROS) off += MAGIC_FLOAT;
         table[at / CHUNK_K * (X_TILES * 8) + column] = {off, down};
       }
     }
@@ -101,27 +95,30 @@ __device__ __forceinline__ void stage_digits(unsigned char* held, Column* table,
 }
 
 // Rows of x over a range of depth into shared memory, zeros beyond both; 256 elements of a row
-// are an item of a warp, and two items are asked for at once.
-constexpr int ROW_ITEMS = ((N_STEPS + BLOCKS_K - 1) / BLOCKS_K * STEP_K + 255) / 256;
+// are an item of a warp, and several items are asked for at once.
+constexpr int ROW_ITEMS = (STAGED_K + 255) / 256;
 constexpr int ITEMS = ROW_ITEMS * M_PASS;
-constexpr int BATCH = ITEMS > WARPS ? 2 : 1;
+constexpr int WARP_ITEMS = (ITEMS + X_WORKERS - 1) / X_WORKERS;
+constexpr int BATCH = WARP_ITEMS < 4 ? WARP_ITEMS : 4;
 
-__device__ __forceinline__ void stage_x(unsigned char* held, Column* table, const x_elem* x, int k_begin,
-                                        int k_end, int m_begin, int warp, int lane) {
+__device__ __forceinline__ int row_of(int item) { return M_PASS == 1 ? 0 : item / ROW_ITEMS; }
+
+__device__ __forceinline__ void stage_x(unsigned char* held, Column* table, const Rows& rows, int warp, int lane) {
+  int worker = OWN_X ? 0 : warp;
 #pragma unroll 1
-  for (int first = warp; first < ITEMS; first += WARPS * BATCH) {
+  for (int pass = 0; pass < WARP_ITEMS; pass += BATCH) {
     unsigned raw[BATCH][RAW_WORDS];
 #pragma unroll
     for (int b = 0; b < BATCH; ++b) {
-      int item = first + b * WARPS, row = item / ROW_ITEMS;
-      int k = k_begin + item % ROW_ITEMS * 256 + lane * 8;
-      bool exists = item < ITEMS && m_begin + row < M;
-      read_x(raw[b], x + (long long)(m_begin + row) * K, k, exists ? min(K, k_end) : 0);
+      int item = (pass + b) * X_WORKERS + worker, row = row_of(item);
+      int k = rows.k + (item - row * ROW_ITEMS) * 256 + lane * 8;
+      bool exists = item < ITEMS && rows.row + row < M;
+      read_x(raw[b], rows.x + (long long)(rows.row + row) * K, k, exists ? min(K, rows.end) : 0);
     }
 #pragma unroll
     for (int b = 0; b < BATCH; ++b) {
-      int item = first + b * WARPS, row = item / ROW_ITEMS, at = item % ROW_ITEMS * 256 + lane * 8;
-      if (item < ITEMS) stage_digits(held, table, raw[b], row, at, k_begin + at < k_end, lane);
+      int item = (pass + b) * X_WORKERS + worker, row = row_of(item), at = (item - row * ROW_ITEMS) * 256 + lane * 8;
+      if (item < ITEMS) stage_digits(held, table, raw[b], row, rows.at + at, rows.k + at < rows.end, lane);
     }
   }
 }

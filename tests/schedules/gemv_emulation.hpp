@@ -64,6 +64,26 @@ template <class T> T __shfl_xor_sync(unsigned, T v, int other) {
   __syncwarp();
   return found;
 }
+// What a warp's lanes hold, as one number.
+template <class T, class Join> T reduced(T v, Join join) {
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  block->exchanged[warp][lane] = (unsigned)v;
+  __syncwarp();
+  T found = (T)block->exchanged[warp][0];
+  for (int other = 1; other < 32; ++other) found = join(found, (T)block->exchanged[warp][other]);
+  __syncwarp();
+  return found;
+}
+inline unsigned __reduce_max_sync(unsigned, unsigned v) { return reduced(v, [](unsigned a, unsigned b) { return max(a, b); }); }
+inline int __reduce_add_sync(unsigned, int v) { return (int)reduced((unsigned)v, [](unsigned a, unsigned b) { return a + b; }); }
+inline float __shfl_down_sync(unsigned, float v, int distance) {
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  block->exchanged[warp][lane] = __float_as_uint(v);
+  __syncwarp();
+  float found = __uint_as_float(block->exchanged[warp][min(lane + distance, 31)]);
+  __syncwarp();
+  return found;
+}
 inline int byte_of(unsigned word, int i) { return (signed char)(word >> i * 8); }
 inline int __dp4a(int a, int b, int sum) {
   for (int i = 0; i < 4; ++i) sum += byte_of(a, i) * byte_of(b, i);
