@@ -7,10 +7,12 @@ from typing import Any
 from schedules.cuda_kernel import CudaLaunch, cuda_program, device_code
 from schedules.dtypes import CUDA_TYPES
 from schedules.gemv_dequant_layout import (
+    MOST_WRITTEN_OUT,
     GemvSchedule,
     arena,
     chunk_depth,
     digits,
+    held_steps,
     rows_per_pass,
     step_groups,
     step_units,
@@ -193,6 +195,8 @@ def _sizes(problem: GemvProblem, schedule: GemvSchedule) -> list[tuple[str, int]
         ("BLOCKS_K", schedule.blocks_k),
         ("IN_FLIGHT", schedule.in_flight),
         ("PIECE", schedule.piece),
+        ("MOST_WRITTEN_OUT", MOST_WRITTEN_OUT),
+        ("HELD_STEPS", held_steps(problem, schedule)),
         ("TABLE", places.table),
         ("HELD", places.held),
         ("REDUCED", places.reduced),

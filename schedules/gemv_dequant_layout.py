@@ -25,6 +25,9 @@ DIGITS = 3
 STRIDE_REMAINDER = 64
 LOAD_BYTES = 512
 FLOAT_BYTES = 2
+# Steps of a tile that are written out one by one.
+MOST_WRITTEN_OUT = 8
+MOST_HELD_REGISTERS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +125,22 @@ def slot_bytes(problem: GemvProblem, schedule: GemvSchedule) -> Grid:
     groups = schedule.piece * step_groups(problem) + straddles
     codes = schedule.piece * units * problem.n_loads * LOAD_BYTES
     return codes + groups * problem.group_bytes
+
+
+def right_registers(problem: GemvProblem, schedule: GemvSchedule) -> Grid:
+    """Registers of what the codes of a step are multiplied by, see ``Right`` in the text."""
+    depth = step_units(problem) * problem.unit_depth
+    x_tiles = ceil_div(digits(problem, schedule) * rows_per_pass(problem, schedule), 8)
+    of_digits = 4 * ceil_div(depth, 64) + 4 * (depth // chunk_depth(problem))
+    return x_tiles * np.where(schedule.floats, depth // 8, of_digits)
+
+
+def held_steps(problem: GemvProblem, schedule: GemvSchedule) -> Grid:
+    """Steps whose right operands a warp keeps in registers over tiles: all of a tile, or none."""
+    steps = schedule.most_steps(problem)
+    written_out = np.where(schedule.bulk, steps <= MOST_WRITTEN_OUT, steps == schedule.in_flight)
+    few = steps * right_registers(problem, schedule) <= MOST_HELD_REGISTERS
+    return np.where(written_out & few & (schedule.most_tiles(problem) > 1), steps, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

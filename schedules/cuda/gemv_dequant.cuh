@@ -12,6 +12,9 @@
 //   STEP_UNITS, STEP_GROUPS, CHUNK_K   units and groups of one step, depth of a chunk
 //   WARPS_K, WARPS_N, BLOCKS_N, BLOCKS_K, IN_FLIGHT, X_STRIDE (bytes), M_PASS
 //   BULK, PIECE                    whether codes come by bulk copies, and steps of one copy
+//   MOST_WRITTEN_OUT               as many steps of a tile are written out one by one
+//   HELD_STEPS                     all steps of a tile, if what they are multiplied by stays in
+//                                  registers over the tiles of a warp, else 0
 //   RING, TABLE, HELD, REDUCED, MET   offsets in the arena
 //   IN_CLUSTER                     whether blocks that share the depth are a cluster
 //   EARLY                          whether this kernel may start before the one in front has ended
@@ -144,11 +147,6 @@ __device__ __forceinline__ void store_sums(const float* reduced, const Ending& e
   }
   if constexpr (IN_CLUSTER) finish_in_cluster(met, ending);
 }
-
-// A warp that has several tiles, and a few steps of each, keeps what they are multiplied by.
-constexpr int MOST_HELD_REGISTERS = 32;
-constexpr bool KEEPS_X = (BULK ? WRITTEN_OUT : STEP_PER_SLOT) && MOST_TILES > 1 && MOST_STEPS * sizeof(Right) <= 4 * MOST_HELD_REGISTERS;
-constexpr int HELD_STEPS = KEEPS_X ? MOST_STEPS : 0;
 
 // Brings a block's part of x to the second-level cache, where the kernel in front may still write it.
 __device__ __forceinline__ void fetch_x_ahead(const x_elem* x, int k_begin, int k_end, int m_begin) {

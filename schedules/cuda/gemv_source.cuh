@@ -111,7 +111,7 @@ constexpr int GROUP_BYTES = SCALE_BYTES + (HAS_ZEROS ? 16 : 0);
 constexpr int SLOT_BYTES = SLOT_CODES + SLOT_GROUPS * GROUP_BYTES;
 constexpr int TILE_PIECES = (MOST_STEPS + PIECE - 1) / PIECE;
 // Few steps of a tile are written out.
-constexpr bool WRITTEN_OUT = MOST_STEPS <= 8;
+constexpr bool WRITTEN_OUT = MOST_STEPS <= MOST_WRITTEN_OUT;
 
 struct Bulk {
   unsigned long long* barriers;

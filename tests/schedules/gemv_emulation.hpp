@@ -116,7 +116,9 @@ inline std::atomic_ref<Barrier> shared(Barrier* barrier) { return std::atomic_re
 inline bool elected() { return threadIdx.x % 32 == 0; }
 inline void barrier_init(Barrier* barrier) { *barrier = 0; }
 inline void fence_barriers() {}
-inline void barrier_expect(Barrier* barrier, unsigned n_bytes) { shared(barrier) += (Barrier)n_bytes << 32; }
+inline void barrier_expect(Barrier* barrier, unsigned n_bytes) {
+  shared(barrier) += n_bytes ? (Barrier)n_bytes << 32 : 1;  // nothing to wait for ends the phase
+}
 inline void copy_bulk(void* to, const void* from, unsigned n_bytes, Barrier* barrier) {
   if (((uintptr_t)to | (uintptr_t)from | n_bytes) % 16) fault = 3;
   const char* end = (const char*)from + n_bytes;
