@@ -1,9 +1,9 @@
-"""What points of the packed product need and about how long they take, for whole grids.
+"""What points of the packed product need and about how long they take, for whole grids of them.
 
 Decisions of a schedule may be arrays that broadcast with each other. Times are cycles of a core.
-They were fitted to 232 points of nine products of one row on an H200, launched back to back with a
-cold cache (root mean square error 14 %). There, reading the weights and working on them added up.
-They need to be right within a factor only: points are compared with each other.
+They were fitted to 454 points of seven products of 1, 8 and 16 rows on an H200, launched back to
+back with a cold cache (root mean square error 13 %). They need to be right within a factor only:
+points are compared with each other.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from schedules.gemv_dequant_layout import (
     GemvSchedule,
     arena,
     digits,
+    held_steps,
+    right_registers,
     rows_per_pass,
     slot_bytes,
     step_groups,
     step_units,
+    together,
 )
 from schedules.gemv_dequant_problem import GemvProblem
 from schedules.judged_space import Grid, ceil_div
@@ -30,28 +33,32 @@ from schedules.resident_blocks import resident_blocks
 from schedules.target import Target
 
 MOST_REGISTERS = 200
-# Estimates from compiled points: beside x, sums and codes, and per eight columns of x.
-REGISTERS_OF_BULK = 24
-REGISTERS_OF_LOADS = 34
-REGISTERS_PER_X_TILE = 9
-REGISTERS_PER_FLOAT_TILE = 12
+# Estimated from compiled points: beside codes and what they are multiplied by.
+REGISTERS_OF_REST = 26
 THREADS_PER_CORE = 2048
-START_CYCLES = 1420.0
-BLOCK_CYCLES = 180.0
-MEMORY_BYTES_PER_CYCLE = 22.8
-STAGE_CYCLES = 790.0
-"""Until all warps have staged an item of x each."""
-ITEM_CYCLES = 51.0
-"""Of a core, per item of x."""
+START_CYCLES = 525.0
+BLOCK_CYCLES = 508.0
+MEMORY_BYTES_PER_CYCLE = 19.5
 ITEM_ELEMENTS = 256
-STEP_CYCLES = 89.0
+BATCH_ITEMS = 4
+STAGE_CYCLES = 1040.0
+"""Until a warp has brought a few items of x to shared memory."""
+ITEM_CYCLES = 45.3
+"""Of a core, per item of x."""
+FLOAT_ITEMS = 0.0716
+"""What an item takes that is copied only, where others become digits."""
+TOGETHER_CYCLES = 1010.0
+"""Until all warps of a block have done so, where others wait for a few only."""
+STEP_CYCLES = 207.0
 """Of a warp, per :data:`MOST_CHUNK` codes of every column."""
-PART_CYCLES = 22.0
+PART_CYCLES = 24.0
 """Of a core, per as many."""
-PIECE_CYCLES = 200.0
-REFILL_CYCLES = 540.0
+FLOAT_STEPS = 2.78
+"""How many times as long it takes to make floats of codes."""
+PIECE_CYCLES = 85.6
+REFILL_CYCLES = 860.0
 """Until what is asked for when something has been used is there."""
-CLUSTER_CYCLES = 1900.0
+CLUSTER_CYCLES = 1280.0
 LAUNCH_CYCLES = 1190.0
 
 
@@ -93,14 +100,11 @@ def _step_loads(problem: GemvProblem) -> int:
 
 
 def _registers(problem: GemvProblem, schedule: GemvSchedule) -> Grid:
-    columns = digits(problem, schedule) * rows_per_pass(problem, schedule)
-    per_tile = np.where(schedule.floats, REGISTERS_PER_FLOAT_TILE, REGISTERS_PER_X_TILE)
-    for_x = per_tile * ceil_div(columns, 8)
     scale_words = ELEMENT_BYTES[problem.dtype] // 2
     per_step = 4 * _step_loads(problem) + step_groups(problem) * (scale_words + problem.has_zeros)
-    held = np.where(schedule.bulk, 1, schedule.in_flight)
-    rest = np.where(schedule.bulk, REGISTERS_OF_BULK, REGISTERS_OF_LOADS)
-    return rest + for_x + per_step * held
+    fetched = per_step * np.where(schedule.bulk, 1, schedule.in_flight)
+    kept = right_registers(problem, schedule) * np.maximum(1, held_steps(problem, schedule))
+    return REGISTERS_OF_REST + kept + fetched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,31 +129,47 @@ def costs(problem: GemvProblem, target: Target, schedule: GemvSchedule) -> Costs
     needed = needs(problem, target, schedule)
     rows = rows_per_pass(problem, schedule)
     passes = ceil_div(problem.rows, rows)
-    blocks = schedule.blocks_n * schedule.blocks_k * passes
-    per_core = ceil_div(blocks, target.n_cores)
+    per_core = ceil_div(schedule.blocks_n * schedule.blocks_k * passes, target.n_cores)
     at_once = np.clip(needed.resident, 1, per_core)
     rounds = per_core / at_once
-    warps = schedule.warps_k * schedule.warps_n
-    n_steps_each = schedule.most_steps(problem) * schedule.most_tiles(problem)
-    refills = ceil_div(needed.pieces, schedule.in_flight) - 1
-    # Whatever the storage, in parts of so many codes along the depth.
-    parts = step_units(problem) * problem.unit_depth / MOST_CHUNK
-    x_tiles = ceil_div(digits(problem, schedule) * rows, 8)
-    in_turn = n_steps_each * parts * STEP_CYCLES + needed.pieces * PIECE_CYCLES
-    in_turn = in_turn + refills * REFILL_CYCLES
-    issued = per_core * warps * n_steps_each * parts * PART_CYCLES * (1 + x_tiles) / 2
-    items = ceil_div(problem.depth, schedule.blocks_k * ITEM_ELEMENTS) * rows
-    staging = rounds * ceil_div(items, warps) * STAGE_CYCLES + per_core * items * ITEM_CYCLES
+    staging = _staging(problem, schedule, rounds, per_core)
+    steps = _steps(problem, schedule, needed, rounds, per_core)
     weights = problem.n_tiles * _tile_bytes(problem) * passes
     memory = weights / (target.n_cores * MEMORY_BYTES_PER_CYCLE)
-    steps = np.maximum(rounds * in_turn, issued)
     meeting = np.where(schedule.cluster, CLUSTER_CYCLES, LAUNCH_CYCLES) * (schedule.blocks_k > 1)
+    rest = START_CYCLES + per_core * BLOCK_CYCLES + meeting
     return Costs(
-        total=START_CYCLES + staging + memory + steps + per_core * BLOCK_CYCLES + meeting,
+        # Reading and working hide each other in part.
+        total=rest + staging + np.hypot(memory, steps),
         staging=staging,
         steps=steps,
         in_flight_bytes=at_once * _block_in_flight(problem, schedule),
     )
+
+
+def _staging(problem: GemvProblem, schedule: GemvSchedule, rounds: Grid, per_core: Grid) -> Grid:
+    """Until x is in shared memory, of all blocks of a core."""
+    items = ceil_div(problem.depth, schedule.blocks_k * ITEM_ELEMENTS)
+    items = items * rows_per_pass(problem, schedule)
+    warp_items = ceil_div(items, schedule.warps_k * schedule.warps_n)
+    in_turn = rounds * ceil_div(warp_items, BATCH_ITEMS) * STAGE_CYCLES
+    each = np.where(schedule.floats, FLOAT_ITEMS, 1.0)
+    return each * (in_turn + per_core * items * ITEM_CYCLES) + TOGETHER_CYCLES * together(schedule)
+
+
+def _steps(
+    problem: GemvProblem, schedule: GemvSchedule, needed: Needs, rounds: Grid, per_core: Grid
+) -> Grid:
+    """Of the busiest warp or of all warps of a core, whichever takes longer."""
+    # Whatever the storage, in parts of so many codes along the depth.
+    parts = step_units(problem) * problem.unit_depth / MOST_CHUNK
+    parts = parts * schedule.most_steps(problem) * schedule.most_tiles(problem)
+    x_tiles = ceil_div(digits(problem, schedule) * rows_per_pass(problem, schedule), 8)
+    work = parts * np.where(schedule.floats, FLOAT_STEPS, 1.0) * (1 + x_tiles) / 2
+    issued = per_core * schedule.warps_k * schedule.warps_n * work * PART_CYCLES
+    refills = ceil_div(needed.pieces, schedule.in_flight) - 1
+    in_turn = work * STEP_CYCLES + needed.pieces * PIECE_CYCLES + refills * REFILL_CYCLES
+    return np.maximum(rounds * in_turn, issued)
 
 
 def _tile_bytes(problem: GemvProblem) -> int:

@@ -16,6 +16,7 @@ from schedules.gemv_dequant_layout import (
     rows_per_pass,
     step_groups,
     step_units,
+    together,
 )
 from schedules.gemv_dequant_problem import (
     ACTIVATIONS,
@@ -155,6 +156,7 @@ def constants(problem: GemvProblem, schedule: GemvSchedule) -> str:
         "BULK": schedule.bulk,
         "IN_CLUSTER": schedule.cluster,
         "EARLY": schedule.early,
+        "OWN_X": not together(schedule),
     }
     lines += [f"constexpr bool {name} = {str(value).lower()};" for name, value in flags.items()]
     lines.append(f"enum {{ {', '.join(_activation_name(one) for one in ACTIVATIONS)} }};")

@@ -28,6 +28,8 @@ FLOAT_BYTES = 2
 # Steps of a tile that are written out one by one.
 MOST_WRITTEN_OUT = 8
 MOST_HELD_REGISTERS = 32
+# Barriers of a block, of which one is for all of its warps.
+N_BARRIERS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,14 @@ def slot_bytes(problem: GemvProblem, schedule: GemvSchedule) -> Grid:
     groups = schedule.piece * step_groups(problem) + straddles
     codes = schedule.piece * units * problem.n_loads * LOAD_BYTES
     return codes + groups * problem.group_bytes
+
+
+def together(schedule: GemvSchedule) -> Grid:
+    """Whether all warps of a block wait for each other until x is there, see ``OWN_X`` in the text.
+
+    Warps that read the same part of it have a barrier of their own where there are enough.
+    """
+    return (schedule.warps_n > 1) & (schedule.warps_k >= N_BARRIERS)
 
 
 def right_registers(problem: GemvProblem, schedule: GemvSchedule) -> Grid:

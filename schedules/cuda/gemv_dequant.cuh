@@ -17,6 +17,8 @@
 //                                  registers over the tiles of a warp, else 0
 //   RING, TABLE, HELD, REDUCED, MET   offsets in the arena
 //   IN_CLUSTER                     whether blocks that share the depth are a cluster
+//   OWN_X                          whether the warps that read the same part of x bring it to
+//                                  shared memory and wait for each other, else all bring all of it
 //   EARLY                          whether this kernel may start before the one in front has ended
 //   struct Outputs, place_of       the outputs, and which one a tile belongs to
 
@@ -184,8 +186,9 @@ __device__ __forceinline__ void gemv_dequant(const x_elem* x, const Weights& wei
   early::wait_for_previous_kernel();
   Rows rows = {x, m_begin, k_begin, block_end * STEP_K, 0};
   if constexpr (OWN_X) rows = {x, m_begin, share.first_step * STEP_K, (share.first_step + share.n_steps) * STEP_K, begin * STEP_K};
-  stage_x(held, table, rows, warp, lane);
-  if constexpr (OWN_X) __syncwarp();
+  stage_x(held, table, rows, OWN_X ? warp_n : warp, lane);
+  if constexpr (WARPS_N == 1) __syncwarp();
+  else if constexpr (OWN_X) meet(1 + warp_k, 32 * WARPS_N);
   else __syncthreads();
 
   Totals totals = {};

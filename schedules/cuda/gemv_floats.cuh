@@ -22,10 +22,9 @@ constexpr int ITEMS = ROW_ITEMS * M_PASS;
 constexpr int X_THREADS = 32 * X_WORKERS;
 constexpr int BATCH = ITEMS >= 4 * X_THREADS ? 4 : 1;
 
-__device__ __forceinline__ void stage_x(unsigned char* held, Column*, const Rows& rows, int warp, int lane) {
-  int worker = OWN_X ? lane : warp * 32 + lane;
+__device__ __forceinline__ void stage_x(unsigned char* held, Column*, const Rows& rows, int worker, int lane) {
 #pragma unroll 1
-  for (int first = worker; first < ITEMS; first += X_THREADS * BATCH) {
+  for (int first = worker * 32 + lane; first < ITEMS; first += X_THREADS * BATCH) {
     unsigned raw[BATCH][RAW_WORDS];
 #pragma unroll
     for (int b = 0; b < BATCH; ++b) {

@@ -48,6 +48,10 @@ __device__ __forceinline__ float load_partial(const float* address) {
   asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(address) : "memory");
   return v;
 }
+// Some threads of a block wait for each other; the first barrier is __syncthreads'.
+__device__ __forceinline__ void meet(int barrier, int n_threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(n_threads) : "memory");
+}
 // Copies in bulk into shared memory; a barrier completes when all bytes have arrived.
 __device__ __forceinline__ unsigned shared_address(const void* p) {
   return (unsigned)__cvta_generic_to_shared(p);

@@ -18,9 +18,8 @@ constexpr int MOST_STEPS = (N_STEPS + WARPS_K * BLOCKS_K - 1) / (WARPS_K * BLOCK
 // Tiles of a group of warps that share the depth: shares differ by one at most, too.
 constexpr int TILE_SHARES = BLOCKS_N * WARPS_N;
 constexpr int MOST_TILES = (N_TILES + TILE_SHARES - 1) / TILE_SHARES;
-// Whether every warp brings the part of x to shared memory that only it reads, else all bring all.
-constexpr bool OWN_X = WARPS_N == 1;
-constexpr int X_WORKERS = OWN_X ? 1 : WARPS;
+// Warps that bring a part of x to shared memory.
+constexpr int X_WORKERS = OWN_X ? WARPS_N : WARPS;
 constexpr int STAGED_K = (OWN_X ? MOST_STEPS : (N_STEPS + BLOCKS_K - 1) / BLOCKS_K) * STEP_K;
 constexpr int MIDDLE = 1 << (BITS - 1);
 

@@ -103,8 +103,7 @@ constexpr int BATCH = WARP_ITEMS < 4 ? WARP_ITEMS : 4;
 
 __device__ __forceinline__ int row_of(int item) { return M_PASS == 1 ? 0 : item / ROW_ITEMS; }
 
-__device__ __forceinline__ void stage_x(unsigned char* held, Column* table, const Rows& rows, int warp, int lane) {
-  int worker = OWN_X ? 0 : warp;
+__device__ __forceinline__ void stage_x(unsigned char* held, Column* table, const Rows& rows, int worker, int lane) {
 #pragma unroll 1
   for (int pass = 0; pass < WARP_ITEMS; pass += BATCH) {
     unsigned raw[BATCH][RAW_WORDS];

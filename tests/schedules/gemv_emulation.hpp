@@ -5,7 +5,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 #define __device__
@@ -42,6 +44,8 @@ struct Operands { unsigned a[4], b[2]; };
 struct Block {
   std::barrier<> barrier;
   std::vector<std::unique_ptr<std::barrier<>>> warps;
+  std::map<int, std::barrier<>> groups;
+  std::mutex mutex;
   unsigned exchanged[32][32];
   Operands operands[32][32];
   std::vector<unsigned char> memory;
@@ -126,6 +130,12 @@ inline void copy_bulk(void* to, const void* from, unsigned n_bytes, Barrier* bar
   memcpy(to, from, n_bytes);
   Barrier left = shared(barrier) -= (Barrier)n_bytes << 32;
   if (left >> 32 == 0) shared(barrier) += 1;
+}
+inline void meet(int barrier, int n_threads) {
+  std::unique_lock held(block->mutex);
+  auto& group = block->groups.try_emplace(barrier, n_threads).first->second;
+  held.unlock();
+  group.arrive_and_wait();
 }
 inline void prefetch_line(const void*) {}
 thread_local std::barrier<>::arrival_token* arrived;
