@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,44 @@ def test_random_points_are_right_and_stay_inside_their_memory(
 ) -> None:
     wrong, point = emulated(problem, 0, tmp_path, kind)
     assert wrong is None, point
+
+
+# Warps along depth and columns, in flight, bulk, floats; five steps of five tiles.
+FORMS: dict[str, tuple[int, ...]] = {
+    "a piece per tile": (4, 1, 2, 2, 0),
+    "pieces that short warps lack": (4, 1, 3, 1, 0),
+    "a ring within a tile": (2, 1, 2, 1, 0),
+    "registers of a tile": (4, 1, 2, 0, 0),
+    "registers of one step": (2, 1, 1, 0, 0),
+    "warps that bring x together": (2, 2, 1, 2, 0),
+    "floats": (4, 1, 2, 2, 1),
+    "floats brought together": (2, 2, 3, 0, 1),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+@pytest.mark.parametrize("form", FORMS)
+def test_warps_with_several_tiles_are_right(form: str, tmp_path: Path) -> None:
+    """Of one row, or of eight as floats, on a device of one core."""
+    warps_k, warps_n, in_flight, bulk, floats = FORMS[form]
+    workload = gemv_workload(8 if floats else 1, 80, 640, 4, 128, dtype="bfloat16", zeros=True)
+    core = replace(known_target("h200"), n_cores=1)
+    space = GemvDequantSpace(Task(workload=workload, target=core), patience=1e9)
+    point = {
+        "warps_k": warps_k,
+        "warps_n": warps_n,
+        "blocks_per_core": 1,
+        "blocks_k": 1,
+        "in_flight": in_flight,
+        "bulk": bulk,
+        "floats": floats,
+    }
+    assert space.refusal(point) is None
+    data = make_data(workload, 3)
+    found, fault = emulate(space, point, data.inputs, tmp_path)
+    assert fault == 0
+    assert compare(found[0], data.references[0].values, tolerance_of(workload)) is None
 
 
 @pytest.mark.timeout(60)
