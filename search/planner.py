@@ -104,9 +104,9 @@ class Planner:
             chosen = self._next_task(known)
             if chosen is None:
                 return None
-            if chosen.task.task_id not in {task_id for task_id, _ in newest}:
-                break
-        return self._started(chosen, known)
+            if n_unknown == 1 or chosen.task.task_id not in {task_id for task_id, _ in newest}:
+                return self._started(chosen, known)
+        return None
 
     def open_ahead(self) -> None:
         """Open every task's spaces, up to seconds of work for each, until the next plan starts."""
