@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 import effcompile
 from effcompile.config import BuildConfig, TuneConfig
@@ -17,6 +18,8 @@ from effcompile.output_files import check_output
 from effcompile.recordings import digest_of, recording_paths
 from effcompile.run_folder import RunFolder
 from effcompile.tuning import Run
+from schedules.candidate import Candidate
+from schedules.task import Task
 from search.database import Database
 from search.events import Events, ignore
 from search.identity import PREDICTED_BY, REPLAYED, Identity, search_settings
@@ -31,7 +34,13 @@ from search.stopping import StopRequest
 from search.tuner import tune
 
 
-def record_runs(runs: Sequence[Path], out: Path, *, command: str = "") -> Recording:
+def record_runs(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    command: str = "",
+    watch: Callable[[str], None] = lambda text: None,
+) -> Recording:
     """Write what runs tried and measured into one file.
 
     Args:
@@ -39,13 +48,14 @@ def record_runs(runs: Sequence[Path], out: Path, *, command: str = "") -> Record
         out: The recording.
         command: How the runs were made, for people; guessed from the first one's settings if
             empty.
+        watch: Told what is done: features of a thousand candidates of TVM's space take a minute.
 
     Raises:
         UsageError: Not a run folder, or the recording cannot be written.
         BadRecording: Nothing was measured in one, or their devices differ.
     """
     check_output(out)
-    with _features() as features_of:
+    with _features(watch) as features_of:
         recording = joined([_recorded(run, features_of, command) for run in runs])
     write_recording(recording, out)
     return recording
@@ -78,7 +88,7 @@ def _recorded(run: Path, features_of: FeaturesOf, command: str) -> Recording:
 
 
 @contextmanager
-def _features() -> Iterator[FeaturesOf]:
+def _features(watch: Callable[[str], None]) -> Iterator[FeaturesOf]:
     """Features of candidates, from build processes: replaying a trace takes a tenth of a second."""
     from effcompile.measure.builder import ProcessBuilder
     from effcompile.measure.shared_space import shared_spaces
@@ -86,8 +96,13 @@ def _features() -> Iterator[FeaturesOf]:
     with tempfile.TemporaryDirectory(prefix="effcompile-record-") as folder:
         builder = ProcessBuilder(BuildConfig(), work_dir=Path(folder))
         opened, _ = shared_spaces(builder)
+
+        def features_of(task: Task, name: str, candidates: Sequence[Candidate]) -> np.ndarray:
+            watch(f"{task.workload.name}: features of {len(candidates)} candidates of {name}")
+            return opened(task, name).features(candidates)
+
         try:
-            yield lambda task, name, candidates: opened(task, name).features(candidates)
+            yield features_of
         finally:
             builder.close()
 

@@ -181,6 +181,7 @@ def _search(
 ) -> str:
     """Run the loop with the device ready; says why it stopped."""
     from effcompile.measure.shared_space import shared_spaces
+    from schedules.generic import TvmSpace
     from search.tuner import tune as search_schedules
 
     meter = "none"
@@ -188,6 +189,8 @@ def _search(
         _get_ready(runner, tasks, database)
         meter = config.measure.meter
     spaces, space_names = shared_spaces(builder, only=config.search.spaces)
+    for task in tasks:  # build processes look for sketches while the device is opened
+        spaces(task, TvmSpace.name)
     with _metered(database, SessionEnergy(device, meter), events) as watch:
         return search_schedules(
             tasks,

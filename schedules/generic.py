@@ -35,10 +35,12 @@ from schedules.traces import dump_trace, load_trace_onto, read_trace
 
 KEPT_SCHEDULES = 32
 KEPT_FEATURES = 4096
-MOST_DRY_ROUNDS = 3
 SMALLEST_ROUND = 8
 DRAWN_PER_WANTED = 1.5
 """Some decisions do not fit together; a second round would wait for its slowest replay again."""
+MOST_DRAWN_PER_WANTED = 8
+FEWEST_DRAWN = 24
+"""Where hardly any decisions fit together, drawing on costs seconds and finds one or two."""
 LARGEST_SEED = 2**31 - 1
 
 
@@ -68,18 +70,19 @@ class TvmSpace:
         """Nothing is known beforehand."""
 
     def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
-        """At most ``n`` distinct candidates with random decisions."""
+        """At most ``n`` distinct candidates with random decisions; fewer where few of them fit."""
         found: dict[str, Candidate] = {}
-        dry_rounds = 0
-        while len(found) < n and self.is_searchable and dry_rounds < MOST_DRY_ROUNDS:
-            missing, n_before = n - len(found), len(found)
-            n_drawn = max(SMALLEST_ROUND, round(DRAWN_PER_WANTED * missing))
+        n_left = max(FEWEST_DRAWN, MOST_DRAWN_PER_WANTED * n)
+        per_wanted = DRAWN_PER_WANTED
+        while len(found) < n and n_left > 0 and self.is_searchable:
+            wanted = max(SMALLEST_ROUND, round(per_wanted * (n - len(found))))
+            n_drawn = min(n_left, wanted)
             seeds = rng.integers(1, LARGEST_SEED, size=n_drawn)
-            for candidate in self._draws([int(seed) for seed in seeds]):
-                if candidate is not None and len(found) < n:
-                    found.setdefault(candidate.candidate_id, candidate)
-            dry_rounds = dry_rounds + 1 if len(found) == n_before else 0
-        return list(found.values())
+            fitting = [one for one in self._draws([int(s) for s in seeds]) if one is not None]
+            found.update((one.candidate_id, one) for one in fitting)
+            n_left -= n_drawn
+            per_wanted = max(DRAWN_PER_WANTED, n_drawn / max(1, len(fitting)))
+        return list(found.values())[:n]
 
     def _draws(self, seeds: Sequence[int]) -> list[Candidate | None]:
         return parallel_map(self.draw, seeds)

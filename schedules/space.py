@@ -33,7 +33,7 @@ class DesignSpace(Protocol):
         """About how long the best candidate takes, ``None`` if only trials tell."""
 
     def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
-        """At most ``n`` distinct legal candidates drawn at random; fewer if the space is small."""
+        """At most ``n`` distinct legal candidates drawn at random; fewer if no more are found."""
 
     def mutate(
         self, parents: Sequence[Candidate], rng: np.random.Generator

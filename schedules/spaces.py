@@ -14,13 +14,14 @@ from schedules.space import DesignSpace
 from schedules.task import Task
 
 KEPT_SPACES = 32
+KEPT_TASKS = 128
 # A tenth of a second of work for an untuned schedule of attention, which moves little else.
 MOST_INTERMEDIATE_BYTES = 512 << 20
 
 _Key = tuple[str, str]
 
 _open: BoundedCache[tuple[_Key, str], DesignSpace] = BoundedCache(KEPT_SPACES)
-_own: BoundedCache[_Key, list[KnobSpace]] = BoundedCache(KEPT_SPACES)
+_own: BoundedCache[_Key, list[KnobSpace]] = BoundedCache(KEPT_TASKS)
 
 
 def open_space(task: Task, name: str) -> DesignSpace:

@@ -95,7 +95,7 @@ class Evolutionary:
             parents = [elites[i % len(elites)] for i in range(n // 2)] if elites else []
             children = _new_children(history, space, parents, rng)
             found = _distinct([*_as(children, "mutate"), *_as(samples, "sample")], n)
-        if len(found) == n:
+        if len(found) == n or not samples:
             return found
         return _distinct([*found, *_as(fresh_samples(history, space, n, rng), "sample")], n)
 

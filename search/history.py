@@ -31,7 +31,7 @@ class TaskHistory:
         self._tried: set[str] = set()
         self._first_of_binary: dict[str, Trial] = {}
 
-    def without(self, rounds: Collection[tuple[str, int] | None]) -> TaskHistory:
+    def without(self, rounds: Collection[tuple[str, int]]) -> TaskHistory:
         """A copy that knows nothing of what some rounds found; their candidates count as tried.
 
         Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
 from schedules.task import Task
 from search.database import Database
@@ -11,7 +12,7 @@ from search.history import TaskHistory
 from search.stored import EnergyRecord, Round
 from search.trial import Trial, TrialState
 
-_Key = tuple[str, int]
+RoundKey = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +31,14 @@ class OpenRound:
     waiting: tuple[Trial, ...]
     energy_planned: bool = False
 
+    @property
+    def key(self) -> RoundKey:
+        """Task and index."""
+        return self.history.task.task_id, self.round_index
+
     def holds(self, trial: Trial) -> bool:
         """True for the trials of this round."""
-        return (trial.task_id, trial.round_index) == (self.history.task.task_id, self.round_index)
+        return (trial.task_id, trial.round_index) == self.key
 
 
 class RunMemory:
@@ -50,8 +56,8 @@ class RunMemory:
         self.by_id = {history.task.task_id: history for history in self.histories}
         self.rounds: list[Round] = database.rounds()
         self.n_proposed = 0
-        self._waiting: dict[_Key, list[Trial]] = {}
-        self._defaults: set[_Key] = set()
+        self._waiting: dict[RoundKey, list[Trial]] = {}
+        self._defaults: set[RoundKey] = set()
         self._load()
 
     def _load(self) -> None:
@@ -133,31 +139,23 @@ class RunMemory:
             )
         )
 
-    def is_newest_search(self, one: OpenRound) -> bool:
-        """True for the round stored last, unless it holds a default."""
-        newest = self._newest_search
-        return newest == (one.history.task.task_id, one.round_index)
-
-    @property
-    def _newest_search(self) -> _Key | None:
-        if not self.rounds:
-            return None
-        key = (self.rounds[-1].task_id, self.rounds[-1].round_index)
-        return None if key in self._defaults else key
+    def newest_search(self, n: int) -> list[RoundKey]:
+        """The rounds stored last, at most ``n``, back to one that holds a default."""
+        keys = ((one.task_id, one.round_index) for one in reversed(self.rounds))
+        return list(islice(takewhile(lambda key: key not in self._defaults, keys), n))
 
     @property
     def is_searching(self) -> bool:
         """True once a round beside those of the defaults was stored."""
         return any((one.task_id, one.round_index) not in self._defaults for one in self.rounds)
 
-    def known_before_newest(self) -> list[TaskHistory]:
-        """Copies of the histories without what the search round stored last has found.
+    def known_before_newest(self, n: int) -> list[TaskHistory]:
+        """Copies of the histories without what the ``n`` search rounds stored last have found.
 
         Before there is any such round they know nothing, not even the defaults. Candidates that
         were proposed still count as tried.
         """
-        newest = self._newest_search
-        left_out = {newest} if self.is_searching else self._defaults
+        left_out = self.newest_search(n) if self.is_searching else self._defaults
         return [history.without(left_out) for history in self.histories]
 
     def next_round(self, history: TaskHistory) -> int:

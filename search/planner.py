@@ -1,17 +1,18 @@
-"""Proposes the next round while the one before it is measured.
+"""Proposes the next round while those before it are built and measured.
 
-    measured   ... g-1 | g           | g+1
-    planned          g | g+1         | g+2         each from what was known before the round
-                       from <= g-1     from <= g   that is being measured
+    tasks that take turns               A   B   C   D |  E        planned without the results
+    planned, built, measured            done | under way          of B, C and D
+    one task                            A   A |  A                without those of the last A
 
 What a round may be planned from is decided by the record alone: everything but the results
-of the round stored last. A run that was killed and continued therefore plans the same,
-however far the last round had come.
+of the rounds stored last. These are up to ``ROUNDS_AHEAD``, as long as they are of other tasks; a
+task misses at most one of its own. A run that was killed and continued therefore plans the
+same, however far the last rounds had come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -24,11 +25,14 @@ from search.config import SearchConfig
 from search.feature_cache import FeatureCache
 from search.history import TaskHistory
 from search.learner import Learner, ModelFactory
-from search.memory import RunMemory
+from search.memory import OpenRound, RunMemory
 from search.space_shares import split_round
 from search.stored import Proposal
 from search.strategy import Strategy
 from search.task_scheduler import cost_share, next_task
+
+ROUNDS_AHEAD = 3
+"""Rounds of other tasks that are built and measured while the next one is planned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,28 +83,67 @@ class Planner:
         self._space_names = space_names
         self._generator = generator
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="plan")
+        self._openings: list[Future[None]] = []
 
-    def start(self) -> Plan | None:
-        """Begin to plan the round after the one stored last; ``None`` if there is none to come.
+    def start(self, unfinished: Collection[OpenRound]) -> Plan | None:
+        """Begin to plan the round after the one stored last.
 
-        Every round but the one stored last must be finished, energies included. The first
-        round of all may be planned before anything is stored.
+        The first round of all may be planned before anything is stored.
+
+        Args:
+            unfinished: Rounds of which trials or energies are still to come.
+
+        Returns:
+            ``None`` if there is no round to come, or none before more of these are finished.
         """
-        known = self._memory.known_before_newest()
-        n_left = self._config.n_trials - max(self._memory.n_proposed, len(known))
-        if n_left <= 0:
+        for n_unknown in range(ROUNDS_AHEAD, 0, -1):
+            newest = self._memory.newest_search(n_unknown)
+            if any(one.key not in newest for one in unfinished):
+                return None
+            known = self._memory.known_before_newest(n_unknown)
+            chosen = self._next_task(known)
+            if chosen is None:
+                return None
+            if n_unknown == 1 or chosen.task.task_id not in {task_id for task_id, _ in newest}:
+                return self._started(chosen, known)
+        return None
+
+    def open_ahead(self) -> None:
+        """Open every task's spaces, up to seconds of work for each, until the next plan starts."""
+        self._openings = [
+            self._thread.submit(self._open, history.task) for history in self._memory.histories
+        ]
+
+    def _open(self, task: Task) -> None:
+        for name in self._space_names(task):
+            # None is drawn, but spaces that are enumerated are now.
+            self._open_space(task, name).sample(0, np.random.default_rng(0))
+
+    def _next_task(self, known: Sequence[TaskHistory]) -> TaskHistory | None:
+        if self._config.n_trials <= max(self._memory.n_proposed, len(known)):
             return None
-        n_rounds = self._memory.n_search_rounds()
-        even = self._config.task_order == "even"
-        chosen = next_task(known, n_rounds, max_slowdown=self._config.max_slowdown, even=even)
-        if chosen is None:
-            return None
-        if not self._memory.is_searching:
-            # How often defaults must be tried shows only later: what is too much is not stored.
-            n_left = self._config.n_trials - len(known)
-        share = 1.0 if even else cost_share(chosen, known)
-        n_wanted = min(n_left, round_size(self._config, n_tasks=len(known), cost_share=share))
-        rng = self._generator(chosen, n_rounds.get(chosen.task.task_id, 0))
+        return next_task(
+            known,
+            self._memory.n_search_rounds(),
+            max_slowdown=self._config.max_slowdown,
+            even=self._is_even,
+        )
+
+    @property
+    def _is_even(self) -> bool:
+        return self._config.task_order == "even"
+
+    def _started(self, chosen: TaskHistory, known: Sequence[TaskHistory]) -> Plan:
+        # How often defaults must be tried shows only later: what is too much is not stored.
+        n_spent = self._memory.n_proposed if self._memory.is_searching else len(known)
+        share = 1.0 if self._is_even else cost_share(chosen, known)
+        n_wanted = min(
+            self._config.n_trials - n_spent,
+            round_size(self._config, n_tasks=len(known), cost_share=share),
+        )
+        for one in self._openings:
+            one.cancel()
+        rng = self._generator(chosen, self._memory.n_search_rounds().get(chosen.task.task_id, 0))
         learner = Learner(known, features=self._features, factory=self._models)
         return Plan(
             history=self._memory.by_id[chosen.task.task_id],

@@ -35,15 +35,21 @@ class RandomSearch:
 def fresh_samples(
     history: TaskHistory, space: DesignSpace, n: int, rng: np.random.Generator
 ) -> list[Candidate]:
-    """At most ``n`` distinct random candidates that were never proposed for the task."""
+    """At most ``n`` distinct random candidates that were never proposed for the task.
+
+    A space that gives fewer than it is asked for has no others, and is not asked again.
+    """
     found: dict[str, Candidate] = {}
     for factor in FACTORS:
         if len(found) >= n:
             break
         # Spaces that draw the promising first return tried points before any others: the last draw
         # goes beyond all of them.
-        beyond = history.n_tried if factor == FACTORS[-1] else 0
-        for candidate in space.sample(factor * n + beyond, rng):
+        n_asked = factor * n + (history.n_tried if factor == FACTORS[-1] else 0)
+        drawn = space.sample(n_asked, rng)
+        for candidate in drawn:
             if not history.was_tried(candidate.candidate_id):
                 found.setdefault(candidate.candidate_id, candidate)
+        if len(drawn) < n_asked:
+            break
     return list(found.values())[:n]

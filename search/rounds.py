@@ -1,11 +1,12 @@
 """Takes the rounds of a session from their plan to their last energy.
 
-    plan    [ 3 ][ 4 ]    [ 5 ]          planner's thread, build processes
-    build      [ 3  ][ 4  ]  [ 5  ]      build processes
-    measure  [ 2  ][ 3  ][ 4  ][ 5  ]    device, this thread
+    plan    [ 3 ][ 4 ][ 5 ][ 6 ]         planner's thread, build processes
+    build      [   3   ][   5   ]        build processes
+                    [   4   ][   6   ]
+    measure  [ 2 ]      [ 3 ][ 4 ][ 5 ]  device, this thread
 
-At most two rounds are open: the one that is measured, and the next one, which is planned and
-built meanwhile.
+The oldest open round is measured; the next ones are planned and built meanwhile, as many as
+:mod:`search.planner` may plan without knowing what they find.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class Rounds:
         self._open: deque[OpenRound] = deque()
         self._left: deque[EnergyRecord] | None = None  # energies of the oldest round, once chosen
         self._plan: Plan | None = None
+        self._may_plan = True  # something was stored or finished since a plan was asked for
 
     def add(self, opened: Sequence[OpenRound]) -> None:
         """Take up stored rounds, in that order."""
@@ -80,9 +82,10 @@ class Rounds:
             self._trials.add(one.waiting)
 
     def plan_first(self) -> None:
-        """Begin to plan the first search round, which needs to know nothing."""
+        """Begin to plan the first search round, which needs to know nothing; open all spaces."""
         if not self._memory.is_searching:
-            self._plan = self._planner.start()
+            self._plan = self._planner.start(())
+        self._planner.open_ahead()
 
     def finish_open(self) -> None:
         """Finish every open round, and plan no other.
@@ -103,8 +106,9 @@ class Rounds:
             Stopped: See :meth:`finish_open`.
         """
         while True:
-            if self._plan is None and self._may_plan():
-                self._plan = self._planner.start()
+            if self._plan is None and self._may_plan:
+                self._may_plan = False
+                self._plan = self._planner.start(self._open)
             if self._plan is not None and self._plan.proposals.done():
                 self._store(self._plan)
             elif self._open and self._can_step():
@@ -114,10 +118,6 @@ class Rounds:
             else:
                 spent = self._memory.n_proposed >= self._config.n_trials
                 return "budget" if spent else "exhausted"
-
-    def _may_plan(self) -> bool:
-        """Everything but the round stored last is finished."""
-        return all(self._memory.is_newest_search(one) for one in self._open)
 
     def _can_step(self) -> bool:
         """The oldest round can be worked on without waiting for a build, or nothing else can."""
@@ -141,7 +141,7 @@ class Rounds:
             )
 
     def _store(self, plan: Plan) -> None:
-        self._plan = None
+        self._plan, self._may_plan = None, True
         self._tools.libraries.check_stop()
         n_left = self._config.n_trials - self._memory.n_proposed
         if n_left <= 0:  # defaults that had to be tried again took the rest
@@ -177,7 +177,7 @@ class Rounds:
             self._energies.run(one.history, self._left[0])
             self._left.popleft()
             return
-        self._left = None
+        self._left, self._may_plan = None, True
         self._open.popleft()
         self._tools.spending.save(n_trials=self._tools.progress.n_trials_now)
 

@@ -21,6 +21,7 @@ class Spending:
         self._database = database
         self._session = database.start_session()
         self._seconds: dict[Phase, float] = {}
+        self._lap_started_s = 0.0
         self._window_energy_j: float | None = None
 
     @contextmanager
@@ -32,6 +33,13 @@ class Spending:
         finally:
             spent_s = time.monotonic() - started_s
             self._seconds[phase] = self._seconds.get(phase, 0.0) + spent_s
+
+    def lap_s(self) -> float:
+        """Seconds of planning, building and timing since this was asked before."""
+        phases: tuple[Phase, ...] = ("build_s", "latency_s", "model_s")
+        now_s = sum(self._seconds.get(phase, 0.0) for phase in phases)
+        lap_s, self._lap_started_s = now_s - self._lap_started_s, now_s
+        return lap_s
 
     def add_energy(self, measurement: EnergyMeasurement) -> None:
         """Add the joules of a measuring window, usable or not."""

@@ -217,6 +217,8 @@ class Trial:
         failure: Present in every state but ``PROPOSED`` and ``OK``.
         same_as: Trial whose identical binary was measured instead.
         spent_s: Wall seconds for build, check and timing.
+        loop_s: Seconds of planning, of waiting for builds, and of timing that the loop took since
+            the trial that it finished before; those of a session add up. ``None`` if not recorded.
     """
 
     trial_id: int
@@ -230,4 +232,5 @@ class Trial:
     failure: Failure | None = None
     same_as: int | None = None
     spent_s: float = 0.0
+    loop_s: float | None = None
     schema_version: int = 1

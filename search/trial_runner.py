@@ -105,7 +105,9 @@ class TrialRunner:
             require_space(self._tools.database.path.parent)
         build_s = finished.build.build_s if finished.build else waited_s
         run_s = time.monotonic() - started_s - waited_s
-        finished = self._tools.database.finish(replace(finished, spent_s=build_s + run_s))
+        loop_s = self._tools.spending.lap_s()
+        finished = replace(finished, spent_s=build_s + run_s, loop_s=loop_s)
+        finished = self._tools.database.finish(finished)
         history.add(finished)
         self._tools.events(
             TrialFinished(

@@ -37,6 +37,7 @@ class TrialResult:
     failure: Failure | None
     same_as: int | None
     spent_s: float
+    loop_s: float | None = None
 
 
 def _result_of(trial: Trial) -> TrialResult:
@@ -48,6 +49,7 @@ def _result_of(trial: Trial) -> TrialResult:
         failure=trial.failure,
         same_as=trial.same_as,
         spent_s=trial.spent_s,
+        loop_s=trial.loop_s,
     )
 
 
@@ -127,6 +129,7 @@ def parse_trial(row: Row) -> Trial:
         failure=result.failure,
         same_as=result.same_as,
         spent_s=result.spent_s,
+        loop_s=result.loop_s,
     )
 
 

@@ -98,8 +98,11 @@ class SimulatedSpace:
         if size <= 2 * n:
             every = list(itertools.product(range(self.n_values), repeat=self.n_knobs))
             return [self.candidate(every[i]) for i in rng.permutation(size)[:n]]
-        drawn = rng.integers(self.n_values, size=(n, self.n_knobs))
-        return list(dict.fromkeys(self.candidate(row) for row in drawn))
+        found: dict[Candidate, None] = {}
+        while len(found) < n:
+            drawn = rng.integers(self.n_values, size=(n - len(found), self.n_knobs))
+            found.update(dict.fromkeys(self.candidate(row) for row in drawn))
+        return list(found)
 
     def mutate(
         self, parents: Sequence[Candidate], rng: np.random.Generator

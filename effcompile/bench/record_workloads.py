@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from effcompile.bench.reach import label
 from effcompile.bench.workload_set import entry_name, workload_set
 from effcompile.config import TuneConfig
 from effcompile.errors import UsageError
@@ -265,10 +266,9 @@ def recorded_rows(path: Path) -> list[RecordedRow]:
             for one in own
             if one.state is TrialState.OK and one.latency
         ]
-        shapes = ["x".join(map(str, spec.shape)) for spec in task.workload.inputs]
         rows.append(
             RecordedRow(
-                task=f"{task.workload.name} {' '.join(shapes)}",
+                task=label(task),
                 n_trials=len(own),
                 n_ok=len(times),
                 n_energies=len({one.trial_id for one in own} & measured),

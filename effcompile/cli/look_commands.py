@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from effcompile.cli.output import print_json
+from effcompile.cli.output import print_json, print_note
 from effcompile.cli.tune_commands import Json
 
 
@@ -80,7 +80,7 @@ def record(
     """
     from effcompile.replaying import record_runs
 
-    recording = record_runs(run, out, command=command)
+    recording = record_runs(run, out, command=command, watch=print_note)
     counts = {
         "path": out,
         "size_bytes": out.stat().st_size,

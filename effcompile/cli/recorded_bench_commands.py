@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (fronts, search, search_time, models, winners):
+    for command in (fronts, search, search_time, reach, models, winners):
         app.command()(command)
 
 
@@ -140,6 +140,36 @@ def search_time(
         print_json(found)
     else:
         print_rows(rows_of(found))
+
+
+def reach(
+    run: Annotated[Path, typer.Argument(help="Run folder or database.")],
+    *,
+    known: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another run of the same tasks, whose best counts; may be repeated."),
+    ] = None,
+    within: Annotated[
+        str, typer.Option(help="What is close enough to the best known, 3% or 0.03.")
+    ] = "3%",
+    json: Json = False,
+) -> None:
+    """Trials and seconds until a run had a good point of each task.
+
+    Seconds are those that the tuning loop spent on the task: planning, waiting for builds, timing.
+
+    Example: effcompile bench reach runs/bench-kernels/together/run
+    """
+    from effcompile.bench.reach import bench_reach
+    from effcompile.bench.reach_table import rows_of
+    from effcompile.cli.options import parse_share
+
+    share = parse_share(within, "--within")
+    found = bench_reach(run, known=known or (), within=share)
+    if json:
+        print_json(found)
+    else:
+        print_rows(rows_of(found, within=share))
 
 
 def models(

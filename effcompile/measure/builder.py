@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +21,7 @@ from effcompile.measure.build_worker import (
 )
 from effcompile.measure.cache import user_cache_dir
 from effcompile.measure.child import ChildProcess
+from effcompile.measure.idle import Idle
 from effcompile.measure.template import Template
 from schedules.candidate import Candidate
 from schedules.target import Target
@@ -65,11 +65,11 @@ class ProcessBuilder:
             MODULE, log_path=work_dir / "logs" / "build-template.log", environment=BLIND
         )
         self._children = [self._child(index, work_dir) for index in range(n_workers)]
-        self._idle: queue.SimpleQueue[ChildProcess] = queue.SimpleQueue()
-        for child in self._children:
-            self._idle.put(child)
+        self._idle = Idle(self._children)
         self._n_builds = dict.fromkeys(range(n_workers), 0)
         self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="build")
+        # What is proposed gives the next builds: it goes before those that wait.
+        self._askers = ThreadPoolExecutor(n_workers, thread_name_prefix="ask")
         self._closing = False
 
     def _child(self, index: int, work_dir: Path) -> ChildProcess:
@@ -90,14 +90,12 @@ class ProcessBuilder:
 
     def _warm_up(self, request: WarmUpRequest, warm: Future[None]) -> None:
         warm.result()  # forked before, a child would import everything by itself
-        child = self._idle.get()
-        try:
-            child.call("warm_up", request, answer=type(None), timeout_s=WARM_UP_S)
-        except (WorkerDied, WorkerLate, WorkerRaised) as error:
-            # The first build will meet the same problem and record it.
-            logger.info("a build process did not start: %s", error)
-        finally:
-            self._idle.put(child)
+        with self._idle.taken() as child:
+            try:
+                child.call("warm_up", request, answer=type(None), timeout_s=WARM_UP_S)
+            except (WorkerDied, WorkerLate, WorkerRaised) as error:
+                # The first build will meet the same problem and record it.
+                logger.info("a build process did not start: %s", error)
 
     def propose(self, request: ProposeRequest) -> list[Proposed | None]:
         """Draw or change candidates in all processes; what fails there is ``None``."""
@@ -126,7 +124,7 @@ class ProcessBuilder:
         self, method: str, requests: Sequence[Any], sizes: Sequence[int], one: type[T]
     ) -> list[T | None]:
         futures = [
-            self._threads.submit(self._ask, method, request, answer=list[one | None])  # type: ignore[valid-type]
+            self._askers.submit(self._ask, method, request, answer=list[one | None])  # type: ignore[valid-type]
             for request in requests
         ]
         answers = [future.result() for future in futures]
@@ -136,34 +134,31 @@ class ProcessBuilder:
             for item in (answer if answer is not None else [None] * size)
         ]
 
-    def is_searchable(self, task: Task) -> bool:
-        """Whether TVM's space holds anything for a task."""
+    def is_searchable(self, task: Task) -> Future[bool | None]:
+        """Whether TVM's space holds anything for a task; ``None`` if a process failed."""
         request = ProposeRequest(task=task)
-        return bool(self._threads.submit(self._ask, "is_searchable", request, answer=bool).result())
+        return self._askers.submit(self._ask, "is_searchable", request, answer=bool)
 
     def _ask(self, method: str, request: Any, *, answer: type[T]) -> T | None:
-        child = self._idle.get()
-        try:
-            return child.call(method, request, answer=answer, timeout_s=PROPOSE_S)
-        except (WorkerDied, WorkerLate, WorkerRaised) as error:
-            logger.info("%s failed: %s", method, error)
-            return None
-        finally:
-            self._idle.put(child)
+        with self._idle.taken(urgent=True) as child:
+            try:
+                return child.call(method, request, answer=answer, timeout_s=PROPOSE_S)
+            except (WorkerDied, WorkerLate, WorkerRaised) as error:
+                logger.info("%s failed: %s", method, error)
+                return None
 
     def submit(self, task: Task, candidate: Candidate) -> Future[Build | Failure]:
         """Start a build; the future never raises, a failed build is a :class:`Failure`."""
         return self._threads.submit(self._build, task, candidate)
 
     def _build(self, task: Task, candidate: Candidate) -> Build | Failure:
-        child = self._idle.get()
-        try:
+        with self._idle.taken() as child:
             if self._closing:
                 return Failure(state=TrialState.CANCELLED, message="the run was stopped.")
-            return self._build_in(child, task, candidate)
-        finally:
-            self._retire(child)
-            self._idle.put(child)
+            try:
+                return self._build_in(child, task, candidate)
+            finally:
+                self._retire(child)
 
     def _build_in(self, child: ChildProcess, task: Task, candidate: Candidate) -> Build | Failure:
         request = BuildRequest(
@@ -202,6 +197,7 @@ class ProcessBuilder:
         self._closing = True
         for child in self._children:
             child.interrupt()
+        self._askers.shutdown(wait=True, cancel_futures=True)
         self._threads.shutdown(wait=True)
         for child in self._children:
             child.kill()

@@ -8,7 +8,6 @@ has its own seed, so the same ones come out whoever computes them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import cached_property
 
 import numpy as np
 
@@ -27,11 +26,12 @@ class SharedTvmSpace(TvmSpace):
     def __init__(self, task: Task, builder: ProcessBuilder) -> None:
         super().__init__(task)
         self._builder = builder
+        self._is_searchable = builder.is_searchable(task)
 
-    @cached_property
+    @property
     def is_searchable(self) -> bool:
-        """See :class:`TvmSpace`."""
-        return self._builder.is_searchable(self._task)
+        """See :class:`TvmSpace`; found out since the space was opened."""
+        return bool(self._is_searchable.result())
 
     def _draws(self, seeds: Sequence[int]) -> list[Candidate | None]:
         request = ProposeRequest(task=self._task, seeds=tuple(seeds))
@@ -81,7 +81,9 @@ def shared_spaces(
     def opened(task: Task, name: str) -> DesignSpace:
         if name != TvmSpace.name:
             return open_space(task, name)
-        return shared.setdefault(task.task_id, SharedTvmSpace(task, builder))
+        if task.task_id not in shared:
+            shared[task.task_id] = SharedTvmSpace(task, builder)
+        return shared[task.task_id]
 
     def names(task: Task) -> list[str]:
         return spaces_for(task, opened, only=only)

@@ -169,7 +169,9 @@ def test_a_workload_is_tuned_copied_and_continued_elsewhere(
     assert go("here", 6).n_trials == 6
     # Another machine has the copy alone.
     assert go("there", 9).n_trials == 9
-    record_runs([tmp_path / "out.sqlite"], tmp_path / "tiny.effrec")
+    told: list[str] = []
+    record_runs([tmp_path / "out.sqlite"], tmp_path / "tiny.effrec", watch=told.append)
+    assert any("candidates of" in line for line in told)
     replayed = tune_recorded(
         str(tmp_path / "tiny.effrec"),
         tmp_path / "replayed",

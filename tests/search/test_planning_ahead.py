@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,23 @@ import numpy as np
 import pytest
 
 from schedules.candidate import Candidate
+from schedules.task import Task
 from search.events import (
     EnergyMeasured,
+    Event,
     RoundStarted,
 )
 from search.history import TaskHistory
+from search.planner import ROUNDS_AHEAD
 from search.random_search import RandomSearch
 from search.stopping import StopRequest
 from search.stored import Proposal
-from search.trial import EnergyMeasurement, Trial
+from search.trial import Build, EnergyMeasurement, Failure, Trial
 from tests.doubles import (
+    SimulatedBuilder,
     SimulatedRunner,
     SimulatedSpace,
+    make_task,
 )
 from tests.search.tuner_bench import CONFIG, Bench
 
@@ -35,6 +41,11 @@ class SlowSpace(SimulatedSpace):
         return super().sample(n, rng)
 
 
+def five_tasks(bench: Bench, order: Any = "even") -> None:
+    bench.tasks = [make_task(name, weight=2) for name in ("a", "b", "c", "d", "e")]
+    bench.config = replace(CONFIG, task_order=order, n_trials=95, round_size=6)
+
+
 class TestPlanningAhead:
     def test_what_is_proposed_does_not_depend_on_who_is_slow(
         self, bench: Bench, unbroken: list[Trial]
@@ -42,7 +53,7 @@ class TestPlanningAhead:
         # The device waits for proposals here, and proposals for the device in the other run.
         bench.new_space = SlowSpace
         bench.tune()
-        assert [replace(trial, spent_s=0.0) for trial in bench.trials()] == unbroken
+        assert [replace(trial, spent_s=0.0, loop_s=None) for trial in bench.trials()] == unbroken
 
     def test_a_round_is_proposed_without_the_results_of_the_one_before_it(
         self, bench: Bench
@@ -60,6 +71,54 @@ class TestPlanningAhead:
             bench.tune()
         # The default alone is known to the second round; the first was begun before it.
         assert asked == [0, 1, 11, 21, 31, 41]
+
+    def test_rounds_of_other_tasks_are_built_together(self, bench: Bench) -> None:
+        held: list[tuple[Future[Build | Failure], Build | Failure]] = []
+
+        class HoldsBack(SimulatedBuilder):
+            def submit(self, task: Task, candidate: Candidate) -> Future[Build | Failure]:
+                done = super().submit(task, candidate)
+                if candidate.space == "default" or not holds:
+                    return done
+                held.append((Future(), done.result()))
+                return held[-1][0]
+
+        def release(event: Event) -> None:
+            started = [one for one in bench.of(RoundStarted) if one.n_proposed]
+            if len(started) == ROUNDS_AHEAD:
+                holds.clear()
+                while held:
+                    future, outcome = held.pop()
+                    future.set_result(outcome)
+
+        holds = [True]
+        five_tasks(bench)
+        bench.builder = HoldsBack()
+        bench.watch = release
+        assert bench.tune() == "budget"
+
+    @pytest.mark.parametrize("n_timed", [7, 16, 27, 60])
+    @pytest.mark.parametrize("order", ["even", "saving"])
+    def test_a_stopped_run_of_many_tasks_continues_as_if_never_stopped(
+        self, tmp_path: Path, order: str, n_timed: int
+    ) -> None:
+        whole, broken = (Bench(tmp_path / name) for name in ("whole", "broken"))
+        for one in (whole, broken):
+            one.folder.mkdir()
+            five_tasks(one, order)
+        whole.new_space = SlowSpace
+        whole.tune()
+        broken.runner.on_time = lambda: (
+            broken.stop.request() if len(broken.runner.timed) == n_timed else None
+        )
+        assert broken.tune() == "request"
+        broken.stop = StopRequest()
+        assert broken.tune() == "budget"
+        expected, found = (
+            [replace(trial, spent_s=0.0, loop_s=None) for trial in one.trials()]
+            for one in (whole, broken)
+        )
+        assert found == expected
 
     def test_a_plan_that_is_done_does_not_wait_for_the_last_energy(self, bench: Bench) -> None:
         class SlowMeter(SimulatedRunner):

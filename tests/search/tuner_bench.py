@@ -11,6 +11,7 @@ from search.config import SearchConfig
 from search.database import Database
 from search.events import (
     Event,
+    ignore,
 )
 from search.stopping import StopRequest
 from search.trial import Trial
@@ -40,6 +41,7 @@ class Bench:
     new_space: Callable[[str], SimulatedSpace] = SimulatedSpace
     seen: list[Event] = field(default_factory=list)
     stop: StopRequest = field(default_factory=StopRequest)
+    watch: Callable[[Event], None] = ignore
 
     def tune(self) -> str:
         spaces: dict[tuple[str, str], SimulatedSpace] = {}
@@ -54,9 +56,13 @@ class Bench:
                 runner=self.runner,
                 database=database,
                 config=self.config,
-                events=self.seen.append,
+                events=self._see,
                 stop=self.stop,
             )
+
+    def _see(self, event: Event) -> None:
+        self.seen.append(event)
+        self.watch(event)
 
     def trials(self) -> list[Trial]:
         with Database(self.folder, read_only=True) as database:
