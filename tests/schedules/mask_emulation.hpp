@@ -69,9 +69,8 @@ inline unsigned __ballot_sync(unsigned, bool own) {
   });
 }
 inline bool __all_sync(unsigned, bool own) { return __ballot_sync(0, own) == 0xffffffffu; }
-// Of what all lanes have in common.
-inline bool __any_sync(unsigned, bool own) { return own; }
-inline void __syncwarp() {}
+// What lies in shared memory, the same for all lanes; a lane alone walks through rows and columns.
+template <class T> T read_by_first(const T& x) { return x; }
 template <class F> void run_warp(int warp, Dim block, F f) {
   body = f;
   blockIdx = block;
