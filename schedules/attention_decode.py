@@ -90,17 +90,23 @@ class AttentionDecodeSpace(KnobSpace):
         most = min(MOST_SPLITS, n_tiles, int(BLOCKS_PER_CORE[-1] * per_group))
         return tuple(sorted({1} | {n for n in wanted if 1 < n <= most}))
 
-    @cached_property
+    @property
     def points(self) -> list[dict[str, Value]]:
         """Points that are drawn: those whose estimate is not much above the least one."""
-        legal = list(self._legal())
-        cycles = np.array([self._cycles(self.schedule(one)) for one in legal])
-        return [legal[i] for i in np.flatnonzero(promising(cycles, self.patience))]
+        return self._judged[0]
 
-    @cached_property
+    @property
     def estimates(self) -> np.ndarray:
         """See :class:`KnobSpace`."""
-        return np.array([self._cycles(self.schedule(one)) for one in self.points])
+        return self._judged[1]
+
+    @cached_property
+    def _judged(self) -> tuple[list[dict[str, Value]], np.ndarray]:
+        """Points that are drawn, and their estimates."""
+        legal = list(self._legal())
+        cycles = np.array([self._cycles(self.schedule(one)) for one in legal])
+        drawn = np.flatnonzero(promising(cycles, self.patience))
+        return [legal[i] for i in drawn], cycles[drawn]
 
     def schedule(self, values: Values) -> DecodeSchedule:
         """The decisions that knob values stand for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schedules.dtypes import ELEMENT_BYTES
 from schedules.gemv_dequant_problem import GemvProblem
 from schedules.packing import TILE_COLUMNS
 
@@ -16,7 +17,5 @@ def unpacking_cycles(problem: GemvProblem, n_cores: int) -> float:
         problem: Whose matrix.
         n_cores: Multiprocessors.
     """
-    n_bytes = (
-        problem.n_tiles * TILE_COLUMNS * problem.depth * (4 if problem.dtype == "float32" else 2)
-    )
+    n_bytes = problem.n_tiles * TILE_COLUMNS * problem.depth * ELEMENT_BYTES[problem.dtype]
     return n_bytes / (WRITTEN_BYTES_PER_CYCLE * n_cores)

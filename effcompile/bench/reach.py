@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from schedules.task import Task
@@ -51,12 +52,11 @@ def bench_reach(run: Path, *, known: Sequence[Path], within: float) -> list[Reac
     Raises:
         DatabaseMissing: One of them is not there.
     """
-    best_us: dict[str, float] = {}
-    for path in (run, *known):
-        for trial in _finished(path)[1]:
-            for latency_us in _usable_us(trial):
-                best_us[trial.task_id] = min(latency_us, best_us.get(trial.task_id, latency_us))
     tasks, trials = _finished(run)
+    best_us: dict[str, float] = {}
+    for trial in chain(trials, *(_finished(path)[1] for path in known)):
+        for latency_us in _usable_us(trial):
+            best_us[trial.task_id] = min(latency_us, best_us.get(trial.task_id, latency_us))
     return [
         _reach(
             task,

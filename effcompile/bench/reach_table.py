@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from effcompile.bench.median_and_worst import median_and_worst
 from effcompile.bench.reach import Reach
 
 
@@ -30,16 +29,7 @@ def rows_of(found: Sequence[Reach], *, within: float) -> list[dict[str, object]]
         "seconds": sum(one.loop_s or 0.0 for one in found),
         "best, us": None,
         "best known, us": None,
-        trials: _median_and_worst([one.n_trials_within for one in found]),
-        seconds: _median_and_worst([one.within_s for one in found]),
+        trials: median_and_worst([one.n_trials_within for one in found], ".3g"),
+        seconds: median_and_worst([one.within_s for one in found], ".3g"),
     }
     return [*rows, every]
-
-
-def _median_and_worst(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return "never"
-    n_never = len(values) - len(known)
-    never = f" ({n_never} never)" if n_never else ""
-    return f"{np.median(known):.3g}, {max(known):.3g}{never}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from effcompile.bench.median_and_worst import median_and_worst
 from effcompile.bench.search_time import Reached, SearchTime
 
 EVERY = "all"
@@ -33,17 +34,8 @@ def _row(name: str, way: str, found: Sequence[SearchTime]) -> dict[str, object]:
 
 
 def _seconds(reached: Iterable[Reached | None]) -> str:
-    return _median_and_worst([None if one is None else one.seconds for one in reached], 1)
+    return median_and_worst([None if one is None else one.seconds for one in reached], ".1f")
 
 
 def _trials(reached: Iterable[Reached | None]) -> str:
-    return _median_and_worst([None if one is None else one.n_trials for one in reached], 0)
-
-
-def _median_and_worst(values: Sequence[float | None], n_digits: int) -> str:
-    known = [one for one in values if one is not None]
-    if not known:
-        return "never"
-    n_missing = len(values) - len(known)
-    missing = f" ({n_missing} never)" if n_missing else ""
-    return f"{np.median(known):.{n_digits}f}, {max(known):.{n_digits}f}{missing}"
+    return median_and_worst([None if one is None else one.n_trials for one in reached], ".0f")

@@ -199,7 +199,9 @@ def _window(
     total_s = sum(block.span_s for block in blocks)
     mean_w = _mean_w(blocks)
     half = len(blocks) // 2
-    trend = _mean_w(blocks[half:]) / _mean_w(blocks[:half]) - 1 if mean_w > 0 else 0.0
+    earlier_w = _mean_w(blocks[:half])
+    # A counter that steps back may take away all that the first half had; its verdict says so.
+    trend = _mean_w(blocks[half:]) / earlier_w - 1 if earlier_w > 0 else 0.0
     return Window(
         first=blocks[0].first,
         last=blocks[-1].last,

@@ -75,11 +75,11 @@ def test_estimates_order_recorded_products(name: str, tasks: dict[str, RecordedT
     assert np.median(drawn) < 0.9 * np.median(latencies)
 
 
-@pytest.mark.parametrize("name", ["mm-16x4096x4096", "mv-4096"])
-def test_estimates_order_few_rows(name: str, tasks: dict[str, RecordedTask]) -> None:
+@pytest.mark.parametrize(("name", "least"), [("mm-16x4096x4096", 0.85), ("mv-4096", 0.75)])
+def test_estimates_order_few_rows(name: str, least: float, tasks: dict[str, RecordedTask]) -> None:
     # Without clusters nearly all that was recorded of them is fast: ranks hang on a few per cent.
     cycles, latencies = estimated_and_timed(tasks[name])
-    assert spearmanr(cycles, latencies).statistic > 0.75
+    assert spearmanr(cycles, latencies).statistic > least
 
 
 def test_draws_keep_to_what_promises_something(tasks: dict[str, RecordedTask]) -> None:

@@ -63,6 +63,12 @@ def test_a_faulty_meter_gives_no_number(fault: str, verdict: Verdict) -> None:
     assert result.reason
 
 
+@pytest.mark.parametrize("fault_at_s", [0.15, 0.25, 0.3, 0.35, 0.45, 0.55, 0.6])
+def test_a_counter_that_steps_back_at_any_time_gives_no_number(fault_at_s: float) -> None:
+    result = measured(fault="reset", fault_at_s=fault_at_s)
+    assert (result.verdict, result.energy_mj) == (Verdict.COUNTER_RESET, None)
+
+
 def test_a_counter_that_never_moves_is_stalled() -> None:
     result = measured(fault="stall", fault_at_s=0.0)
     assert result.verdict is Verdict.COUNTER_STALLED
