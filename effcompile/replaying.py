@@ -6,6 +6,7 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ import effcompile
 from effcompile.config import BuildConfig, TuneConfig
 from effcompile.errors import UsageError
 from effcompile.output_files import check_output
-from effcompile.recordings import digest_of, recording_paths
+from effcompile.recordings import SUFFIX, digest_of, recording_paths
 from effcompile.run_folder import RunFolder
 from effcompile.tuning import Run
 from schedules.candidate import Candidate
@@ -44,10 +45,10 @@ def record_runs(
     """Write what runs tried and measured into one file.
 
     Args:
-        runs: Their folders, or copies of their databases; all on one kind of device.
+        runs: Their folders, copies of their databases, or recordings made before; all on one kind
+            of device.
         out: The recording.
-        command: How the runs were made, for people; guessed from the first one's settings if
-            empty.
+        command: How the runs were made, for people; guessed from their settings if empty.
         watch: Told what is done: features of a thousand candidates of TVM's space take a minute.
 
     Raises:
@@ -57,6 +58,8 @@ def record_runs(
     check_output(out)
     with _features(watch) as features_of:
         recording = joined([_recorded(run, features_of, command) for run in runs])
+    if command:
+        recording = replace(recording, command=command)
     write_recording(recording, out)
     return recording
 
@@ -64,6 +67,8 @@ def record_runs(
 def _recorded(run: Path, features_of: FeaturesOf, command: str) -> Recording:
     from effcompile.bench.workload_set import standard_name
 
+    if run.suffix == SUFFIX:
+        return read_recording(run)
     if not run.is_file():
         RunFolder(run).require()
     with Database(run, read_only=True) as database:

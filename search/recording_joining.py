@@ -45,7 +45,13 @@ def joined(recordings: Sequence[Recording]) -> Recording:
         for name, value in first.items()
         if all(one.device.get(name) == value for one in recordings)
     }
-    return replace(recordings[0], device=common, tasks=tuple(tasks.values()), meters=meters)
+    return replace(
+        recordings[0],
+        command="; ".join(dict.fromkeys(one.command for one in recordings)),
+        device=common,
+        tasks=tuple(tasks.values()),
+        meters=meters,
+    )
 
 
 def _joined_task(first: RecordedTask, second: RecordedTask) -> RecordedTask:

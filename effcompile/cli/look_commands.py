@@ -66,11 +66,12 @@ def show(
 
 def record(
     run: Annotated[
-        list[Path], typer.Argument(help="Run folder, or a copy of its database; may be several.")
+        list[Path],
+        typer.Argument(help="Run folder, copy of its database, or a recording; may be several."),
     ],
     out: Annotated[Path, typer.Option(help="Recording to write, NAME.effrec.")],
     command: Annotated[
-        str, typer.Option(help="How the run was made; guessed from its settings if left out.")
+        str, typer.Option(help="How the runs were made; guessed from settings if left out.")
     ] = "",
     json: Json = False,
 ) -> None:

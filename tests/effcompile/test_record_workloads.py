@@ -141,6 +141,11 @@ def test_several_recordings_are_one_device(tmp_path: Path) -> None:
         made = simulated_recording(tmp_path / name, n_trials=60, seed=len(name))
         write_recording(made, tmp_path / f"{name}.effrec")
     both = joined([read_recording(tmp_path / f"{name}.effrec") for name in ("first", "second")])
+    files = [tmp_path / "first.effrec", tmp_path / "second.effrec"]
+    assert record_runs(files, tmp_path / "both.effrec", command="made so") == replace(
+        both, command="made so"
+    )
+    assert read_recording(tmp_path / "both.effrec").tasks == both.tasks
     one = open_recording(str(tmp_path / "first.effrec"))
     n_both = sum(len(space.candidates) for task in both.tasks for space in task.spaces)
     n_one = sum(len(space.candidates) for task in one.tasks for space in task.spaces)

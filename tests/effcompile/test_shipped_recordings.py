@@ -31,12 +31,17 @@ def test_a_shipped_recording_is_whole(name: str) -> None:
             assert all(one.binary_id in known for one in space.candidates if not one.failure)
 
 
+def test_every_workload_is_recorded_on_the_h200() -> None:
+    tasks = open_recording("h200-workloads").tasks
+    assert {one.task.workload.name for one in tasks} == set(workload_set())
+
+
 @pytest.mark.parametrize(
-    ("name", "n_workloads", "least_energies"),
-    [("h100-workloads", 12, 60), ("h200-workloads", 10, 110)],
+    ("name", "n_workloads", "least_candidates", "n_with_peers"),
+    [("h100-workloads", 12, 110, 11), ("h200-workloads", 26, 95, 22)],
 )
 def test_the_recorded_workloads_have_many_candidates_and_energies(
-    name: str, n_workloads: int, least_energies: int
+    name: str, n_workloads: int, least_candidates: int, n_with_peers: int
 ) -> None:
     tasks = {one.task.workload.name: one for one in open_recording(name).tasks}
     assert len(tasks) == n_workloads
@@ -44,17 +49,20 @@ def test_the_recorded_workloads_have_many_candidates_and_energies(
     for workload, task in tasks.items():
         usable = [one for one in task.binaries if one.latency and not one.failure]
         energies = [one for one in usable if one.usable_energies()]
-        assert len(usable) >= 110, workload
-        assert len(energies) >= least_energies, workload
+        assert len(usable) >= least_candidates, workload
+        assert len(energies) >= 60, workload
         assert all(peer.energy_mj or peer.error for peer in task.peers), workload
-    # Time ran out before the library's softmax on the H200.
-    assert sum(bool(task.peers) for task in tasks.values()) >= n_workloads - 1
+    # Time ran out before the libraries' kernels for four workloads on H200s.
+    assert sum(bool(task.peers) for task in tasks.values()) >= n_with_peers
 
 
-def test_nearly_all_workloads_of_the_h200_have_120_energies() -> None:
-    energies = sorted(one.n_energies for one in open_recording("h200-workloads").tasks)
-    assert energies[:2] == [111, 118]
-    assert energies[2] >= 120
+def test_ten_workloads_of_the_h200_have_120_energies_and_hundreds_of_candidates() -> None:
+    tasks = open_recording("h200-workloads").tasks
+    rich = [one for one in tasks if one.n_energies >= 120]
+    assert len(rich) >= 12
+    for task in tasks:
+        assert sum(len(space.candidates) for space in task.spaces) >= (190 if task in rich else 95)
+    assert sorted(one.n_energies for one in tasks)[-14:-12] == [111, 118]
 
 
 @pytest.mark.timeout(60)

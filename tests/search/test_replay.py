@@ -196,6 +196,7 @@ class TestJoined:
 
     def test_joining_with_itself_doubles_the_windows_alone(self, recording: Recording) -> None:
         twice = joined([recording, recording])
+        assert twice.command == recording.command
         assert [t.spaces for t in twice.tasks] == [t.spaces for t in recording.tasks]
         assert len(twice.tasks[0].binaries[0].windows) == 2 * len(
             recording.tasks[0].binaries[0].windows
@@ -207,7 +208,9 @@ class TestJoined:
             return replace(recording, device={"gpu_uuid": board, "name": "G"}, tasks=moved)
 
         poorer = [replace(one, binaries=one.binaries[:3]) for one in recording.tasks]
-        found = joined([on("a", poorer[:1]), on("b", recording.tasks)])
+        first = replace(on("a", poorer[:1]), command="first")
+        found = joined([first, replace(on("b", recording.tasks), command="second")])
+        assert found.command == "first; second"
         assert [task.board for task in found.tasks] == ["b", "b"]
         assert found.tasks[0].binaries == recording.tasks[0].binaries
         assert found.device == {"name": "G"}
