@@ -1,4 +1,4 @@
-"""What searches on a recording choose, beside the fastest candidate of the same trials."""
+"""The finalists of searches on a recording, beside the fastest candidate of the same trials."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from effcompile.bench.in_processes import in_processes
-from effcompile.bench.replayed import latency_winner, replayed
+from effcompile.bench.replayed import Replayed, latency_winner, replayed
 from effcompile.config import TuneConfig
 from schedules.candidate import Candidate
 from search.recording import Recording
@@ -21,19 +21,19 @@ class WinnerPair:
         task_id: Its id.
         seed: Of the search.
         latency_winner: The fastest of its trials in short bursts.
-        energy_winner: What it chose: least energy within the latency limit.
+        finalists: Whom a run would now measure again, the best first; without the default.
     """
 
     workload: str
     task_id: str
     seed: int
     latency_winner: Candidate
-    energy_winner: Candidate
+    finalists: tuple[Candidate, ...]
 
     @property
     def is_same(self) -> bool:
-        """Whether the fastest was chosen."""
-        return self.latency_winner == self.energy_winner
+        """Whether there is nobody but the fastest."""
+        return set(self.finalists) <= {self.latency_winner}
 
 
 def find_pairs(
@@ -76,7 +76,19 @@ def _pairs_of_task(job: _FindJob) -> list[WinnerPair]:
                 task_id=task.task.task_id,
                 seed=seed,
                 latency_winner=latency_winner(found.histories[0]).candidate,
-                energy_winner=found.winners[task.task.task_id].trial.candidate,
+                finalists=_finalists(found, task.task.task_id),
             )
         )
     return pairs
+
+
+def _finalists(found: Replayed, task_id: str) -> tuple[Candidate, ...]:
+    final = found.winners[task_id].final
+    trials = {one.trial_id: one for one in found.trials}
+    if final is None:
+        return (found.winners[task_id].trial.candidate,)
+    return tuple(
+        trials[one.trial_id].candidate
+        for one in final.finalists
+        if one.trial_id != final.default_trial_id
+    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from effcompile import rounding
+from effcompile.bench.winner_choice import Found, ratio_between
 from effcompile.bench.winner_pairs import WinnerPair
-from search.comparison import ratio_of
+from schedules.candidate import Candidate
 from search.final import Ratio
 from search.ports import FinalMeasurement
 from search.trial import Failure
@@ -78,10 +78,10 @@ def row_of_same(pair: WinnerPair) -> WinnerRow:
     )
 
 
-def row_of(pair: WinnerPair, found: dict[str, FinalMeasurement | Failure]) -> WinnerRow:
-    """The row of a pair, from what was measured of each candidate, by its id."""
+def row_of(pair: WinnerPair, chosen: Candidate, found: Found) -> WinnerRow:
+    """The row of a pair, from what was measured of the fastest and of the one chosen."""
     fast = found[pair.latency_winner.candidate_id]
-    frugal = found[pair.energy_winner.candidate_id]
+    frugal = found[chosen.candidate_id]
     for one in (fast, frugal):
         if isinstance(one, Failure):
             return WinnerRow(
@@ -96,16 +96,9 @@ def row_of(pair: WinnerPair, found: dict[str, FinalMeasurement | Failure]) -> Wi
         latency_us=fast.latency.latency_us,
         energy_mj=fast.energy.energy_mj,
         power_w=fast.energy.power_w,
-        energy=_ratio(frugal.energy_ratios, fast.energy_ratios),
-        sustained=_ratio(frugal.sustained_ratios, fast.sustained_ratios),
-        burst=_ratio(frugal.latency_ratios, fast.latency_ratios),
+        energy=ratio_between(frugal.energy_ratios, fast.energy_ratios),
+        sustained=ratio_between(frugal.sustained_ratios, fast.sustained_ratios),
+        burst=ratio_between(frugal.latency_ratios, fast.latency_ratios),
         is_same=fast is frugal,
         verdicts=f"{fast.energy.verdict.value}, {frugal.energy.verdict.value}",
     )
-
-
-def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio | None:
-    """Ours over theirs, both over the same first build; rounds must all be there."""
-    if len(ours) != len(theirs):
-        return None
-    return ratio_of([a / b for a, b in zip(ours, theirs, strict=True)])

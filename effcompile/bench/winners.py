@@ -1,17 +1,19 @@
-"""Winners of searches on a recording, built and measured again on the device itself.
+"""Finalists of searches on a recording, built and measured again on the device itself.
 
-A recording tells what a search would have chosen; only fresh, interleaved measurements tell
-what the choice saves against the fastest candidate of the same trials.
+A recording tells what a search would have tried. Who of its finalists wins is decided as a run
+decides it, by measuring them in turn; and since the best of several noisy numbers looks better
+than it is, only further rounds tell what the choice saves against the fastest of the same trials.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from effcompile.bench.winner_choice import chosen_of
 from effcompile.bench.winner_pairs import WinnerPair
 from effcompile.bench.winner_rows import WinnerRow, row_of, row_of_same
 from effcompile.config import MeasureConfig, TuneConfig, preset
@@ -21,12 +23,12 @@ from effcompile.measure.runner import DeviceRunner
 from schedules.candidate import Candidate
 from schedules.target import Target
 from schedules.task import Task
-from search.ports import FinalEffort
+from search.ports import FinalEffort, FinalMeasurement
 from search.recording import Recording
 from search.trial import Build, Failure
 
-LEAST_S = 8.0
-"""With less time left no other workload is begun; one takes about that long."""
+LEAST_S = 14.0
+"""With less time left no other workload is begun; one takes at most about that long."""
 
 
 def winners_config() -> MeasureConfig:
@@ -53,8 +55,8 @@ def measure_pairs(
 ) -> list[WinnerRow]:
     """Build the candidates of all pairs and measure each workload's in turn.
 
-    About ``0.4 n_rounds`` seconds per candidate, and ten to begin. Pairs of a candidate with
-    itself are rows without a measurement.
+    About ``0.4 n_rounds`` seconds per candidate and comparison, and ten to begin. Where the fastest
+    is alone or stays, the row needs no further measurement.
 
     Args:
         recording: Where the pairs come from.
@@ -62,8 +64,9 @@ def measure_pairs(
         target: The device here.
         config: How to build and measure.
         work: Folder of libraries, references and logs.
-        n_rounds: Interleaved rounds, each with one energy window per candidate.
-        seconds: No workload is begun within the last eight of them.
+        n_rounds: Interleaved rounds of either comparison, each with one energy window per
+            candidate.
+        seconds: No workload is begun within the last :data:`LEAST_S` of them.
         report: Gets a workload's rows as soon as they are there.
 
     Raises:
@@ -91,8 +94,10 @@ def measure_pairs(
         for task in tasks:
             if time.monotonic() + LEAST_S > end_s:
                 break
-            outcomes = {key: one.result() for key, one in builds[task.task_id].items()}
-            found = _measured(task, by_task[task.task_id], outcomes, runner, n_rounds)
+            built = {key: one.result() for key, one in builds[task.task_id].items()}
+            comparing = _Comparing(task=task, built=built, runner=runner, n_rounds=n_rounds)
+            slowdown = config.search.max_slowdown
+            found = _rows(by_task[task.task_id], comparing, max_slowdown=slowdown)
             report(found)
             rows += found
     return rows
@@ -126,24 +131,51 @@ def _here(task: Task, target: Target) -> Task:
 
 def _distinct(pairs: Sequence[WinnerPair]) -> list[Candidate]:
     """The candidates of some pairs, each once."""
-    every = [one for pair in pairs for one in (pair.latency_winner, pair.energy_winner)]
+    every = [one for pair in pairs for one in (pair.latency_winner, *pair.finalists)]
     return list({one.candidate_id: one for one in every}.values())
 
 
-def _measured(
-    task: Task,
-    pairs: Sequence[WinnerPair],
-    outcomes: dict[str, Build | Failure],
-    runner: DeviceRunner,
-    n_rounds: int,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Comparing:
+    """Measures candidates of one task in turn."""
+
+    task: Task
+    built: Mapping[str, Build | Failure]
+    runner: DeviceRunner
+    n_rounds: int
+
+    def __call__(self, candidates: Sequence[Candidate]) -> dict[str, FinalMeasurement | Failure]:
+        """What came of each, by id; those that compile to the same code are measured once."""
+        outcomes = {one.candidate_id: self.built[one.candidate_id] for one in candidates}
+        builds = {one.binary_id: one for one in outcomes.values() if isinstance(one, Build)}
+        effort = FinalEffort(n_rounds=self.n_rounds, n_energy_rounds=self.n_rounds)
+        measured = self.runner.compare(self.task, list(builds.values()), effort)
+        by_binary = dict(zip(builds, measured, strict=True))
+        return {
+            key: by_binary[one.binary_id] if isinstance(one, Build) else one
+            for key, one in outcomes.items()
+        }
+
+
+def _rows(
+    pairs: Sequence[WinnerPair], compare: _Comparing, *, max_slowdown: float
 ) -> list[WinnerRow]:
-    # Candidates may compile to the same code; it is measured once.
-    built = {one.binary_id: one for one in outcomes.values() if isinstance(one, Build)}
-    effort = FinalEffort(n_rounds=n_rounds, n_energy_rounds=n_rounds)
-    measured = runner.compare(task, list(built.values()), effort)
-    by_binary = dict(zip(built, measured, strict=True))
-    by_candidate = {
-        key: by_binary[one.binary_id] if isinstance(one, Build) else one
-        for key, one in outcomes.items()
+    """Let the finalists of one task compete, then measure winners beside the fastest again."""
+    found = compare(_distinct(pairs))
+    chosen = {pair.seed: chosen_of(pair, found, max_slowdown=max_slowdown) for pair in pairs}
+    changed = [pair for pair in pairs if chosen[pair.seed] != pair.latency_winner]
+    again = {
+        one.candidate_id: one
+        for pair in changed
+        for one in (pair.latency_winner, chosen[pair.seed])
     }
-    return [row_of(pair, by_candidate) for pair in pairs]
+    fresh = compare(list(again.values())) if changed else {}
+
+    def row(pair: WinnerPair) -> WinnerRow:
+        if pair in changed:
+            return row_of(pair, chosen[pair.seed], fresh)
+        if isinstance(found[pair.latency_winner.candidate_id], Failure):
+            return row_of(pair, pair.latency_winner, found)
+        return row_of_same(pair)
+
+    return [row(pair) for pair in pairs]

@@ -226,6 +226,7 @@ def winners(
         str, typer.Option(help="Latency that may be given up for energy, 2% or 0.02.")
     ] = "2%",
     processes: Annotated[int, typer.Option(help="Workloads searched at a time.", min=1)] = 1,
+    finalists: Annotated[int, typer.Option(help="Measured again, per search.", min=1)] = 4,
     rounds: Annotated[int, typer.Option(help="Interleaved repetitions.", min=1)] = 5,
     seconds: Annotated[float, typer.Option(help="Begin no workload that ends later.")] = 600.0,
     work: Annotated[Path, typer.Option(help="Folder for models, runs and logs.")] = Path(
@@ -250,7 +251,11 @@ def winners(
     from effcompile.output_files import check_output
 
     recording = _recording(device)
-    settings = {"n_trials": trials, "max_slowdown": parse_share(max_slowdown, "--max-slowdown")}
+    settings = {
+        "n_trials": trials,
+        "max_slowdown": parse_share(max_slowdown, "--max-slowdown"),
+        "n_finalists": finalists,
+    }
     config = merged(preset("normal"), {"search": settings}, "the command line")
     config = replace(config, measure=winners_config())
     if find_only and pairs is None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from search.config import SearchConfig
 from search.finalists import pick_finalists
 from search.history import TaskHistory
@@ -32,3 +36,17 @@ def test_low_predictions_get_at_most_half_of_the_places() -> None:
 
 def test_high_predictions_displace_nobody() -> None:
     assert ids({5: 99.0, 6: 98.0}) == [2, 3, 4, 6]
+
+
+@pytest.mark.parametrize("expected_mj", [{}, {6: 1.0, 7: 2.0}])
+@pytest.mark.parametrize(("n_finalists", "has_place"), [(1, False), (2, True), (3, True)])
+def test_the_fastest_has_a_place_however_hungry_one_window_calls_it(
+    expected_mj: dict[int, float], n_finalists: int, *, has_place: bool
+) -> None:
+    found = history()
+    found.add_energy(taken(2, energy(50.0)))
+    config = replace(CONFIG, n_finalists=n_finalists)
+    chosen = [one.trial_id for one in pick_finalists(found, config, expected_mj)]
+    assert chosen[0] == 3
+    assert (2 in chosen) == has_place
+    assert len(chosen) == n_finalists
