@@ -32,12 +32,12 @@ LEAST_S = 14.0
 
 
 def winners_config() -> MeasureConfig:
-    """Windows of three steps: rounds in turn tell the scatter, and take away drift."""
+    """Windows of two steps: rounds in turn tell the scatter, and take away drift."""
     return replace(
         preset("quick").measure,
-        energy_window_ms=300.0,
+        energy_window_ms=200.0,
         energy_precision=0.0,
-        settle_ms=300.0,
+        settle_ms=200.0,
         anchor_every=0,
     )
 
@@ -55,7 +55,7 @@ def measure_pairs(
 ) -> list[WinnerRow]:
     """Build the candidates of all pairs and measure each workload's in turn.
 
-    About ``0.4 n_rounds`` seconds per candidate and comparison, and ten to begin. Where the fastest
+    About ``0.3 n_rounds`` seconds per candidate and comparison, and ten to begin. Where the fastest
     is alone or stays, the row needs no further measurement.
 
     Args:
