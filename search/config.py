@@ -28,7 +28,7 @@ class SearchConfig:
         seed: Same seed, same history: same proposals.
         strategy: ``evolutionary`` learns from measurements, ``random`` does not.
         task_order: ``saving`` gives the next round to the task that is expected to save most,
-            ``even`` to the one that had the fewest.
+            ``even`` to the one that had the fewest, for tasks that matter each for itself.
         max_slowdown: Share of latency that may be given up for energy, 0.02 for 2 %.
         spaces: Names of the design spaces to search, where they cover a task; empty for all that
             may win there.

@@ -2,7 +2,8 @@
 
 A window of energy takes a good part of a second and there is one per build and round. The error of
 the network's energy is least for a given number of windows if each task gets a share of them like
-its share of the energy. The numbers are fixed before anything is measured: who stops
+its share of the energy. Tasks that are no network, each tuned for itself, take even turns
+(``task_order``) and get every round. The numbers are fixed before anything is measured: who stops
 as soon as he likes what he sees finds differences that are not there.
 """
 
@@ -40,11 +41,13 @@ def final_effort(
     *,
     measures_energy: bool,
 ) -> FinalEffort:
-    """The rounds of a task among all tasks of its network."""
+    """The rounds of a task among all tasks of its network; all alike where they take even turns."""
     most = config.n_final_rounds
     n_energy = 0
     if measures_energy:
-        n_energy = _energy_rounds(share_of(history, histories), len(histories), most)
+        is_even = config.task_order == "even"
+        share = 1.0 / len(histories) if is_even else share_of(history, histories)
+        n_energy = _energy_rounds(share, len(histories), most)
     return FinalEffort(
         n_rounds=most if n_energy else UNMETERED_FACTOR * most, n_energy_rounds=n_energy
     )

@@ -83,6 +83,9 @@ def kernels(
         bool,
         typer.Option("--latency-only", help="Tune by latency alone; energy is measured after."),
     ] = False,
+    max_slowdown: Annotated[
+        str, typer.Option(help="Latency that may be given up for energy, 2% or 0.02.")
+    ] = "2%",
     space: Annotated[
         list[str] | None,
         typer.Option(help="Search only this design space, also where another is preferred."),
@@ -99,7 +102,7 @@ def kernels(
     Example: effcompile bench kernels --family softmax --trials 64
     """
     from effcompile.bench.kernels.case import chosen_cases
-    from effcompile.cli.options import merged
+    from effcompile.cli.options import merged, parse_share
     from effcompile.config import preset
     from effcompile.errors import UsageError
 
@@ -112,7 +115,11 @@ def kernels(
         return
     from effcompile.bench.kernels.compare import bench_kernels, cold_tuning
 
-    limits = {"n_trials": trials, "max_seconds": seconds}
+    limits = {
+        "n_trials": trials,
+        "max_seconds": seconds,
+        "max_slowdown": parse_share(max_slowdown, "--max-slowdown"),
+    }
     overrides = {"search": {**limits, "spaces": tuple(space or ())}}
     config = merged(preset("quick"), overrides, "the command line")
     tuning = cold_tuning(config, caches)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from search.config import SearchConfig
@@ -20,9 +22,11 @@ def task(name: str, energy_mj: float | None, *, weight: int = 1) -> TaskHistory:
     return history
 
 
-def rounds(histories: list[TaskHistory], *, measures_energy: bool = True) -> list[tuple[int, int]]:
+def rounds(
+    histories: list[TaskHistory], *, measures_energy: bool = True, config: SearchConfig = CONFIG
+) -> list[tuple[int, int]]:
     efforts = [
-        final_effort(one, histories, CONFIG, measures_energy=measures_energy) for one in histories
+        final_effort(one, histories, config, measures_energy=measures_energy) for one in histories
     ]
     return [(effort.n_rounds, effort.n_energy_rounds) for effort in efforts]
 
@@ -40,6 +44,13 @@ def test_windows_follow_the_share_of_energy_and_latency_is_measured_all_the_same
     # Shares of 80, 18, 1.5 and 0.5 %: 28.8, 6.5, 0.5 and 0.2 of 9 rounds. Below three rounds
     # an interval says nothing; below one per cent the task does not matter.
     assert rounds(histories) == [(9, 9), (9, 7), (9, 3), (27, 0)]
+
+
+def test_tasks_that_take_even_turns_get_every_round_however_small() -> None:
+    even = replace(CONFIG, task_order="even")
+    histories = [task("a", 99.9), task("b", 0.1)]
+    assert rounds(histories, config=even) == [(9, 9), (9, 9)]
+    assert rounds(histories, config=even, measures_energy=False) == [(27, 0), (27, 0)]
 
 
 def test_a_share_counts_how_often_the_network_calls_a_task() -> None:
