@@ -8,7 +8,7 @@ from schedules.candidate import Candidate
 from schedules.task import Task
 from search.objective import Point
 from search.stored import EnergyRecord
-from search.trial import EnergyMeasurement, Trial, TrialState
+from search.trial import EnergyMeasurement, Trial, TrialState, Verdict
 
 _TELLS_OF_TWINS = (TrialState.OK, TrialState.WRONG_RESULT)
 """States that belong to the binary. A death may have been the device's own."""
@@ -99,18 +99,25 @@ class TaskHistory:
     def point(self, trial: Trial) -> Point:
         """An ``OK`` trial as a point of the objective.
 
+        Lasting load is slower than a burst at the power limit alone: a window away from it that
+        says so was disturbed, and the burst is believed.
+
         Raises:
             ValueError: It has no latency.
         """
         if trial.latency is None:
             raise ValueError(f"trial {trial.trial_id} has no latency")
-        energy = self.energy_of(trial)
-        usable = energy is not None and energy.verdict.usable
+        latency_us, energy = trial.latency.latency_us, self.energy_of(trial)
+        if energy is None or not energy.verdict.usable:
+            return Point(trial_id=trial.trial_id, latency_us=latency_us)
+        lasting_us = energy.steady_latency_us
+        if lasting_us is not None and energy.verdict is Verdict.OK:
+            lasting_us = min(lasting_us, latency_us)
         return Point(
             trial_id=trial.trial_id,
-            latency_us=trial.latency.latency_us,
-            energy_mj=energy.steady_mj if energy is not None and usable else None,
-            sustained_us=energy.steady_latency_us if energy is not None and usable else None,
+            latency_us=latency_us,
+            energy_mj=energy.steady_mj,
+            sustained_us=lasting_us,
         )
 
     def points(self) -> list[Point]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from search.trial import Conditions, EnergyMeasurement, Verdict
+from tests.search.makers import energy, history_of, taken
 
 LIMIT_W = 700.0
 
@@ -55,3 +56,25 @@ def test_what_the_limit_did_not_set_stays_as_measured(changed: dict[str, object]
 
 def test_an_energy_that_was_not_measured_stays_unmeasured() -> None:
     assert replace(window(1.0, 1.0), energy_mj=None).steady_mj is None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "lasting_us", "expected_us"),
+    [
+        (Verdict.OK, 106.0, 100.0),
+        (Verdict.OK, 75.0, 75.0),
+        (Verdict.OK, None, None),
+        (Verdict.POWER_CAPPED, 106.0, 106.0),
+        (Verdict.TOO_SHORT, 106.0, None),
+    ],
+)
+def test_away_from_the_limit_a_window_slower_than_a_burst_was_disturbed(
+    verdict: Verdict, lasting_us: float | None, expected_us: float | None
+) -> None:
+    history = history_of(100.0)
+    measured = replace(energy(20.0, verdict), sustained_latency_us=lasting_us)
+    history.add_energy(taken(1, measured))
+    (point,) = history.points()
+    assert point.latency_us == 100.0
+    assert point.sustained_us == expected_us
+    assert point.energy_mj == (20.0 if verdict.usable else None)
