@@ -8,7 +8,7 @@ from schedules.candidate import Candidate
 from schedules.task import Task
 from search.objective import Point
 from search.stored import EnergyRecord
-from search.trial import EnergyMeasurement, Trial, TrialState, Verdict
+from search.trial import EnergyMeasurement, Trial, TrialState
 
 _TELLS_OF_TWINS = (TrialState.OK, TrialState.WRONG_RESULT)
 """States that belong to the binary. A death may have been the device's own."""
@@ -99,9 +99,6 @@ class TaskHistory:
     def point(self, trial: Trial) -> Point:
         """An ``OK`` trial as a point of the objective.
 
-        Lasting load is slower than a burst at the power limit alone: a window away from it that
-        says so was disturbed, and the burst is believed.
-
         Raises:
             ValueError: It has no latency.
         """
@@ -110,14 +107,11 @@ class TaskHistory:
         latency_us, energy = trial.latency.latency_us, self.energy_of(trial)
         if energy is None or not energy.verdict.usable:
             return Point(trial_id=trial.trial_id, latency_us=latency_us)
-        lasting_us = energy.steady_latency_us
-        if lasting_us is not None and energy.verdict is Verdict.OK:
-            lasting_us = min(lasting_us, latency_us)
         return Point(
             trial_id=trial.trial_id,
             latency_us=latency_us,
             energy_mj=energy.steady_mj,
-            sustained_us=lasting_us,
+            sustained_us=energy.lasting_us(latency_us),
         )
 
     def points(self) -> list[Point]:

@@ -60,8 +60,9 @@ class RecordedBinary:
         return float(np.average(values, weights=weights))
 
     def sustained_latency_us(self) -> float | None:
-        """Median time per launch over all usable windows."""
-        known = [one.steady_latency_us for one in self.usable_energies()]
+        """Median time per launch over all usable windows, none of them disturbed."""
+        burst_us = math.inf if self.latency is None else self.latency.latency_us
+        known = [one.lasting_us(burst_us) for one in self.usable_energies()]
         values = [one for one in known if one is not None]
         return float(np.median(values)) if values else None
 

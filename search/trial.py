@@ -157,6 +157,17 @@ class EnergyMeasurement:
             return self.sustained_latency_us
         return self.steady_mj / self._limit_w * 1e3
 
+    def lasting_us(self, burst_us: float) -> float | None:
+        """Time per launch under lasting load, seen beside that of short bursts.
+
+        Lasting load is slower than a burst at the power limit alone: a window away from it that
+        says so was disturbed, and the burst is believed.
+        """
+        lasting = self.steady_latency_us
+        if lasting is None or self.verdict is not Verdict.OK:
+            return lasting
+        return min(lasting, burst_us)
+
     @property
     def _limit_w(self) -> float | None:
         """The power limit, if the whole window was spent around it."""
