@@ -13,6 +13,7 @@ from effcompile.bench.single_ops import (
     matmul_model,
     softmax_model,
 )
+from effcompile.frontend.windows import window_of
 from schedules.workload import TensorSpec, Workload
 
 if TYPE_CHECKING:
@@ -93,8 +94,30 @@ def _names_by_shapes() -> dict[Any, str]:
         inputs, outputs = _specs(graph.input), _specs(graph.output)
         found[_shapes(inputs, outputs)] = name
         # What a convolution becomes where channels are put last.
-        found[_shapes(_channels_last(inputs), _channels_last(outputs))] = name
+        inputs, outputs = _channels_last(inputs), _channels_last(outputs)
+        found[_shapes(inputs, outputs)] = name
+        if name.startswith("conv"):
+            found[_shapes(_windowed(graph.node[0], inputs, outputs), outputs)] = name
     return found
+
+
+def _windowed(node: Any, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> list[TensorSpec]:
+    """Images and weights, channels last, as they are where few channels become windows."""
+    image, weight = inputs
+    options = {one.name: one.ints for one in node.attribute}
+    window = window_of(
+        image.shape,
+        weight.shape,
+        stride=options["strides"][1],
+        left=options["pads"][1],
+        n_out=outputs[0].shape[2],
+    )
+    if window is None:
+        return inputs
+    return [
+        replace(image, shape=(*image.shape[:2], window.width, window.channels)),
+        replace(weight, shape=(*weight.shape[:2], window.places, window.channels)),
+    ]
 
 
 def _channels_last(specs: Iterable[TensorSpec]) -> list[TensorSpec]:

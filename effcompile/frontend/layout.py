@@ -14,15 +14,14 @@ image, all places of one row of the kernel lie next to each other, and count as 
 from __future__ import annotations
 
 import logging
-from itertools import count
 from typing import Any
 
 from effcompile.frontend.kernels.marking import type_of
 from effcompile.frontend.matchers.expressions import Scope
 from effcompile.frontend.patterns import match_patterns
+from effcompile.frontend.windows import window_of
 from schedules import _tvm
 from schedules.conv import serves
-from schedules.conv_problem import ALIGNED_ELEMENTS
 from schedules.dtypes import HALF
 from schedules.target import Target
 
@@ -117,16 +116,12 @@ def _window(call: Any, scope: Scope) -> Any:
     image, weight = (type_of(side)[0] for side in call.args)
     top, left, bottom, _ = (int(one) for one in call.attrs.padding)
     stride, n_out = int(call.attrs.strides[1]), type_of(call)[0][2]
-    if image[3] % ALIGNED_ELEMENTS == 0:
+    window = window_of(image, weight, stride=stride, left=left, n_out=n_out)
+    if window is None:
         return None
-    channels = _aligned(image[3], stride)
-    places = _aligned(weight[2], channels)
-    least = max((n_out - 1) * stride + places, left + image[2])
-    width = _aligned(least, channels)
-    if (width - places) // stride + 1 != n_out:
-        return None
-    beside = [0, 0, 0, 0, left, width - left - image[2], 0, channels - image[3]]
-    behind = [0, 0, 0, 0, 0, places - weight[2], 0, channels - image[3]]
+    more = window.channels - image[3]
+    beside = [0, 0, 0, 0, left, window.width - left - image[2], 0, more]
+    behind = [0, 0, 0, 0, 0, window.places - weight[2], 0, more]
     padded, widened = (
         scope.emit(relax.op.nn.pad(side, pads)) if any(pads) else side
         for side, pads in zip(call.args, (beside, behind), strict=True)
@@ -142,11 +137,6 @@ def _window(call: Any, scope: Scope) -> Any:
         out_layout="NHWC",
         out_dtype=str(call.attrs.out_dtype),
     )
-
-
-def _aligned(least: int, factor: int) -> int:
-    """The first number from ``least`` on whose product with ``factor`` is whole pieces."""
-    return next(n for n in count(least) if n * factor % ALIGNED_ELEMENTS == 0)
 
 
 def _joined_transposes(call: Any, scope: Scope) -> Any:

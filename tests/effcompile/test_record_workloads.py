@@ -21,7 +21,11 @@ from effcompile.bench.single_ops import softmax_model
 from effcompile.bench.workload_set import standard_name, workload_set
 from effcompile.config import TuneConfig, preset
 from effcompile.errors import UsageError
+from effcompile.extract import extract
+from effcompile.frontend.checking import prepare_model
+from effcompile.lower import lower
 from effcompile.replaying import open_recording, record_runs, tune_recorded
+from schedules.target import known_target
 from schedules.workload import TensorSpec, Workload
 from search.config import SearchConfig
 from search.database import Database
@@ -72,6 +76,14 @@ def test_workloads_are_known_by_their_shapes() -> None:
         outputs=(spec((16, 28, 28, 128)),),
     )
     assert standard_name(last) == "conv-3x3-28-b16"
+
+
+@pytest.mark.parametrize("name", ["conv-stem-b1", "conv-stem-b16"])
+def test_the_stem_is_known_where_its_channels_are_windows(name: str) -> None:
+    target = known_target("h100")
+    lowered = lower({"main": prepare_model(workload_set()[name]())}, target)
+    found = [one.task.workload for one in extract(lowered, target).tasks]
+    assert name in [standard_name(one) for one in found if "conv2d" in one.name]
 
 
 def test_a_deadline_comes_by_itself_and_a_request_earlier() -> None:
