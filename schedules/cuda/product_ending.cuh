@@ -37,6 +37,17 @@ __device__ __forceinline__ void read(float (&to)[WIDTH], const T* from) {
   }
 }
 
+// By one instruction: the compiler makes several of an assignment where it does not see how the
+// addresses of the words follow from each other.
+__device__ __forceinline__ void store(uint4* to, uint4 x) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.x), "r"(x.y), "r"(x.z),
+               "r"(x.w)
+               : "memory");
+}
+__device__ __forceinline__ void store(uint2* to, uint2 x) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(x.x), "r"(x.y) : "memory");
+}
+
 template <int WIDTH, bool ALIGNED, class T>
 __device__ __forceinline__ void write(T* to, const float (&from)[WIDTH]) {
   if constexpr (ALIGNED) {
@@ -51,7 +62,7 @@ __device__ __forceinline__ void write(T* to, const float (&from)[WIDTH]) {
 #pragma unroll
     for (int i = 0; i < WIDTH; ++i) held.values[i] = narrowed<T>(from[i]);
 #pragma unroll
-    for (int i = 0; i < PIECES; ++i) ((Whole*)to)[i] = held.pieces[i];
+    for (int i = 0; i < PIECES; ++i) store((Whole*)to + i, held.pieces[i]);
   } else {
 #pragma unroll
     for (int i = 0; i < WIDTH; ++i) to[i] = narrowed<T>(from[i]);

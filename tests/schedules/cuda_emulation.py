@@ -140,9 +140,12 @@ def _without_wgmma(source: str) -> str:
 
 
 def _without_asm(source: str) -> str:
-    """Powers of two and pairs of 16-bit floats, where a kernel has instructions of its own."""
+    """Powers of two, pairs of 16-bit floats, stored pieces: where kernels have own instructions."""
     source = source.replace(
         'asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));', "y = exp2f(x);"
+    )
+    source = re.sub(
+        r'asm volatile\("st\.global\.v\d.*?"memory"\);', "*to = x;", source, flags=re.DOTALL
     )
 
     def definition(text: re.Match[str]) -> str:

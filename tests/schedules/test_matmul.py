@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from effcompile.measure import libraries
+from effcompile.sass.cubin import kernels_in
+from effcompile.sass.opcodes import Op
 from schedules import _tvm
 from schedules.contraction_problem import contraction_of
 from schedules.matmul import matmul_space
@@ -17,6 +20,9 @@ from schedules.target import known_target
 from schedules.task import Task
 from schedules.workload import Workload
 from tests.schedules.products import Product, built_point, product_space, product_workload
+
+SIXTEEN_BYTES = 6
+"""In the size field of a memory instruction."""
 
 
 def test_steps_of_every_layout_are_found() -> None:
@@ -190,3 +196,28 @@ def test_instructions_whose_sums_exceed_a_thread_s_registers_are_refused() -> No
     crowded = {one.tile_column for one in points if one.blocks_per_core == 2}
     assert max(crowded) == 192
     assert max(one.tile_column for one in points) == 256
+
+
+def test_neighbours_of_batches_are_stored_by_one_instruction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images: list[bytes] = []
+    monkeypatch.setattr(libraries, "mix_in", lambda image, *_, **__: images.append(image))
+    space = product_space(Product(batch=4, m=256, n=3136, k=64))
+    values = {
+        "orientation": "straight",
+        "tile_row": 128,
+        "tile_column": 64,
+        "multipliers": 1,
+        "stages": 2,
+        "blocks_per_core": 2,
+        "group": 1,
+        "splits": 1,
+        "cluster": 1,
+        "blocks": "persistent",
+    }
+    built_point(space, values, tmp_path, decoded=True)
+    (code,) = kernels_in(images[0]).values()
+    sizes = code.field(73, 3)[code.field(0, 9) == Op.STG]
+    # Two parts of 64 rows, of which a thread has two with 16 elements each.
+    assert sizes.tolist() == [SIXTEEN_BYTES] * 8
