@@ -84,9 +84,9 @@ class ConvSpace(JudgedSpace):
         problem = self._problem
         most_images = max(1, MOST_ROWS // (problem.width.out * problem.height.out))
         return (
-            Knob(name="box_width", values=_pieces(problem.width.out, LARGEST_BOXES)),
-            Knob(name="box_height", values=_pieces(problem.height.out, LARGEST_BOXES)),
-            Knob(name="box_images", values=_pieces(problem.images, range(1, most_images + 1))),
+            Knob(name="box_width", values=pieces(problem.width.out, LARGEST_BOXES)),
+            Knob(name="box_height", values=pieces(problem.height.out, LARGEST_BOXES)),
+            Knob(name="box_images", values=pieces(problem.images, range(1, most_images + 1))),
             Knob(name="tile_column", values=(16, 32, 64, 96, 128, 192, 256)),
             Knob(name="multipliers", values=(1, 2)),
             Knob(name="stages", values=(2, 3, 4, 6, 8)),
@@ -126,7 +126,7 @@ class ConvSpace(JudgedSpace):
                 )
             ),
             "several blocks of many warpgroups leave too few registers": (
-                ~_has_registers(multipliers, resident)
+                ~has_registers(multipliers, resident)
             ),
             # The compiler sees what all threads have alike, not what multipliers claim later.
             "the compiler would not keep the sums in registers": (
@@ -187,7 +187,7 @@ class ConvSpace(JudgedSpace):
         ]
 
 
-def _pieces(extent: int, largest: Iterable[int]) -> tuple[int, ...]:
+def pieces(extent: int, largest: Iterable[int]) -> tuple[int, ...]:
     """Extents of at most such a size that cut a direction as evenly as they can."""
     return tuple(sorted({ceil_div(extent, ceil_div(extent, most)) for most in largest}))
 
@@ -200,7 +200,7 @@ def _too_wide(values: Mapping[str, Grid], name: str, direction: Direction) -> Gr
     return (span > MOST_SPAN) | ((box > 1) & (stride > MOST_STEP))
 
 
-def _has_registers(multipliers: Grid, resident: Grid) -> Grid:
+def has_registers(multipliers: Grid, resident: Grid) -> Grid:
     """Whether it is known how blocks of so many warpgroups divide their registers."""
     known = np.zeros(np.broadcast_shapes(np.shape(multipliers), np.shape(resident)), dtype=bool)
     for key in REGISTERS:

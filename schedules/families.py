@@ -10,6 +10,7 @@ from schedules.attention_mma import attention_mma_space
 from schedules.attention_simt import attention_simt_space
 from schedules.chain_segments import chain_segments_space
 from schedules.conv import conv_space
+from schedules.conv_windows import conv_windows_space
 from schedules.elementwise import elementwise_space
 from schedules.gemm_dequant import gemm_dequant_space
 from schedules.gemm_fused import gemm_fused_space
@@ -51,6 +52,7 @@ FAMILIES: tuple[Family, ...] = (
     chain_segments_space,
     top_rows_space,
     elementwise_space,
+    conv_windows_space,
     conv_space,
     matmul_rows_space,
     matmul_space,
@@ -60,7 +62,11 @@ FAMILIES: tuple[Family, ...] = (
 """In order of preference; one that does not cover a task answers ``None``."""
 
 
-SUPERSEDED = {"attention_mma": ("attention", "attention_masked"), "matmul_mma": ("matmul",)}
+SUPERSEDED = {
+    "attention_mma": ("attention", "attention_masked"),
+    "conv": ("conv_windows",),
+    "matmul_mma": ("matmul",),
+}
 """Spaces that are not worth a trial where one of some others covers the task."""
 
 

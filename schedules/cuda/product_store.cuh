@@ -4,13 +4,15 @@
 // tile. Rows and columns are those of the tensor cores' product; when Config::SWAPPED they are the
 // columns and rows of the problem. An ending that makes one element of two columns takes them
 // together: where columns are rows, the second one is four lanes on. Elements of four bytes are stored
-// in pairs: a quad then fills a sector of 32 bytes at once, not in two halves one after the other.
+// in pairs: a quad then fills a sector of 32 bytes at once, not in two halves one after the other. Rows
+// from `end` on are not stored.
 
 namespace product_store {
 
 template <class C, class Ending, int SUMS>
 __device__ __forceinline__ void rows(const float (&sum)[SUMS], int row, int column, int batch,
-                                     const typename Ending::Arguments& arguments) {
+                                     const typename Ending::Arguments& arguments,
+                                     int end = C::ROWS) {
   constexpr int TILES = SUMS / 4;
   int lane = threadIdx.x % 32;
 #pragma unroll
@@ -29,7 +31,7 @@ __device__ __forceinline__ void rows(const float (&sum)[SUMS], int row, int colu
                                  : sum[4 * j + 2 * h + 1];
             first = !C::SWAPPED || lane / 4 % 2 == 0;
           }
-          if (first && r < C::ROWS && c < C::COLUMNS)
+          if (first && r < end && c < C::COLUMNS)
             Ending::template finish<Ending::EACH>(arguments, some, batch, C::SWAPPED ? c : r,
                                                   C::SWAPPED ? r : c);
         }
@@ -38,7 +40,7 @@ __device__ __forceinline__ void rows(const float (&sum)[SUMS], int row, int colu
       for (int j = 0; j < TILES; ++j) {
         int c = column + 8 * j + 2 * (lane % 4);
         const float pair[2] = {sum[4 * j + 2 * h], sum[4 * j + 2 * h + 1]};
-        if (r < C::ROWS && c < C::COLUMNS)
+        if (r < end && c < C::COLUMNS)
           Ending::template finish<2>(arguments, pair, batch, r, c);
       }
     } else {
@@ -50,7 +52,7 @@ __device__ __forceinline__ void rows(const float (&sum)[SUMS], int row, int colu
           v[i] = make_float2(sum[4 * (j + i) + 2 * h], sum[4 * (j + i) + 2 * h + 1]);
         quad::transpose(v, lane);
         int c = column + 8 * (j + lane % 4);
-        if (r < C::ROWS && c < C::COLUMNS) {
+        if (r < end && c < C::COLUMNS) {
           float eight[8];
 #pragma unroll
           for (int i = 0; i < 4; ++i) {

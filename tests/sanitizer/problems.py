@@ -234,6 +234,12 @@ PROBLEMS: dict[str, Problems] = {
         ),
         "deep": conv(7, 7, 256, 64, images=3, ending="float32"),
     },
+    "conv_windows": {
+        "residual": conv(
+            15, 30, 4, 40, images=3, kernel=4, stride=2, padding=(1, 0, 2, 0), ending="residual"
+        ),
+        "two parts of a row": conv(9, 142, 4, 64, kernel=8, stride=2, padding=(3, 0, 4, 0)),
+    },
     "matmul_rows": {
         "ragged": product(13, 520, 1096, ending="gelu"),
         "rows of b": product(3, 77, 136, layout="nt", ending="gelu"),

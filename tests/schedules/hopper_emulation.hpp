@@ -97,7 +97,7 @@ inline u32 swizzled(u32 address, int bytes) {
 // Elements of two bytes; faults: 2 for a target that is not aligned, 3 for a wide line.
 inline void tma_into(Block* block, u32 to, const CUtensorMap& map, u32 bar, std::vector<int> from) {
   ampere::check(to, map.swizzle == 128 ? 1024 : 128);
-  if (map.box[0] * 2 > (map.swizzle ? map.swizzle : 256)) fault = 3;
+  if (map.swizzle && map.box[0] * 2 > map.swizzle) fault = 3;
   std::vector<int> extent(map.rank), at(map.rank, 0);
   int total = 1;
   for (int d = 0; d < map.rank; ++d) {

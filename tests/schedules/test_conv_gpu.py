@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schedules.knobs import Value
+from schedules.knobs import KnobSpace, Value
 from tests.schedules.conv_workloads import Conv, conv_space_of, conv_workload
 from tests.schedules.product_runs import ROUNDING, SLACK, SUM_ROUNDING
 from tests.schedules.products import built_point
@@ -43,14 +43,18 @@ def expected(conv: Conv, inputs: list[Any]) -> Any:
 
 
 def run(conv: Conv, values: Mapping[str, Value], folder: Path) -> None:
+    """See :func:`run_point`; boxes are the largest unless given."""
+    space = conv_space_of(conv)
+    largest = {knob.name: knob.values[-1] for knob in space.knobs if knob.name.startswith("box_")}
+    run_point(conv, space, {**largest, **values}, folder)
+
+
+def run_point(conv: Conv, space: KnobSpace, values: Mapping[str, Value], folder: Path) -> None:
     """Build one point, run it twice and compare every element."""
     import torch
 
     from effcompile.measure.session import load_runtime
 
-    space = conv_space_of(conv)
-    largest = {knob.name: knob.values[-1] for knob in space.knobs if knob.name.startswith("box_")}
-    values = {**largest, **values}
     assert space.refusal(values) is None, (space.refusal(values), values)
     build = built_point(space, values, folder)
     load_runtime("cuda")

@@ -59,6 +59,9 @@ OTHERS = {
     "matmul_mma": lambda: product_workload(Product(m=48, n=60, k=100, ending="gelu")),
     "matmul_rows": lambda: product_workload(Product(m=3, n=40, k=256, layout="nt")),
     "conv": lambda: conv_workload(Conv(height=10, width=9, channels=16, filters=24)),
+    "conv_windows": lambda: conv_workload(
+        Conv(height=10, width=18, channels=4, filters=24, kernel=4, stride=2, padding=(1, 0, 2, 0))
+    ),
 }
 CASES += [(name, "gpu") for name in OTHERS]
 
