@@ -7,13 +7,16 @@ to each other, and a network that keeps them so transposes only its inputs and o
     transpose, conv, add, relu, pool, conv 1x1, ..., transpose
 
 Convolutions whose kernel has one place and no stride are matrix products in either order: they take
-that of their neighbours. Few channels (an image's colours) become a window: with zeros around the
-image, all places of one row of the kernel lie next to each other, and count as channels.
+that of their neighbours, be it the transpose of a model that holds its channels last. Few channels
+(an image's colours) become a window: with zeros around the image, all places of one row of the
+kernel lie next to each other, and count as channels.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from effcompile.frontend.kernels.marking import type_of
@@ -26,6 +29,7 @@ from schedules.dtypes import HALF
 from schedules.target import Target
 
 LAST = ["NHWC", "OHWI"]
+TO_FIRST = [0, 3, 1, 2]
 
 logger = logging.getLogger(__name__)
 
@@ -35,19 +39,16 @@ def channels_last(target: Target) -> Any:
     tvm = _tvm.load()
     from tvm.relax import transform
 
-    convert = tvm.transform.Sequential(
-        [
-            match_patterns([(_full_rank,)]),
-            transform.ConvertLayout({}, _layouts),
-            match_patterns([(_window, _joined_transposes)]),
-        ]
-    )
+    before = match_patterns([(_full_rank,)])
+    behind = match_patterns([(_window, _joined_transposes)])
 
     def run(module: Any, _context: Any) -> Any:
-        if not serves(target) or not _has_served(module):
+        if not serves(target) or not _to_be_last(module):
             return module
         try:
-            return convert(module)
+            ranked = before(module)
+            layouts = partial(_layouts, last=_to_be_last(ranked))
+            return behind(transform.ConvertLayout({}, layouts)(ranked))
         except (RuntimeError, TypeError, ValueError) as error:
             # Correct either way: an operator whose layout TVM cannot follow must not end an import.
             logger.warning("channels stay first: %s", str(error).strip().splitlines()[-1])
@@ -56,36 +57,53 @@ def channels_last(target: Target) -> Any:
     return tvm.transform.module_pass(run, opt_level=0, name="ChannelsLast")
 
 
-def _layouts(call: Any) -> dict[str, list[str]]:
+def _layouts(call: Any, *, last: Sequence[Any]) -> dict[str, list[str]]:
     """What TVM's pass asks of every operator; without an answer it goes by its inputs."""
-    return {"relax.nn.conv2d": LAST} if _is_served(call) else {}
+    return {"relax.nn.conv2d": LAST} if any(call.same_as(one) for one in last) else {}
+
+
+def _to_be_last(module: Any) -> list[Any]:
+    """Convolutions that the family computes, and plain ones of images whose channels were last."""
+    tvm = _tvm.load()
+    from tvm import relax
+
+    found = []
+    for _, function in module.functions_items():
+        if not isinstance(function, tvm.relax.Function):
+            continue
+        values = relax.analysis.get_var2val(function)
+        scope = Scope(builder=None, lookup=values.get)
+        found += [one for one in values.values() if _is_served(one) or _was_last(one, scope)]
+    return found
 
 
 def _is_served(call: Any) -> bool:
     """Whether the family computes it, and no other one does in any layout."""
-    if getattr(call.op, "name", "") != "relax.nn.conv2d" or int(call.attrs.groups) != 1:
+    return _is_half_convolution(call) and not _is_plain(call)
+
+
+def _was_last(call: Any, scope: Scope) -> bool:
+    """Whether it is a plain convolution of an image that was transposed for its sake."""
+    if not _is_half_convolution(call) or not _is_plain(call):
+        return False
+    transposed = scope.call(call.args[0], "permute_dims")
+    return transposed is not None and [int(one) for one in transposed.attrs.axes or ()] == TO_FIRST
+
+
+def _is_half_convolution(call: Any) -> bool:
+    """Whether it is one of 16-bit floats, of known shapes and without groups."""
+    name = getattr(getattr(call, "op", None), "name", "")
+    if name != "relax.nn.conv2d" or int(call.attrs.groups) != 1:
         return False
     (image, dtype), (weight, _) = map(type_of, call.args)
+    return dtype in HALF and all(isinstance(extent, int) for extent in (*image, *weight))
+
+
+def _is_plain(call: Any) -> bool:
+    """One place and no stride: a matrix product."""
+    weight = type_of(call.args[1])[0]
     places = weight[2:4] if call.attrs.kernel_layout == "OIHW" else weight[1:3]
-    known = all(isinstance(extent, int) for extent in (*image, *weight))
-    plain = places == [1, 1] and [int(step) for step in call.attrs.strides] == [1, 1]
-    return dtype in HALF and known and not plain
-
-
-def _has_served(module: Any) -> bool:
-    tvm = _tvm.load()
-    from tvm import relax
-
-    found: list[Any] = []
-
-    def visit(expression: Any) -> None:
-        if isinstance(expression, relax.Call) and _is_served(expression):
-            found.append(expression)
-
-    for _, function in module.functions_items():
-        if isinstance(function, tvm.relax.Function):
-            relax.analysis.post_order_visit(function, visit)
-    return bool(found)
+    return list(places) == [1, 1] and [int(step) for step in call.attrs.strides] == [1, 1]
 
 
 ELEMENTWISE = tuple(f"relax.{name}" for name in ("add", "subtract", "multiply", "divide"))

@@ -75,6 +75,10 @@ SHAPES = (
     Convolution(images=1, extent=224, channels=3, filters=64, kernel=7, stride=2),
     Convolution(images=16, extent=56, channels=128, filters=128, stride=2),
     Convolution(images=16, extent=56, channels=256, filters=512, kernel=1, stride=2),
+    Convolution(images=16, extent=56, channels=64, filters=256, kernel=1),
+    Convolution(images=16, extent=14, channels=1024, filters=256, kernel=1),
+    Convolution(images=1, extent=56, channels=64, filters=256, kernel=1),
+    Convolution(images=1, extent=14, channels=1024, filters=256, kernel=1),
 )
 """Layers of ResNet-50."""
 

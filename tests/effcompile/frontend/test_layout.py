@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from effcompile.export import export_module
@@ -139,6 +139,19 @@ def test_a_convolution_alone_is_transposed_on_both_sides() -> None:
 def test_a_product_alone_stays_as_it_is() -> None:
     names = calls(on_hopper(convolution((2, 16, 12, 12), 24, places=1)))
     assert names == ["fused_conv2d_cast"]
+
+
+def test_a_product_of_images_whose_channels_are_last_needs_no_transposes() -> None:
+    model = convolution((2, 16, 12, 12), 24, places=1, last=True)
+    program = on_hopper(model)
+    assert calls(program) == ["fused_conv2d_cast"]
+    (found,) = extract(program, H100).tasks
+    assert [one.shape for one in found.task.workload.inputs] == [(2, 12, 12, 16), (24, 1, 1, 16)]
+    assert {"conv", "matmul"} <= set(spaces_for(found.task))
+    x = np.random.default_rng(1).standard_normal((2, 12, 12, 16)).astype(np.float16)
+    weight = numpy_helper.to_array(model.graph.initializer[0])[:, :, 0, 0]
+    (y,) = run_lowered(program, [x])
+    close(y.astype(np.float32), x.astype(np.float32) @ weight.T.astype(np.float32))
 
 
 class Pieces(nn.Module):
