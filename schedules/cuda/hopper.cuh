@@ -88,6 +88,18 @@ __device__ __forceinline__ void tma_load_3d(u32 to, const CUtensorMap& map, u32 
       : "memory");
 }
 
+// A tile into the second-level cache only: also while others still write it.
+__device__ __forceinline__ void tma_ask_2d(const CUtensorMap& map, int x, int y) {
+  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(&map), "r"(x), "r"(y)
+               : "memory");
+}
+
+__device__ __forceinline__ void tma_ask_3d(const CUtensorMap& map, int x, int y, int z) {
+  asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {%1, %2, %3}];" ::"l"(&map), "r"(x),
+               "r"(y), "r"(z)
+               : "memory");
+}
+
 // For tiles that are read once: their lines leave the second cache before others.
 __device__ __forceinline__ u64 read_once() {
   u64 policy;

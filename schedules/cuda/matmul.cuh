@@ -35,16 +35,32 @@ __device__ __forceinline__ void copy_box(u32 to, const CUtensorMap& map, u32 bar
 // One stage of one operand: ROWS of it and 64 terms. If the terms are neighbours in memory, it is
 // one box of 128-byte lines, a line per row; else a box of 64 rows by 64 terms for every 64 rows, a
 // line per term.
+template <bool BY_DEPTH, int ROWS, class Box>
+__device__ __forceinline__ void each_box(int row, int depth, const Box& box) {
+  if constexpr (BY_DEPTH) {
+    box(0, depth, row);
+  } else {
+#pragma unroll
+    for (int part = 0; part < ROWS / 64; ++part) box(part * 8192, row + part * 64, depth);
+  }
+}
+
 template <bool BY_DEPTH, int ROWS, int DIMENSIONS, int CLUSTER = 1>
 __device__ __forceinline__ void copy_operand(u32 to, const CUtensorMap& map, u32 barrier, int row,
                                              int depth, int batch) {
-  if constexpr (BY_DEPTH) {
-    copy_box<DIMENSIONS, CLUSTER>(to, map, barrier, depth, row, batch);
-  } else {
-#pragma unroll
-    for (int part = 0; part < ROWS / 64; ++part)
-      copy_box<DIMENSIONS, CLUSTER>(to + part * 8192, map, barrier, row + part * 64, depth, batch);
-  }
+  each_box<BY_DEPTH, ROWS>(row, depth, [&](int place, int inner, int outer) {
+    copy_box<DIMENSIONS, CLUSTER>(to + place, map, barrier, inner, outer, batch);
+  });
+}
+
+template <bool BY_DEPTH, int ROWS, int DIMENSIONS>
+__device__ __forceinline__ void ask_operand(const CUtensorMap& map, int row, int depth, int batch) {
+  each_box<BY_DEPTH, ROWS>(row, depth, [&](int, int inner, int outer) {
+    if constexpr (DIMENSIONS == 2)
+      tma_ask_2d(map, inner, outer);
+    else
+      tma_ask_3d(map, inner, outer, batch);
+  });
 }
 
 // 64 rows by 64 terms in lines of terms are 8192 bytes.
@@ -76,6 +92,21 @@ __device__ __forceinline__ Tile tile_of(int work) {
   tile.first_step = tile.split * C::STEPS_PER_SPLIT;
   tile.n_steps = min(C::STEPS_PER_SPLIT, C::STEPS - tile.first_step);
   return tile;
+}
+
+// What the first tiles are made of, into the second-level cache: blocks of the same rows, and clusters
+// of the same columns, ask for some of the steps each.
+template <class C>
+__device__ __forceinline__ void ask_ahead(const CUtensorMap& a, const CUtensorMap& b) {
+  constexpr int SHARE = C::TILE_COLUMN / C::CLUSTER;
+  const Tile tile = tile_of<C>(blockIdx.x);
+  const int end = tile.first_step + tile.n_steps;
+  for (int step = tile.first_step + tile.column / C::TILE_COLUMN; step < end; step += C::TILES_COLUMN)
+    ask_operand<C::A_BY_DEPTH, C::TILE_ROW, C::A_DIMENSIONS>(a, tile.row, step * 64, tile.batch);
+  const int column = tile.column + blockIdx.x % C::CLUSTER * SHARE;
+  for (int step = tile.first_step + tile.row / C::TILE_ROW / C::CLUSTER; step < end;
+       step += C::TILES_ROW / C::CLUSTER)
+    ask_operand<C::B_BY_DEPTH, SHARE, C::B_DIMENSIONS>(b, column, step * 64, tile.batch);
 }
 
 template <class C>
@@ -219,7 +250,18 @@ __device__ __forceinline__ void run(const CUtensorMap& a, const CUtensorMap& b,
                                     unsigned char* raw) {
   u32 stages = (shared_address(raw) + 1023) & ~1023u;
   u32 barriers = stages + C::STAGES * C::STAGE_BYTES;
+  if (C::EARLY && threadIdx.x == 0) {
+    prefetch_map(a);
+    prefetch_map(b);
+  }
   open_ring<C>(barriers);
+  if (C::AHEAD && threadIdx.x == 0) ask_ahead<C>(a, b);
+  if constexpr (C::EARLY) {
+    // In this order, so that no third kernel is on its way: what a second one reads through the first
+    // cache cannot have changed since it started.
+    early::wait_for_previous_kernel();
+    early::release_next_kernel();
+  }
   if (threadIdx.x < 128) {
     fewer_registers<C::COPIER_REGISTERS>();
     if (threadIdx.x == 0) copy_tiles<C>(a, b, stages, barriers);

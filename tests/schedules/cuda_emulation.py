@@ -92,6 +92,7 @@ def normal_inputs(workload: Workload) -> list[np.ndarray]:
 
 def _call_text(number: int, launch: CudaLaunch) -> str:
     (grid,), (block,) = launch.grid, launch.block
+    at_end = "  hopper::at_end();\n" if device_code("hopper.cuh") in launch.headers else ""
     arena = ", arena" if launch.shared_bytes else ""
     arguments = ", ".join(_argument(i, one) for i, one in enumerate(launch.arguments))
     return (
@@ -102,7 +103,7 @@ def _call_text(number: int, launch: CudaLaunch) -> str:
         f"  launch({grid}, {block}, {launch.shared_bytes}, {launch.cluster}, "
         f"[=](unsigned char* arena) {{\n"
         f"    launch_{number}::{launch.function}({arguments}{arena});\n  }});\n"
-        f"  return fault;\n}}\n"
+        f"{at_end}  return fault;\n}}\n"
     )
 
 

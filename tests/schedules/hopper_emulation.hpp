@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 
 struct CUtensorMap {
   const unsigned char* data;
@@ -94,6 +95,22 @@ inline u32 swizzled(u32 address, int bytes) {
   u32 mask = bytes == 128 ? 7 : bytes == 64 ? 3 : bytes == 32 ? 1 : 0;
   return address ^ ((address >> 7 & mask) << 4);
 }
+// Boxes that were asked for ahead of their copies, and all that were copied.
+struct Boxes {
+  std::mutex mutex;
+  std::set<std::pair<const unsigned char*, std::vector<int>>> asked, copied;
+};
+inline Boxes boxes;
+// Fault 4 for one that is asked for twice, 5 where not all were that are copied, or others.
+inline void tma_ask(const CUtensorMap& map, std::vector<int> from) {
+  std::lock_guard<std::mutex> lock(boxes.mutex);
+  if (!boxes.asked.insert({map.data, from}).second) fault = 4;
+}
+inline void tma_ask_2d(const CUtensorMap& map, int x, int y) { tma_ask(map, {x, y}); }
+inline void tma_ask_3d(const CUtensorMap& map, int x, int y, int z) { tma_ask(map, {x, y, z}); }
+inline void at_end() {
+  if (!boxes.asked.empty() && boxes.asked != boxes.copied) fault = 5;
+}
 // Elements of two bytes; faults: 2 for a target that is not aligned, 3 for a wide line.
 inline void tma_into(Block* block, u32 to, const CUtensorMap& map, u32 bar, std::vector<int> from) {
   ampere::check(to, map.swizzle == 128 ? 1024 : 128);
@@ -116,6 +133,10 @@ inline void tma_into(Block* block, u32 to, const CUtensorMap& map, u32 bar, std:
     }
     uint16_t value = inside ? *(const uint16_t*)p : 0;
     *(uint16_t*)(block->arena + swizzled(to + 2 * i, map.swizzle)) = value;
+  }
+  {
+    std::lock_guard<std::mutex> lock(boxes.mutex);
+    boxes.copied.insert({map.data, from});
   }
   State& s = state_of(block);
   std::lock_guard<std::mutex> lock(s.mutex);

@@ -13,7 +13,12 @@ from effcompile.sass.opcodes import Op
 from schedules import _tvm
 from schedules.contraction_problem import contraction_of
 from schedules.matmul import matmul_space
-from schedules.matmul_cuda import COPIER_AND_MULTIPLIER_REGISTERS, launches, n_works
+from schedules.matmul_cuda import (
+    COPIER_AND_MULTIPLIER_REGISTERS,
+    asks_ahead,
+    launches,
+    n_works,
+)
 from schedules.programs import workload_of
 from schedules.spaces import spaces_for
 from schedules.target import known_target
@@ -48,6 +53,25 @@ def test_the_ending_reads_bias_and_residual() -> None:
     assert [(side.m, side.n) for side in found.reads] == [(0, 1), (40, 1)]
     assert found.lines[1:3] == ("const float t1 = (t0 + x0);", "const float t2 = (t1 + x1);")
     assert any("erff" in line for line in found.lines)
+
+
+@pytest.mark.parametrize(
+    ("extent", "splits", "early", "ahead"),
+    [(1024, 1, True, True), (2048, 1, True, False), (1024, 2, False, False)],
+)
+def test_launches_of_one_kernel_start_early_and_small_ones_ask_for_operands(
+    extent: int, splits: int, early: bool, ahead: bool
+) -> None:
+    space = product_space(Product(m=extent, n=extent, k=extent))
+    problem = contraction_of(space._workload)
+    assert problem is not None
+    point = next(one for one in space.points if one["splits"] == splits and one["cluster"] == 1)
+    schedule = space.schedule(point)
+    assert asks_ahead(problem, schedule) == ahead
+    first = launches(problem, schedule)[0]
+    assert first.early == early
+    assert f"EARLY = {int(early)};" in first.source
+    assert f"AHEAD = {int(ahead)};" in first.source
 
 
 def convolution(channels: int, filters: int, *, kernel: int, pad: int) -> Workload:
