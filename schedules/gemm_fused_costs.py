@@ -12,7 +12,6 @@ from schedules.gemm_fused_cuda import FusedSchedule, n_works, piece_depth, steps
 from schedules.gemv_dequant_problem import GemvProblem
 from schedules.matmul_costs import (
     CLUSTER_CYCLES,
-    ELEMENT_BYTES,
     LOADED_BYTES_PER_CYCLE,
     MULTIPLY_ADDS_PER_CYCLE,
     SHARED_BYTES_PER_CYCLE,
@@ -22,7 +21,7 @@ from schedules.matmul_costs import (
     step_interval,
     together,
 )
-from schedules.matmul_cuda import K_STEP
+from schedules.matmul_cuda import ELEMENT_BYTES, K_STEP
 
 UNPACK_CYCLES = 480.0
 """From the codes of a step to its floats, which a warpgroup's own products do not hide."""

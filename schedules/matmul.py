@@ -21,6 +21,7 @@ from schedules.matmul_cuda import (
     SUM_COLUMNS,
     WARPGROUP,
     MatmulSchedule,
+    asks_ahead,
     by_depth,
     matmul_cuda,
     n_columns,
@@ -237,9 +238,13 @@ class MatmulSpace(KnobSpace):
     @cached_property
     def estimates(self) -> np.ndarray:
         """See :class:`KnobSpace`."""
-        schedules = map(self.schedule, self.points)
-        n_cores = self._target.n_cores
-        cycles = np.array([product_cycles(self._problem, one, n_cores) for one in schedules])
+        problem, n_cores = self._problem, self._target.n_cores
+        cycles = np.array(
+            [
+                product_cycles(problem, one, n_cores, cold=not asks_ahead(problem, one))
+                for one in map(self.schedule, self.points)
+            ]
+        )
         return np.where(promising(cycles, MOST_SLOWER), cycles, np.inf)
 
     def program(self, values: Values) -> Any:
