@@ -15,6 +15,7 @@ from math import ceil, hypot
 from schedules.contraction import Contraction
 from schedules.matmul_cuda import ELEMENT_BYTES, K_STEP, MatmulSchedule, n_rows, n_works
 from schedules.matmul_simt_costs import MEMORY_BYTES_PER_CYCLE
+from schedules.resident_blocks import CLUSTERED_SHARE
 
 SUM_BYTES = 4
 MULTIPLY_ADDS_PER_CYCLE = 2048
@@ -29,8 +30,6 @@ COLD_LATENCY_CYCLES = 560.0
 """Longer, if it comes from memory."""
 CLUSTER_CYCLES = 760.0
 """To start and end blocks as clusters. What they copy for each other saves what waiting costs."""
-CLUSTERED_SHARE = 0.9
-"""Of the multiprocessors, that clusters of more than two fill."""
 OVERLAP_NORM = 5.0
 """Of what goes on at a time: the longest decides, others are in its way a little."""
 STORED_PER_CYCLE = 20.0

@@ -11,6 +11,8 @@ from schedules.target import Target
 
 RESERVED_SHARED_BYTES = 1024
 """What the driver takes of the shared memory for every block."""
+CLUSTERED_SHARE = 0.9
+"""Of the multiprocessors, that clusters of more than two blocks fill."""
 
 
 def resident_refusal(
