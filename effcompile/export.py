@@ -14,6 +14,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from effcompile.errors import BadModel, UsageError
@@ -52,7 +53,7 @@ def export_module(
         )
     # With gradients, attention takes another path while tracing than while decomposing, and
     # the two disagree about strides.
-    with _eval_mode(module), _quiet_exporter(), torch.no_grad():
+    with _eval_mode(module), _quiet_exporter(), _known_operators(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 module,
@@ -81,6 +82,32 @@ def _eval_mode(module: Any) -> Iterator[None]:
     finally:
         for child in training:
             child.training = True
+
+
+@contextmanager
+def _known_operators() -> Iterator[None]:
+    """The exporter reads the source of all of its operators anew for every export: a second each.
+
+    What it made of them is kept for the process. A release that keeps them elsewhere reads on.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        own = vars(ONNXRegistry)["from_torchlib"]
+    except (ImportError, KeyError):
+        yield
+        return
+    registry = _operators(ONNXRegistry)
+    ONNXRegistry.from_torchlib = staticmethod(lambda **_: registry)
+    try:
+        yield
+    finally:
+        ONNXRegistry.from_torchlib = own
+
+
+@cache
+def _operators(registry: Any) -> Any:
+    return registry.from_torchlib(opset_version=OPSET)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def without_importing_torch() -> Iterator[None]:
     It would do so whenever torch is installed, which takes seconds and 200 MB. Tensors of a
     torch that is imported later still pass: they speak DLPack.
     """
-    if "torch" in sys.modules or "tvm_ffi" in sys.modules:
+    if "torch" in sys.modules:
         yield
         return
     sys.modules["torch"] = None  # type: ignore[assignment]

@@ -14,6 +14,7 @@ from effcompile.frontend.checking import prepare_model
 from effcompile.lower import LoweredProgram, lower
 from schedules import _tvm
 from schedules.target import Target
+from tests.plain_target import plain_target
 
 # float32 sums of at most 64 products of N(0,1) data, reordered.
 TOLERANCE = {"rtol": 2e-5, "atol": 5e-5}
@@ -68,7 +69,7 @@ def run_lowered(
     tvm = _tvm.load()
     from tvm import relax
 
-    target = _tvm.tvm_target(CPU)
+    target = plain_target(CPU)
     with target:
         executable = tvm.compile(
             program.module, target, relax_pipeline=relax.get_pipeline("default_build")

@@ -19,6 +19,7 @@ from schedules.reference import compare, compute_reference, tolerance_of
 from schedules.target import Target, known_target
 from schedules.task import Task
 from schedules.workload import Attribute, Workload
+from tests.plain_target import plain_target
 
 CPU = Target(kind="llvm", arch="x86-64-v3", name="test CPU", n_cores=2)
 
@@ -80,7 +81,7 @@ def run_on_cpu() -> Callable[..., str | None]:
 
     def run(workload: Workload, module: Any, inputs: list[np.ndarray] | None = None) -> str | None:
         tvm = _tvm.load()
-        target = _tvm.tvm_target(CPU)
+        target = plain_target(CPU)
         with target:
             library = tvm.compile(module, target=target)
         inputs = make_inputs(workload, seed=1) if inputs is None else inputs

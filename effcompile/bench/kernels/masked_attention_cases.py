@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -137,6 +137,7 @@ def _tree(shape: MaskedShape) -> np.ndarray:
     return np.concatenate([np.ones((shape.queries, first), bool), own], axis=1)
 
 
+@cache
 def _n_pairs(shape: MaskedShape) -> int:
     return sum(
         int(mask_of(shape, range(start, min(start + 512, shape.queries))).sum())
