@@ -156,3 +156,25 @@ def test_large_models_keep_weights_in_another_file(
     feeds = {loaded.graph.input[0].name: x.numpy()}
     found = ReferenceEvaluator(loaded).run(None, feeds)[0]
     np.testing.assert_allclose(found, module(x).detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_the_exporter_reads_its_operators_once_and_is_left_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    read = []
+    own = vars(ONNXRegistry)["from_torchlib"].__func__
+
+    def from_torchlib(registry: Any, **options: Any) -> Any:
+        read.append(options)
+        return own(registry, **options)
+
+    patched = classmethod(from_torchlib)
+    monkeypatch.setattr(ONNXRegistry, "from_torchlib", patched)
+    export._operators.cache_clear()
+    first, second = (export.export_module(nn.Linear(4, 4), (torch.ones(1, 4),)) for _ in range(2))
+    assert read == [{"opset_version": export.OPSET}]
+    assert vars(ONNXRegistry)["from_torchlib"] is patched
+    kinds = [node.op_type for node in first.graph.node]
+    assert [node.op_type for node in second.graph.node] == kinds != []

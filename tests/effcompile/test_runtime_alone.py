@@ -54,6 +54,10 @@ module = effcompile.runtime.load(sys.argv[1])
 module(np.zeros((4, 64), np.float32))
 if sys.argv[2] == "after":
     import tvm
+if sys.argv[2] == "compiler after":
+    from schedules import _tvm
+    tvm = _tvm.load()
+    assert "torch" not in sys.modules, "verifying against an ONNX file never uses it"
 assert tvm.runtime.empty((2,)).shape == (2,)
 y, _ = module(np.ones((4, 64), np.float32))
 assert y.shape == (4, 32)
@@ -98,6 +102,6 @@ def test_torch_imported_later_still_passes(path: Path) -> None:
     run(_TORCH_LATER, path)
 
 
-@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("order", ["before", "after", "compiler after"])
 def test_lives_beside_the_whole_of_tvm(path: Path, order: str) -> None:
     run(_TVM_TOO, path, order)

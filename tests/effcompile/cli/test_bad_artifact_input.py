@@ -9,7 +9,13 @@ import onnx
 import pytest
 from onnx import helper
 
-from tests.effcompile.cli.commands import refusal, run_command, write_model, write_perceptron
+from tests.effcompile.cli.commands import (
+    refusal,
+    run_command,
+    run_here,
+    write_model,
+    write_perceptron,
+)
 from tests.effcompile.tiny_artifact import write_tiny
 
 Shown = pytest.CaptureFixture[str]
@@ -124,9 +130,7 @@ def test_unusable_measure_option_is_explained(
 
 def test_reference_with_other_inputs_is_refused(here: Path, artifact: Path) -> None:
     onnx.save(onnx.load(str(write_perceptron(here / "m.onnx"))), str(here / "other.onnx"))
-    ended = run_command(
-        "verify", artifact, "--against", "other.onnx", "--entry", "join", cwd=here
-    )  # fmt: skip
+    ended = run_here("verify", artifact, "--against", "other.onnx", "--entry", "join", cwd=here)
     assert ended.status == 2
     assert "other.onnx has the inputs x, the artifact a, b, keep" in ended.err
 
@@ -138,7 +142,7 @@ def test_reference_that_the_evaluator_cannot_run_names_the_other_way(
     weights = {"w": np.zeros((8, 8), np.float32)}  # the artifact takes rows of 64
     write_model(here / "other.onnx", [product], weights, x=("N", "K"), y=("N", 8))
     command = ["verify", artifact, "--against", "other.onnx", "--entry", "rows"]
-    assert "for example --dim n=128" in run_command(*command, cwd=here).err
-    ended = run_command(*command, "--dim", "n=3", cwd=here)
+    assert "for example --dim n=128" in run_here(*command, cwd=here).err
+    ended = run_here(*command, "--dim", "n=3", cwd=here)
     assert ended.status == 2
     assert "--against FILE.py:FUNCTION" in ended.err
