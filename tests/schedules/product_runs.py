@@ -13,8 +13,12 @@ from tests.schedules.products import Product, built_point, product_workload
 
 ROUNDING = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-20}
 SLACK = {"float16": 1e-3, "bfloat16": 1e-3, "float32": 1e-5}
-SUM_ROUNDING = 2.0**-23
-"""Of a float32 sum, per term, where terms have unit variance: errors grow as fast as the sums."""
+SUM_ROUNDING = 2.0**-22
+"""Of a float32 sum, per term, where terms have unit variance: errors grow as fast as the sums.
+
+One term after the other in exact float32 arithmetic, the worst of a million sums of 1024 terms is
+1.7e-4 to 2.1e-4 from float64, where this allows 2.4e-4 beside the rounding of the output.
+"""
 
 
 def expected(product: Product, inputs: list[Any]) -> Any:
