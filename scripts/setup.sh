@@ -17,6 +17,9 @@ P
 }
 has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; }
 
+# Byte code is made where it is imported: of ten thousand files, most never are.
+install=("$VENV/bin/pip" install --quiet --no-compile)
+
 echo "setting up $VENV with pinned packages: a few minutes the first time" >&2
 extras=dev
 if has_gpu; then extras=dev,cuda; fi
@@ -26,13 +29,13 @@ else
   "$PYTHON" -m venv "$VENV"
   torch=$(grep -E '^torch==' constraints.txt)
   if has_gpu; then
-    "$VENV/bin/pip" install --quiet "$torch"
+    "${install[@]}" "$torch"
   else  # the CPU build; the default index carries CUDA builds of several gigabytes
-    "$VENV/bin/pip" install --quiet --retries 0 --timeout 15 --index-url "$TORCH_CPU_INDEX" "$torch" 2>/dev/null ||
-      "$VENV/bin/pip" install --quiet "$torch"
+    "${install[@]}" --retries 0 --timeout 15 --index-url "$TORCH_CPU_INDEX" "$torch" 2>/dev/null ||
+      "${install[@]}" "$torch"
   fi
 fi
 if has_torch; then constraints=$(mktemp); grep -v '^torch==' constraints.txt > "$constraints"
 else constraints=constraints.txt; fi
-"$VENV/bin/pip" install --quiet --constraint "$constraints" --editable ".[$extras]"
+"${install[@]}" --constraint "$constraints" --editable ".[$extras]"
 touch "$VENV/.ready"
