@@ -57,14 +57,14 @@ def record_runs(
     """
     check_output(out)
     with _features(watch) as features_of:
-        recording = joined([_recorded(run, features_of, command) for run in runs])
+        recording = joined([_recorded(run, features_of) for run in runs])
     if command:
         recording = replace(recording, command=command)
     write_recording(recording, out)
     return recording
 
 
-def _recorded(run: Path, features_of: FeaturesOf, command: str) -> Recording:
+def _recorded(run: Path, features_of: FeaturesOf) -> Recording:
     from effcompile.bench.workload_set import standard_name
 
     if run.suffix == SUFFIX:
@@ -87,7 +87,7 @@ def _recorded(run: Path, features_of: FeaturesOf, command: str) -> Recording:
         return record(
             database,
             features_of=features_of,
-            command=command or _command(settings),
+            command=_command(settings),
             name_of=standard_name,
         )
 

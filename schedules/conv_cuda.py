@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -55,7 +56,7 @@ def _convolution(
     names = ", ".join(f"p{i}" for i in range(len(sides)))
     constants = _constants(problem, schedule)
     source = (
-        f"{ending}\n{_config_text(problem, schedule, constants)}\n"
+        f"{ending}\n{config_text(problem, schedule.tile_column, constants)}\n"
         f"__device__ __forceinline__ void convolution({parameters(sides)}, "
         f"const CUtensorMap& a, const CUtensorMap& b, unsigned char* raw) {{\n"
         f"  effcompile_conv::run<Config, Ending>(a, b, {{{names}}}, raw);\n}}\n"
@@ -182,8 +183,8 @@ def _constants(problem: Convolution, schedule: ConvSchedule) -> dict[str, int]:
     }
 
 
-def _config_text(problem: Convolution, schedule: ConvSchedule, constants: dict[str, int]) -> str:
-    columns = schedule.tile_column
+def config_text(problem: Convolution, columns: int, constants: Mapping[str, int]) -> str:
+    """``struct Config``: numbers, and the instruction that multiplies so many filters."""
     return "\n".join(
         [
             wgmma_shared("multiply_terms", n=columns, dtype=problem.product.dtype),

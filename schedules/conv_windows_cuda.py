@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from schedules.conv_cuda import REGISTERS
+from schedules.conv_cuda import REGISTERS, config_text
 from schedules.conv_problem import ALIGNED_ELEMENTS
 from schedules.conv_windows_layout import (
     PIECE_BYTES,
@@ -22,7 +22,6 @@ from schedules.cuda_kernel import CudaLaunch, TensorMap, cuda_program, device_co
 from schedules.judged_space import ceil_div
 from schedules.matmul_cuda import WARPGROUP
 from schedules.product_ending import ending_sides, ending_text, parameters
-from schedules.wgmma import wgmma_shared
 from schedules.workload import Workload
 
 HEADERS = (
@@ -40,8 +39,9 @@ def launch(problem: Convolution, schedule: WindowsSchedule) -> CudaLaunch:
     """See :func:`windows_cuda`."""
     sides = ending_sides(problem.product)
     names = ", ".join(f"p{i}" for i in range(len(sides)))
+    config = config_text(problem, schedule.tile_column, _constants(problem, schedule))
     source = (
-        f"{ending_text(problem.product)}\n{_config_text(problem, schedule)}\n"
+        f"{ending_text(problem.product)}\n{config}\n"
         f"__device__ __forceinline__ void convolution_of_windows({parameters(sides)}, "
         f"const CUtensorMap& a, const CUtensorMap& b, unsigned char* raw) {{\n"
         f"  effcompile_conv_windows::run<Config, Ending>(a, b, {{{names}}}, raw);\n}}\n"
@@ -127,20 +127,3 @@ def _constants(problem: Convolution, schedule: WindowsSchedule) -> dict[str, int
         "COPIER_REGISTERS": copier,
         "MULTIPLIER_REGISTERS": multiplier,
     }
-
-
-def _config_text(problem: Convolution, schedule: WindowsSchedule) -> str:
-    columns = schedule.tile_column
-    constants = _constants(problem, schedule)
-    return "\n".join(
-        [
-            wgmma_shared("multiply_terms", n=columns, dtype=problem.product.dtype),
-            "struct Config {",
-            *(f"  static constexpr int {name} = {value};" for name, value in constants.items()),
-            "  static __device__ __forceinline__ void multiply(",
-            f"      float (&d)[{columns // 2}], hopper::u64 a, hopper::u64 b, int keep) {{",
-            "    multiply_terms(d, a, b, keep);",
-            "  }",
-            "};",
-        ]
-    )

@@ -70,6 +70,19 @@ class Conv:
         return shapes
 
 
+STEM = Conv(
+    images=16,
+    height=224,
+    width=230,
+    channels=4,
+    filters=64,
+    kernel=8,
+    stride=2,
+    padding=(3, 0, 4, 0),
+)
+"""The first layer of ResNet-50, its few channels padded to windows."""
+
+
 def conv_workload(conv: Conv) -> Workload:
     """See :class:`Conv`."""
     _tvm.load()

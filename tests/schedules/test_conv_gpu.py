@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from schedules.knobs import KnobSpace, Value
-from tests.schedules.conv_workloads import Conv, conv_space_of, conv_workload
+from tests.schedules.conv_workloads import STEM, Conv, conv_space_of, conv_workload
 from tests.schedules.product_runs import ROUNDING, SLACK, SUM_ROUNDING
 from tests.schedules.products import built_point
 
@@ -93,9 +94,7 @@ def run_point(conv: Conv, space: KnobSpace, values: Mapping[str, Value], folder:
         Conv(height=28, width=28, channels=72, filters=64, kernel=1, stride=2, padding=(0,) * 4),
         Conv(height=31, width=17, channels=16, filters=48, kernel=5, padding=(2, 2, 2, 2)),
         Conv(height=32, width=32, channels=8, filters=64, kernel=7, stride=2, padding=(3,) * 4),
-        Conv(
-            height=224, width=230, channels=4, filters=64, kernel=8, stride=2, padding=(3, 0, 4, 0)
-        ),
+        replace(STEM, images=1),
         Conv(height=224, width=224, channels=3, filters=64, kernel=16, stride=16, padding=(0,) * 4),
         Conv(images=3, height=9, width=9, channels=64, filters=30, ending="residual"),
         Conv(height=19, width=21, channels=64, filters=64, dtype="bfloat16", ending="residual"),
@@ -146,16 +145,7 @@ def test_decisions(values: dict[str, Value], ending: str, tmp_path: Path) -> Non
     [
         Conv(images=16, height=28, width=28, channels=128, filters=128),
         Conv(height=14, width=14, channels=256, filters=256, ending="residual"),
-        Conv(
-            images=2,
-            height=224,
-            width=230,
-            channels=4,
-            filters=64,
-            kernel=8,
-            stride=2,
-            padding=(3, 0, 4, 0),
-        ),
+        replace(STEM, images=2),
     ],
     ids=str,
 )

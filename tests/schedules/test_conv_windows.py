@@ -14,7 +14,7 @@ from schedules.conv_windows_cuda import launch
 from schedules.conv_windows_layout import box_pieces
 from schedules.target import known_target
 from schedules.task import Task
-from tests.schedules.conv_workloads import Conv, conv_expected, conv_workload
+from tests.schedules.conv_workloads import STEM, Conv, conv_expected, conv_workload
 from tests.schedules.cuda_emulation import computed, normal_inputs
 from tests.schedules.products import built_point
 
@@ -27,16 +27,6 @@ PLAIN = {
     "stages": 2,
     "blocks_per_core": 1,
 }
-STEM = Conv(
-    images=16,
-    height=224,
-    width=230,
-    channels=4,
-    filters=64,
-    kernel=8,
-    stride=2,
-    padding=(3, 0, 4, 0),
-)
 
 
 def _space(conv: Conv, target: str = "h200") -> ConvWindowsSpace | None:

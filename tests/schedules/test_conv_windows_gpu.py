@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from schedules.conv_windows import ConvWindowsSpace, conv_windows_space
 from schedules.knobs import Value
 from schedules.target import known_target
 from schedules.task import Task
-from tests.schedules.conv_workloads import Conv, conv_workload
+from tests.schedules.conv_workloads import STEM, Conv, conv_workload
 from tests.schedules.test_conv_gpu import run_point
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
@@ -26,16 +27,6 @@ SMALL = Conv(
     stride=2,
     padding=(1, 0, 2, 0),
     ending="residual",
-)
-STEM = Conv(
-    images=2,
-    height=224,
-    width=230,
-    channels=4,
-    filters=64,
-    kernel=8,
-    stride=2,
-    padding=(3, 0, 4, 0),
 )
 PLAIN: dict[str, Value] = {
     "box_height": 1,
@@ -76,6 +67,7 @@ def test_kinds(conv: Conv, tmp_path: Path) -> None:
 
 
 def test_random_points(tmp_path: Path) -> None:
-    space = _space(STEM)
+    stem = replace(STEM, images=2)
+    space = _space(stem)
     for candidate in space.sample(6, np.random.default_rng(0)):
-        run_point(STEM, space, space.values_of(candidate), tmp_path)
+        run_point(stem, space, space.values_of(candidate), tmp_path)
