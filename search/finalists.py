@@ -145,7 +145,9 @@ class FinalRunner:
         measured = iter(self._measure(history, builds))
         found = [next(measured) if isinstance(outcome, Build) else outcome for outcome in outcomes]
         has_reference = isinstance(found[0], FinalMeasurement)
-        finalists = [_finalist(trial, one) for trial, one in zip(trials, found, strict=True)]
+        finalists = [
+            finalist_of(trial.trial_id, one) for trial, one in zip(trials, found, strict=True)
+        ]
         if has_reference:
             return finalists
         return [
@@ -171,13 +173,14 @@ class FinalRunner:
         return measured
 
 
-def _finalist(trial: Trial, found: FinalMeasurement | Failure) -> Finalist:
+def finalist_of(trial_id: int, found: FinalMeasurement | Failure) -> Finalist:
+    """One trial with the intervals of its ratios, as far as what they come from is usable."""
     if isinstance(found, Failure):
-        return Finalist(trial_id=trial.trial_id, failure=found)
+        return Finalist(trial_id=trial_id, failure=found)
     usable = found.latency.verdict.usable
     has_energy = usable and found.energy.verdict.usable
     return Finalist(
-        trial_id=trial.trial_id,
+        trial_id=trial_id,
         measurement=found,
         latency_ratio=ratio_of(found.latency_ratios) if usable else None,
         energy_ratio=ratio_of(found.energy_ratios) if has_energy else None,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from effcompile.bench.winner_pairs import WinnerPair
 from schedules.candidate import Candidate
-from search.comparison import decide, ratio_of
-from search.final import Finalist, Ratio
+from search.comparison import decide
+from search.finalists import finalist_of
 from search.ports import FinalMeasurement
 from search.trial import Failure
 
@@ -24,35 +25,35 @@ def chosen_of(pair: WinnerPair, found: Found, *, max_slowdown: float) -> Candida
         max_slowdown: Share of the least latency that may be given up.
     """
     candidates = [pair.latency_winner, *pair.finalists]
+    reference = found[pair.latency_winner.candidate_id]
+    if isinstance(reference, Failure):
+        return pair.latency_winner
     fastest, *others = (
-        _finalist(i, found[one.candidate_id], found[pair.latency_winner.candidate_id])
+        finalist_of(i, _over(found[one.candidate_id], reference))
         for i, one in enumerate(candidates)
     )
-    if fastest.measurement is None:
-        return pair.latency_winner
     return candidates[decide(fastest, others, max_slowdown=max_slowdown).trial_id]
 
 
-def _finalist(
-    index: int, own: FinalMeasurement | Failure, fastest: FinalMeasurement | Failure
-) -> Finalist:
-    if isinstance(own, Failure) or isinstance(fastest, Failure):
-        failure = own if isinstance(own, Failure) else None
-        return Finalist(trial_id=index, failure=failure)
-    usable = own.energy.verdict.usable and fastest.energy.verdict.usable
-    return Finalist(
-        trial_id=index,
-        measurement=own,
-        latency_ratio=ratio_between(own.latency_ratios, fastest.latency_ratios),
-        energy_ratio=ratio_between(own.energy_ratios, fastest.energy_ratios) if usable else None,
-        sustained_ratio=(
-            ratio_between(own.sustained_ratios, fastest.sustained_ratios) if usable else None
-        ),
+def _over(
+    own: FinalMeasurement | Failure, reference: FinalMeasurement
+) -> FinalMeasurement | Failure:
+    """A measurement whose ratios are over those of another, not over the first build."""
+    if isinstance(own, Failure):
+        return own
+    latencies = ratios_over(own.latency_ratios, reference.latency_ratios)
+    if not reference.energy.verdict.usable:
+        return replace(own, latency_ratios=latencies, energy_ratios=(), sustained_ratios=())
+    return replace(
+        own,
+        latency_ratios=latencies,
+        energy_ratios=ratios_over(own.energy_ratios, reference.energy_ratios),
+        sustained_ratios=ratios_over(own.sustained_ratios, reference.sustained_ratios),
     )
 
 
-def ratio_between(ours: Sequence[float], theirs: Sequence[float]) -> Ratio | None:
-    """Ours over theirs, both over the same first build; rounds must all be there."""
+def ratios_over(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, ...]:
+    """Ours over theirs, round by round; empty unless all rounds are there."""
     if len(ours) != len(theirs):
-        return None
-    return ratio_of([a / b for a, b in zip(ours, theirs, strict=True)])
+        return ()
+    return tuple(a / b for a, b in zip(ours, theirs, strict=True))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from effcompile import rounding
-from effcompile.bench.winner_choice import Found, ratio_between
+from effcompile.bench.winner_choice import Found, ratios_over
 from effcompile.bench.winner_pairs import WinnerPair
 from schedules.candidate import Candidate
+from search.comparison import ratio_of
 from search.final import Ratio
 from search.ports import FinalMeasurement
 from search.trial import Failure
@@ -96,9 +97,9 @@ def row_of(pair: WinnerPair, chosen: Candidate, found: Found) -> WinnerRow:
         latency_us=fast.latency.latency_us,
         energy_mj=fast.energy.energy_mj,
         power_w=fast.energy.power_w,
-        energy=ratio_between(frugal.energy_ratios, fast.energy_ratios),
-        sustained=ratio_between(frugal.sustained_ratios, fast.sustained_ratios),
-        burst=ratio_between(frugal.latency_ratios, fast.latency_ratios),
+        energy=ratio_of(ratios_over(frugal.energy_ratios, fast.energy_ratios)),
+        sustained=ratio_of(ratios_over(frugal.sustained_ratios, fast.sustained_ratios)),
+        burst=ratio_of(ratios_over(frugal.latency_ratios, fast.latency_ratios)),
         is_same=fast is frugal,
         verdicts=f"{fast.energy.verdict.value}, {frugal.energy.verdict.value}",
     )
